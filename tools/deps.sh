@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Installs what building and testing exitless needs on Debian 12, and only what is missing.
+# Silent when there is nothing to do. Needs root only when something is missing.
+set -eu
+
+build="gcc clang libclang-rt-14-dev clang-format meson ninja-build pkg-config git
+	libc6-dev libjansson-dev liburcu-dev libslirp-dev liburing-dev libpcap-dev"
+tests="libcmocka-dev valgrind python3 iproute2 iputils-ping iperf3 ethtool socat procps"
+guests="debian-archive-keyring ca-certificates cpio xz-utils zstd kmod binutils util-linux"
+
+say() { echo "deps: $*" >&2; }
+
+missing=
+for p in $build $tests $guests; do
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] ||
+		missing="$missing $p"
+done
+# Early Debian 12 keyrings do not know the keys that trixie is signed with.
+[ -e /usr/share/keyrings/debian-archive-trixie-stable.gpg ] ||
+	missing="$missing debian-archive-keyring"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	say "these packages are missing and only root can install them:"
+	say "  apt-get install$missing"
+	exit 1
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+
+# run WHAT COMMAND...: show the command's output only if it fails
+run()
+{
+	what=$1
+	shift
+	say "$what"
+	if ! "$@" >"$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		say "failed: $*"
+		exit 1
+	fi
+}
+
+run "reading the package lists" apt-get -q -o DPkg::Lock::Timeout=300 update
+# shellcheck disable=SC2086 # a list of words
+run "installing$missing" apt-get -qy -o DPkg::Lock::Timeout=300 \
+	install --no-install-recommends $missing
