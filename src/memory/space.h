@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A memory space: what one client's device may reach by DMA, as the client mapped it (vfio-user
+ * DMA_MAP, vhost-user memory tables). A sorted table of regions, published by RCU: the control
+ * thread builds a new table for each change, I/O cores read the current one without a lock.
+ *
+ * A mapping is destroyed only after every I/O core has passed a quiescent point, so a pointer got
+ * from a reader stays valid until the reading thread's next rcu_reader_quiescent().
+ *
+ * Files are mapped whole and once per space (same device and inode), so many small regions
+ * (a vIOMMU's) cost a table row each and not a mapping each.
+ *
+ * A client may truncate its file under us. The SIGBUS that an access then takes is contained: the
+ * handler puts zero pages under the mapping of that file, marks its space as failed, and the access
+ * goes on (memory_space_failed()). Nobody else is disturbed.
+ *
+ * Regions without a file ("remote") can only be reached through messages of the client. A reader
+ * reports them as -EAGAIN or -EFAULT; see memory/remote.h.
+ */
+#ifndef EXITLESS_MEMORY_SPACE_H
+#define EXITLESS_MEMORY_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct memory_space;
+struct memory_map;
+struct memory_region;
+
+enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
+
+#define MEMORY_REGIONS_MAX 65535
+
+/*
+ * Installs the process's SIGBUS handler; once, before the first space. A SIGBUS outside of guest
+ * memory gets the default action. Returns 0 or -errno.
+ */
+int memory_faults_init(void);
+
+/* Returns NULL with errno set. @name is copied; used in dumps. */
+struct memory_space *memory_space_new(const char *name);
+/* The caller has made sure that no reader uses it any more. NULL is allowed. */
+void memory_space_free(struct memory_space *space);
+
+/*
+ * Control thread: adds [@addr, @addr + @size). @access: MEMORY_READ, or both. @fd: the file behind
+ * it, from @offset bytes on; borrowed, the caller closes it; -1 for a remote region.
+ * Returns 0, or -EINVAL (size 0, wraps, not a regular or memory file, offset not a multiple of
+ * 4096), -EEXIST (overlaps another region that is not identical to it), -ENOSPC (too many regions),
+ * -ERANGE (beyond the file's end), -EACCES (file not open for that access), -ENOMEM.
+ * An identical region again is success and changes nothing.
+ */
+int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, unsigned access,
+		     int fd, uint64_t offset);
+
+/*
+ * Control thread: removes every region that lies wholly inside [@addr, @addr + @size); @size 0 with
+ * @addr 0 means all. Returns once no reader can see them any more. Returns how many were removed.
+ */
+unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t size);
+
+/* Called in the control thread after a change is visible: rings may look at their tables again. */
+void memory_space_on_change(struct memory_space *space, void (*changed)(void *arg), void *arg);
+
+/* Any thread: true once an access ran into a truncated file (until memory_space_unmap() of all). */
+bool memory_space_failed(const struct memory_space *space);
+
+struct memory_stats {
+	uint64_t regions, bytes;       /* now */
+	uint64_t files;		       /* mapped now */
+	uint64_t maps, unmaps, faults; /* ever */
+};
+void memory_space_stats(const struct memory_space *space, struct memory_stats *stats);
+
+/*
+ * A reader: one per queue, used by whichever thread holds that queue. Caches the region that
+ * served last.
+ */
+struct memory_reader {
+	struct memory_space *space;
+	const struct memory_map *map;
+	const struct memory_region *last;
+};
+
+void memory_reader_init(struct memory_reader *reader, struct memory_space *space);
+
+/* Before each use after a quiescent point (once per batch): takes the current table. */
+void memory_reader_begin(struct memory_reader *reader);
+
+/* The address of [@addr, @addr + @len), or NULL unless all of it lies in one region that allows
+ * @access and has a file. @len 0 gives NULL. Constant time when the last region serves again. */
+void *memory_at(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access);
+
+/*
+ * The pieces of [@addr, @addr + @len), over region borders. Returns how many of @iov were filled
+ * (0 for @len 0), -EFAULT when part of it is not mapped, not allowed or remote, -E2BIG when @max
+ * pieces do not do.
+ */
+int memory_iov(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access,
+	       struct iovec *iov, unsigned max);
+
+/* Copies over region borders, each byte read or written once. Returns 0 or -EFAULT (then nothing
+ * was copied). */
+int memory_read(struct memory_reader *reader, uint64_t addr, void *buf, size_t len);
+int memory_write(struct memory_reader *reader, uint64_t addr, const void *buf, size_t len);
+
+#endif

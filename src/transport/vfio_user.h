@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The vfio-user server: serves one PCI function on one Unix socket to one client at a time, as the
+ * protocol's specification (QEMU docs/interop/vfio-user.rst) has it and as the clients that exist
+ * use it. Protocol only: no knowledge of any device. Control thread for everything.
+ *
+ * A client that breaks the protocol loses its connection; the function is then reset, its memory
+ * and interrupts released, and the socket waits for the next client.
+ */
+#ifndef EXITLESS_TRANSPORT_VFIO_USER_H
+#define EXITLESS_TRANSPORT_VFIO_USER_H
+
+#include "base/loop.h"
+#include "memory/space.h"
+#include "pci/function.h"
+
+#include <sys/types.h>
+
+struct vfio_user_server;
+
+struct vfio_user_config {
+	const char *path; /* of the socket; replaced if stale, -EADDRINUSE if alive */
+	uid_t owner;	  /* (uid_t)-1: leave */
+	gid_t group;	  /* (gid_t)-1: leave */
+	mode_t mode;	  /* 0: 0600 */
+	int listen_fd;	  /* >= 0: an already listening socket, taken over; path is then its name */
+};
+
+struct vfio_user_stats {
+	bool connected;
+	pid_t client_pid; /* SO_PEERCRED */
+	uint64_t connections, messages, replies, errors, protocol_errors;
+	uint64_t region_reads, region_writes, posted_writes, write_multi;
+	uint64_t dma_maps, dma_unmaps, set_irqs, resets;
+	uint64_t dma_read_messages, dma_write_messages; /* to the client */
+};
+
+/* Listens at once. Returns NULL with errno set. @space and @f are borrowed and outlive it. */
+struct vfio_user_server *vfio_user_server_new(struct loop *loop,
+					      const struct vfio_user_config *config,
+					      struct pci_function *f, struct memory_space *space);
+/* Drops the client, removes the socket file. */
+void vfio_user_server_free(struct vfio_user_server *server);
+void vfio_user_server_stats(const struct vfio_user_server *server, struct vfio_user_stats *stats);
+/* Drops the client, keeps listening. */
+void vfio_user_server_disconnect(struct vfio_user_server *server);
+const char *vfio_user_server_path(const struct vfio_user_server *server);
+
+#endif
