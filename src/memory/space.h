@@ -31,7 +31,7 @@ struct memory_region;
 
 enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
 
-#define MEMORY_REGIONS_MAX 65535
+#define MEMORY_REGIONS_MAX 16384
 
 /*
  * Installs the process's SIGBUS handler; once, before the first space. A SIGBUS outside of guest

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The published table behind a memory space; private to memory/. */
+#ifndef EXITLESS_MEMORY_MAP_H
+#define EXITLESS_MEMORY_MAP_H
+
+#include "base/list.h"
+#include "memory/space.h"
+
+/* One file, mapped whole, shared by the regions of a space that lie in it. Control thread, but for
+ * @faulted. */
+struct memory_file {
+	struct list node;
+	struct memory_space *space;
+	uint64_t dev, ino;
+	bool writable;
+	uint8_t *base;
+	size_t size;
+	unsigned refs;
+	int faulted; /* set by the SIGBUS handler */
+};
+
+struct memory_region {
+	uint64_t addr, size; /* addr + size - 1 does not wrap */
+	uint8_t *host;	     /* NULL: remote */
+	unsigned access;
+	struct memory_file *file;
+	uint64_t offset; /* in the file */
+};
+
+/* Immutable once published. Sorted by address, no two overlap. */
+struct memory_map {
+	struct memory_map *retired_next;
+	unsigned n;
+	struct memory_region regions[];
+};
+
+/* faults.c: has SIGBUS inside @file's mapping contained, until memory_faults_forget(). 0 or
+ * -ENOSPC. */
+int memory_faults_watch(struct memory_file *file);
+void memory_faults_forget(struct memory_file *file);
+
+/* space.c: called by the SIGBUS handler. */
+void memory_space_fault(struct memory_space *space);
+
+#endif

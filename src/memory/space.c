@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The control thread's side of a memory space: files, and one new sorted table per change. Adding
+ * regions only retires the old table; retired tables are freed together at the next grace period,
+ * so that a client that maps many regions in a row does not wait for each.
+ */
+#include "memory/space.h"
+
+#include "base/rcu.h"
+#include "memory/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define PAGE	    4096u
+#define RETIRED_MAX 64
+
+struct memory_space {
+	char *name;
+	struct memory_map *map; /* published */
+	struct memory_map *retired;
+	unsigned n_retired;
+	struct list files;
+	void (*changed)(void *arg);
+	void *changed_arg;
+	int failed;
+	struct memory_stats stats;
+};
+
+struct memory_space *memory_space_new(const char *name)
+{
+	struct memory_space *space = calloc(1, sizeof(*space));
+
+	if (!space)
+		return NULL;
+	list_init(&space->files);
+	space->name = strdup(name);
+	space->map = calloc(1, sizeof(*space->map));
+	if (space->name && space->map)
+		return space;
+	free(space->name);
+	free(space->map);
+	free(space);
+	errno = ENOMEM;
+	return NULL;
+}
+
+static void file_put(struct memory_file *file)
+{
+	if (--file->refs)
+		return;
+	memory_faults_forget(file);
+	munmap(file->base, file->size);
+	list_del(&file->node);
+	file->space->stats.files--;
+	free(file);
+}
+
+/* The mapping of all of @fd's file as it is now; an older, shorter one stays for its regions. */
+static int file_get(struct memory_space *space, int fd, const struct stat *st, bool writable,
+		    struct memory_file **out)
+{
+	struct memory_file *file;
+	int err;
+
+	list_for_each(file, &space->files, node)
+	{
+		if (file->dev == st->st_dev && file->ino == st->st_ino &&
+		    file->size >= (uint64_t)st->st_size && file->writable >= writable &&
+		    !READ_ONCE(file->faulted)) {
+			file->refs++;
+			*out = file;
+			return 0;
+		}
+	}
+	file = calloc(1, sizeof(*file));
+	if (!file)
+		return -ENOMEM;
+	file->space = space;
+	file->dev = st->st_dev;
+	file->ino = st->st_ino;
+	file->size = (size_t)st->st_size;
+	file->writable = writable;
+	file->refs = 1;
+	file->base = mmap(NULL, file->size, PROT_READ | (writable ? PROT_WRITE : 0),
+			  MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (file->base == MAP_FAILED) {
+		err = errno == EACCES || errno == EPERM ? -EACCES : -ENOMEM;
+		goto free_file;
+	}
+	madvise(file->base, file->size, MADV_DONTDUMP);
+	err = memory_faults_watch(file);
+	if (err)
+		goto unmap;
+	list_add(&space->files, &file->node);
+	space->stats.files++;
+	*out = file;
+	return 0;
+unmap:
+	munmap(file->base, file->size);
+free_file:
+	free(file);
+	return err;
+}
+
+static void free_retired(struct memory_space *space)
+{
+	struct memory_map *map, *next;
+
+	for (map = space->retired; map; map = next) {
+		next = map->retired_next;
+		free(map);
+	}
+	space->retired = NULL;
+	space->n_retired = 0;
+}
+
+void memory_space_free(struct memory_space *space)
+{
+	if (!space)
+		return;
+	for (unsigned i = 0; i < space->map->n; i++)
+		if (space->map->regions[i].file)
+			file_put(space->map->regions[i].file);
+	free_retired(space);
+	free(space->map);
+	free(space->name);
+	free(space);
+}
+
+/* Publishes @map; the old table is freed once no reader can have it. */
+static void publish(struct memory_space *space, struct memory_map *map, bool wait)
+{
+	struct memory_map *old = space->map;
+
+	rcu_publish(space->map, map);
+	old->retired_next = space->retired;
+	space->retired = old;
+	if (wait || ++space->n_retired >= RETIRED_MAX) {
+		rcu_wait();
+		free_retired(space);
+	}
+}
+
+/* The first region that ends behind @addr; n if there is none. */
+static unsigned find(const struct memory_map *map, uint64_t addr)
+{
+	unsigned low = 0, high = map->n;
+
+	while (low < high) {
+		unsigned mid = low + (high - low) / 2;
+
+		if (map->regions[mid].addr + (map->regions[mid].size - 1) < addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static bool same_region(const struct memory_region *region, uint64_t addr, uint64_t size,
+			unsigned access, const struct stat *st, uint64_t offset)
+{
+	if (region->addr != addr || region->size != size || region->access != access)
+		return false;
+	if (!st)
+		return !region->file;
+	return region->file && region->file->dev == st->st_dev && region->file->ino == st->st_ino &&
+	       region->offset == offset;
+}
+
+static int check_file(int fd, unsigned access, uint64_t size, uint64_t offset, struct stat *st,
+		      bool *writable)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || offset % PAGE)
+		return -EINVAL;
+	if (offset > (uint64_t)st->st_size || size > (uint64_t)st->st_size - offset)
+		return -ERANGE;
+	*writable = (flags & O_ACCMODE) == O_RDWR;
+	if ((access & MEMORY_WRITE && !*writable) || (flags & O_ACCMODE) == O_WRONLY)
+		return -EACCES;
+	return 0;
+}
+
+int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, unsigned access,
+		     int fd, uint64_t offset)
+{
+	const struct memory_map *old = space->map;
+	struct memory_file *file = NULL;
+	struct memory_map *map;
+	struct stat st;
+	bool writable = false;
+	unsigned at;
+	int err;
+
+	if (!size || addr + (size - 1) < addr || !(access & MEMORY_READ))
+		return -EINVAL;
+	if (fd >= 0) {
+		err = check_file(fd, access, size, offset, &st, &writable);
+		if (err)
+			return err;
+	}
+	at = find(old, addr);
+	if (at < old->n && old->regions[at].addr <= addr + (size - 1))
+		return same_region(&old->regions[at], addr, size, access, fd >= 0 ? &st : NULL,
+				   offset)
+			       ? 0
+			       : -EEXIST;
+	if (old->n >= MEMORY_REGIONS_MAX)
+		return -ENOSPC;
+	if (fd >= 0) {
+		err = file_get(space, fd, &st, writable, &file);
+		if (err)
+			return err;
+	}
+	map = malloc(sizeof(*map) + (old->n + 1) * sizeof(map->regions[0]));
+	if (!map) {
+		if (file)
+			file_put(file);
+		return -ENOMEM;
+	}
+	map->n = old->n + 1;
+	memcpy(map->regions, old->regions, at * sizeof(map->regions[0]));
+	memcpy(map->regions + at + 1, old->regions + at, (old->n - at) * sizeof(map->regions[0]));
+	map->regions[at] = (struct memory_region){
+		.addr = addr,
+		.size = size,
+		.access = access,
+		.file = file,
+		.host = file ? file->base + offset : NULL,
+		.offset = offset,
+	};
+	publish(space, map, false);
+	space->stats.maps++;
+	space->stats.bytes += size;
+	if (space->changed)
+		space->changed(space->changed_arg);
+	return 0;
+}
+
+unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t size)
+{
+	struct memory_map *old = space->map, *map;
+	uint64_t last = size ? addr + (size - 1) : UINT64_MAX;
+	unsigned removed = 0, kept = 0, n_files = 0;
+	struct memory_file **files;
+
+	if (last < addr)
+		last = UINT64_MAX;
+	for (unsigned i = 0; i < old->n; i++)
+		removed += old->regions[i].addr >= addr &&
+			   old->regions[i].addr + (old->regions[i].size - 1) <= last;
+	if (!removed)
+		return 0;
+	map = malloc(sizeof(*map) + (old->n - removed) * sizeof(map->regions[0]));
+	files = malloc(removed * sizeof(*files));
+	if (!map || !files) {
+		/* Unmapping must not fail. Without a new table the old one is narrowed in place,
+		 * once no reader can be inside it: none may start meanwhile on an empty one. */
+		static struct memory_map empty;
+
+		free(map);
+		free(files);
+		rcu_publish(space->map, &empty);
+		rcu_wait();
+		for (unsigned i = 0; i < old->n; i++) {
+			struct memory_region *r = &old->regions[i];
+
+			if (r->addr >= addr && r->addr + (r->size - 1) <= last) {
+				if (r->file)
+					file_put(r->file);
+			} else {
+				old->regions[kept++] = *r;
+			}
+		}
+		old->n = kept;
+		rcu_publish(space->map, old);
+		goto out;
+	}
+	for (unsigned i = 0; i < old->n; i++) {
+		const struct memory_region *r = &old->regions[i];
+
+		if (r->addr >= addr && r->addr + (r->size - 1) <= last) {
+			space->stats.bytes -= r->size;
+			if (r->file)
+				files[n_files++] = r->file;
+		} else {
+			map->regions[kept++] = *r;
+		}
+	}
+	map->n = kept;
+	publish(space, map, true);
+	while (n_files)
+		file_put(files[--n_files]);
+	free(files);
+out:
+	space->stats.unmaps += removed;
+	if (!space->map->n)
+		WRITE_ONCE(space->failed, 0);
+	if (space->changed)
+		space->changed(space->changed_arg);
+	return removed;
+}
+
+void memory_space_on_change(struct memory_space *space, void (*changed)(void *arg), void *arg)
+{
+	space->changed = changed;
+	space->changed_arg = arg;
+}
+
+bool memory_space_failed(const struct memory_space *space)
+{
+	return READ_ONCE(space->failed);
+}
+
+void memory_space_fault(struct memory_space *space)
+{
+	WRITE_ONCE(space->failed, 1);
+	__atomic_add_fetch(&space->stats.faults, 1, __ATOMIC_RELAXED);
+}
+
+void memory_space_stats(const struct memory_space *space, struct memory_stats *stats)
+{
+	*stats = space->stats;
+	stats->regions = space->map->n;
+	stats->faults = READ_ONCE(space->stats.faults);
+}
+
+/* ---- readers ----------------------------------------------------------------------------- */
+
+void memory_reader_init(struct memory_reader *reader, struct memory_space *space)
+{
+	reader->space = space;
+	reader->map = NULL;
+	reader->last = NULL;
+}
+
+void memory_reader_begin(struct memory_reader *reader)
+{
+	const struct memory_map *map = rcu_read(reader->space->map);
+
+	/* The last region belongs to the table it was found in. The same address may be a new
+	 * table, which is why it does not outlive a quiescent point. */
+	reader->map = map;
+	reader->last = NULL;
+}
+
+/* The region that holds @addr, or NULL. */
+static const struct memory_region *region_at(struct memory_reader *reader, uint64_t addr)
+{
+	const struct memory_region *region = reader->last;
+	unsigned at;
+
+	if (likely(region && addr - region->addr < region->size))
+		return region;
+	at = find(reader->map, addr);
+	if (at == reader->map->n || reader->map->regions[at].addr > addr)
+		return NULL;
+	reader->last = &reader->map->regions[at];
+	return reader->last;
+}
+
+void *memory_at(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access)
+{
+	const struct memory_region *region = region_at(reader, addr);
+	uint64_t skip;
+
+	if (unlikely(!region || !len))
+		return NULL;
+	skip = addr - region->addr;
+	if (unlikely(len > region->size - skip || (region->access & access) != access ||
+		     !region->host))
+		return NULL;
+	return region->host + skip;
+}
+
+int memory_iov(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access,
+	       struct iovec *iov, unsigned max)
+{
+	unsigned n = 0;
+
+	if (unlikely(len && addr + (len - 1) < addr))
+		return -EFAULT;
+	while (len) {
+		const struct memory_region *region = region_at(reader, addr);
+		uint64_t skip, here;
+
+		if (unlikely(!region || (region->access & access) != access || !region->host))
+			return -EFAULT;
+		if (unlikely(n == max))
+			return -E2BIG;
+		skip = addr - region->addr;
+		here = MIN(len, region->size - skip);
+		iov[n].iov_base = region->host + skip;
+		iov[n++].iov_len = here;
+		addr += here;
+		len -= here;
+	}
+	return (int)n;
+}
+
+/* Walks twice, checking first, so that a bad range has no effect. */
+static int copy(struct memory_reader *reader, uint64_t addr, void *buf, size_t len, unsigned access)
+{
+	uint8_t *bytes = buf;
+	void *host = memory_at(reader, addr, len, access);
+	uint64_t at = addr;
+
+	if (likely(host)) {
+		if (access == MEMORY_WRITE)
+			memcpy(host, buf, len);
+		else
+			memcpy(buf, host, len);
+		return 0;
+	}
+	if (!len)
+		return 0;
+	if (addr + (len - 1) < addr)
+		return -EFAULT;
+	for (size_t left = len; left;) {
+		const struct memory_region *region = region_at(reader, at);
+		size_t here;
+
+		if (!region || (region->access & access) != access || !region->host)
+			return -EFAULT;
+		here = MIN((uint64_t)left, region->size - (at - region->addr));
+		at += here;
+		left -= here;
+	}
+	for (at = addr; len;) {
+		const struct memory_region *region = region_at(reader, at);
+		uint64_t skip = at - region->addr;
+		size_t here = MIN((uint64_t)len, region->size - skip);
+
+		if (access == MEMORY_WRITE)
+			memcpy(region->host + skip, bytes, here);
+		else
+			memcpy(bytes, region->host + skip, here);
+		bytes += here;
+		at += here;
+		len -= here;
+	}
+	return 0;
+}
+
+int memory_read(struct memory_reader *reader, uint64_t addr, void *buf, size_t len)
+{
+	return copy(reader, addr, buf, len, MEMORY_READ);
+}
+
+int memory_write(struct memory_reader *reader, uint64_t addr, const void *buf, size_t len)
+{
+	return copy(reader, addr, (void *)buf, len, MEMORY_WRITE);
+}

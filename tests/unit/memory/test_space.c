@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/rcu.h"
+#include "base/util.h"
+#include "memory/space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PAGE  4096u
+#define RW    (MEMORY_READ | MEMORY_WRITE)
+#define PAGES 64
+
+static struct memory_space *space;
+static struct memory_reader reader;
+static int fd;
+static uint8_t *bytes; /* our view of the file */
+
+static int setup(void **state)
+{
+	fd = memfd_create("guest", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, PAGES * PAGE) < 0)
+		return -1;
+	bytes = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	space = memory_space_new("vm");
+	memory_reader_init(&reader, space);
+	memory_reader_begin(&reader);
+	return bytes == MAP_FAILED || !space ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	memory_space_free(space);
+	munmap(bytes, PAGES * PAGE);
+	close(fd);
+	return 0;
+}
+
+static void map(uint64_t addr, uint64_t size, unsigned access, uint64_t offset)
+{
+	assert_int_equal(memory_space_map(space, addr, size, access, fd, offset), 0);
+	memory_reader_begin(&reader);
+}
+
+static void translates(void **state)
+{
+	uint8_t *p;
+
+	map(0x100000, 4 * PAGE, RW, 8 * PAGE);
+	map(0x10000, PAGE, MEMORY_READ, 0);
+	p = memory_at(&reader, 0x100010, 16, MEMORY_WRITE);
+	assert_non_null(p);
+	*p = 0x5a;
+	assert_int_equal(bytes[8 * PAGE + 0x10], 0x5a);
+	/* whole region, and one byte past either end */
+	assert_non_null(memory_at(&reader, 0x100000, 4 * PAGE, MEMORY_READ));
+	assert_null(memory_at(&reader, 0x100000, 4 * PAGE + 1, MEMORY_READ));
+	assert_null(memory_at(&reader, 0xfffff, 1, MEMORY_READ));
+	assert_null(memory_at(&reader, 0x100000 + 4 * PAGE, 1, MEMORY_READ));
+	assert_null(memory_at(&reader, 0x100000, 0, MEMORY_READ));
+	/* ranges that wrap */
+	assert_null(memory_at(&reader, 0x100010, UINT64_MAX, MEMORY_READ));
+	assert_null(memory_at(&reader, UINT64_MAX, 2, MEMORY_READ));
+	/* read-only */
+	assert_non_null(memory_at(&reader, 0x10000, 8, MEMORY_READ));
+	assert_null(memory_at(&reader, 0x10000, 8, MEMORY_WRITE));
+	assert_null(memory_at(&reader, 0x10000, 8, RW));
+}
+
+static void crosses_regions(void **state)
+{
+	struct iovec iov[4];
+	char buf[32];
+
+	map(0x1000, PAGE, RW, 5 * PAGE);
+	map(0x2000, PAGE, RW, 2 * PAGE);
+	map(0x4000, PAGE, RW, 3 * PAGE);
+	memcpy(bytes + 5 * PAGE + PAGE - 4, "abcd", 4);
+	memcpy(bytes + 2 * PAGE, "efgh", 4);
+	assert_int_equal(memory_iov(&reader, 0x1ffc, 8, MEMORY_READ, iov, 4), 2);
+	assert_int_equal(iov[0].iov_len, 4);
+	assert_memory_equal(iov[0].iov_base, "abcd", 4);
+	assert_memory_equal(iov[1].iov_base, "efgh", 4);
+	assert_int_equal(memory_iov(&reader, 0x1ffc, 8, MEMORY_READ, iov, 1), -E2BIG);
+	assert_int_equal(memory_iov(&reader, 0x1ffc, 0, MEMORY_READ, iov, 4), 0);
+	assert_int_equal(memory_iov(&reader, 0x2ffc, 8, MEMORY_READ, iov, 4), -EFAULT);
+	assert_int_equal(memory_iov(&reader, UINT64_MAX - 1, 8, MEMORY_READ, iov, 4), -EFAULT);
+	assert_int_equal(memory_read(&reader, 0x1ffc, buf, 8), 0);
+	assert_memory_equal(buf, "abcdefgh", 8);
+	assert_int_equal(memory_write(&reader, 0x1ffe, "1234", 4), 0);
+	assert_memory_equal(bytes + 5 * PAGE + PAGE - 2, "12", 2);
+	assert_memory_equal(bytes + 2 * PAGE, "34", 2);
+	/* a range with a hole changes nothing */
+	assert_int_equal(memory_write(&reader, 0x2ffe, "zzzz", 4), -EFAULT);
+	assert_int_equal(bytes[2 * PAGE + PAGE - 1], 0);
+}
+
+static void refuses(void **state)
+{
+	int pipes[2], read_only;
+	char path[64];
+
+	map(0x10000, 2 * PAGE, RW, 0);
+	assert_int_equal(memory_space_map(space, 0x20000, 0, RW, fd, 0), -EINVAL);
+	assert_int_equal(memory_space_map(space, UINT64_MAX - PAGE + 2, PAGE, RW, fd, 0), -EINVAL);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, MEMORY_WRITE, fd, 0), -EINVAL);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, RW, fd, 123), -EINVAL);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, RW, fd, PAGES * PAGE), -ERANGE);
+	assert_int_equal(memory_space_map(space, 0x20000, (PAGES + 1) * PAGE, RW, fd, 0), -ERANGE);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, RW, fd, UINT64_MAX - PAGE + 1),
+			 -ERANGE);
+	assert_int_equal(memory_space_map(space, 0x11000, PAGE, RW, fd, 0), -EEXIST);
+	assert_int_equal(memory_space_map(space, 0xf000, 2 * PAGE, RW, fd, 0), -EEXIST);
+	assert_int_equal(memory_space_map(space, 0x10000, 2 * PAGE, RW, fd, 0), 0); /* the same */
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, RW, pipes[0], 0), -EINVAL);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, RW, 9999, 0), -EINVAL);
+	close(pipes[0]);
+	close(pipes[1]);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	read_only = open(path, O_RDONLY);
+	assert_true(read_only >= 0);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, RW, read_only, 0), -EACCES);
+	assert_int_equal(memory_space_map(space, 0x20000, PAGE, MEMORY_READ, read_only, 0), 0);
+	close(read_only);
+}
+
+static void unmaps_ranges(void **state)
+{
+	struct memory_stats stats;
+
+	for (unsigned i = 0; i < 10; i++)
+		map(0x10000 + i * 2 * PAGE, PAGE, RW, i * PAGE);
+	memory_space_stats(space, &stats);
+	assert_int_equal(stats.regions, 10);
+	assert_int_equal(stats.files, 1);
+	/* a part of a region does not take it away */
+	assert_int_equal(memory_space_unmap(space, 0x10000, PAGE / 2), 0);
+	assert_int_equal(memory_space_unmap(space, 0, 0x10000), 0);
+	assert_int_equal(memory_space_unmap(space, 0x11000, 4 * PAGE), 2);
+	memory_reader_begin(&reader);
+	assert_null(memory_at(&reader, 0x12000, 1, MEMORY_READ));
+	assert_non_null(memory_at(&reader, 0x16000, 1, MEMORY_READ));
+	assert_int_equal(memory_space_unmap(space, 0, 0), 8);
+	memory_space_stats(space, &stats);
+	assert_int_equal(stats.regions, 0);
+	assert_int_equal(stats.files, 0);
+	assert_int_equal(stats.bytes, 0);
+}
+
+static void remote_regions(void **state)
+{
+	struct iovec iov;
+
+	assert_int_equal(memory_space_map(space, 0x10000, PAGE, RW, -1, 0), 0);
+	assert_int_equal(memory_space_map(space, 0x10000, PAGE, RW, -1, 0), 0);
+	memory_reader_begin(&reader);
+	assert_null(memory_at(&reader, 0x10000, 1, MEMORY_READ));
+	assert_int_equal(memory_iov(&reader, 0x10000, 1, MEMORY_READ, &iov, 1), -EFAULT);
+}
+
+static void many_regions(void **state)
+{
+	int err = 0;
+	unsigned n;
+
+	for (n = 0; !err && n < MEMORY_REGIONS_MAX + 1; n++)
+		err = memory_space_map(space, (uint64_t)(n ^ 1) * 2 * PAGE, PAGE, RW, fd,
+				       n % PAGES * PAGE);
+	assert_int_equal(err, -ENOSPC);
+	assert_int_equal(n, MEMORY_REGIONS_MAX + 1);
+	memory_reader_begin(&reader);
+	for (unsigned i = 0; i < MEMORY_REGIONS_MAX; i += 97) {
+		assert_non_null(
+			memory_at(&reader, (uint64_t)(i ^ 1) * 2 * PAGE + 8, 8, MEMORY_READ));
+		assert_null(
+			memory_at(&reader, (uint64_t)(i ^ 1) * 2 * PAGE + PAGE, 8, MEMORY_READ));
+	}
+	assert_int_equal(memory_space_unmap(space, 0, 0), MEMORY_REGIONS_MAX);
+}
+
+static void survives_truncation(void **state)
+{
+	struct memory_space *other = memory_space_new("other");
+	struct memory_reader other_reader;
+	int other_fd = memfd_create("other", MFD_CLOEXEC);
+	char buf[8] = "xxxxxxx";
+	struct memory_stats stats;
+
+	assert_int_equal(memory_faults_init(), 0); /* cmocka has a handler of its own per test */
+	assert_int_equal(ftruncate(other_fd, PAGE), 0);
+	assert_int_equal(memory_space_map(other, 0, PAGE, RW, other_fd, 0), 0);
+	memory_reader_init(&other_reader, other);
+	memory_reader_begin(&other_reader);
+	assert_int_equal(memory_write(&other_reader, 0, "alive", 6), 0);
+
+	map(0, PAGES * PAGE, RW, 0);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	assert_false(memory_space_failed(space));
+	assert_int_equal(memory_read(&reader, 10 * PAGE, buf, 8), 0);
+	assert_memory_equal(buf, "\0\0\0\0\0\0\0", 8);
+	assert_int_equal(memory_write(&reader, 20 * PAGE, buf, 8), 0);
+	assert_true(memory_space_failed(space));
+	memory_space_stats(space, &stats);
+	assert_int_equal(stats.faults, 1);
+
+	assert_false(memory_space_failed(other));
+	assert_int_equal(memory_read(&other_reader, 0, buf, 6), 0);
+	assert_string_equal(buf, "alive");
+	/* a new client with sound memory starts afresh */
+	assert_int_equal(memory_space_unmap(space, 0, 0), 1);
+	assert_false(memory_space_failed(space));
+	memory_space_free(other);
+	close(other_fd);
+}
+
+/* A reader thread translates and reads all the time while regions come and go under it. */
+static int stop_reading;
+static uint64_t reads;
+
+static void *read_always(void *arg)
+{
+	struct memory_reader r;
+	uint64_t value;
+
+	rcu_reader_register();
+	memory_reader_init(&r, space);
+	while (!LOAD_ACQUIRE(stop_reading)) {
+		memory_reader_begin(&r);
+		for (unsigned i = 0; i < 8; i++) {
+			uint64_t *p = memory_at(&r, i * PAGE, 8, MEMORY_READ);
+
+			if (p) {
+				value = READ_ONCE(*p);
+				if (value != 0x1122334455667788ull)
+					abort();
+				COUNT(reads, 1);
+			}
+		}
+		rcu_reader_quiescent();
+	}
+	rcu_reader_unregister();
+	return NULL;
+}
+
+static void changes_under_a_reader(void **state)
+{
+	pthread_t thread;
+
+	for (unsigned i = 0; i < PAGES; i++)
+		memcpy(bytes + i * PAGE, &(uint64_t){ 0x1122334455667788ull }, 8);
+	stop_reading = 0;
+	pthread_create(&thread, NULL, read_always, NULL);
+	for (unsigned round = 0; round < 500 || READ_ONCE(reads) < 1000; round++) {
+		for (unsigned i = 0; i < 8; i++)
+			memory_space_map(space, i * PAGE, PAGE, RW, fd, (round + i) % PAGES * PAGE);
+		assert_int_equal(memory_space_unmap(space, 2 * PAGE, 3 * PAGE), 3);
+		assert_int_equal(memory_space_unmap(space, 0, 0), 5);
+	}
+	STORE_RELEASE(stop_reading, 1);
+	pthread_join(thread, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(translates, setup, teardown),
+		cmocka_unit_test_setup_teardown(crosses_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmaps_ranges, setup, teardown),
+		cmocka_unit_test_setup_teardown(remote_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
+		cmocka_unit_test_setup_teardown(changes_under_a_reader, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
