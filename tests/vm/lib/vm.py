@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -71,7 +72,6 @@ def accelerator():
         pass
     found = "tcg"
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        import tempfile
         with tempfile.TemporaryDirectory(prefix="exitless-") as d:
             vm = VM("probe", d, accel="kvm")
             try:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a test gets: a directory of its own, and guests and namespaces that end with it."""
+
+import contextlib
+import os
+import tempfile
+
+from . import netns
+from .vm import VM
+
+
+class Skip(Exception):
+    """This machine cannot run the test. The message says why."""
+
+
+def limit(seconds):
+    """Decorator: the time after which a test counts as hung (the default is 120 s)."""
+    def mark(function):
+        function.limit = seconds
+        return function
+    return mark
+
+
+class Context:
+    """Handed to each test; everything made through it is ended in reverse order."""
+
+    def __init__(self, log_directory):
+        self.logs = log_directory
+        self._stack = contextlib.ExitStack()
+        # Short, since the name of a Unix socket must be.
+        self.directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="exl-"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return self._stack.__exit__(*exception)
+
+    def path(self, name):
+        """A file name in the test's own directory."""
+        return os.path.join(self.directory, name)
+
+    def later(self, function, *args):
+        """Call function when the test ends."""
+        self._stack.callback(function, *args)
+
+    def vm(self, name, args=(), **options):
+        """Start a guest. It boots meanwhile: call its wait_boot()."""
+        vm = VM(name, self.directory, args, log_directory=self.logs, **options)
+        self.later(vm.kill)
+        return vm.start()
+
+    def netns(self, name):
+        """Make a network namespace."""
+        if not netns.available():
+            raise Skip("network namespaces and tap devices cannot be made here")
+        ns = netns.NetNS(name)
+        self.later(ns.remove)
+        return ns
