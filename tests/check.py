@@ -1,0 +1,175 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Builds and tests everything; the last line is "N passed, N failed" over all suites.
+
+    check.py [--limit SECONDS] [SUITE...]
+
+Suites, all by default and in this order: release (the normal build: unit, protocol, fuzz corpora,
+style), asan (the same with AddressSanitizer and UBSan), tsan (ThreadSanitizer, the folders that
+threads share), vm (stock guests), nested (the core set of the nested machine). A build that
+fails counts as one failed test, and so does a suite that ends before it has said its result.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MESON = "/usr/bin/meson" if os.path.exists("/usr/bin/meson") else "meson"
+TSAN_FOLDERS = ("base", "memory", "core", "net", "port", "manager", "nic", "device")
+GOOD = ("OK", "EXPECTEDFAIL")
+SUITES = ("release", "asan", "tsan", "vm", "nested")
+
+
+class Check:
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+        self.passed = 0
+        self.failed = 0
+
+    def left(self):
+        return max(1.0, self.end - time.monotonic())
+
+    def say(self, text):
+        print("check: " + text, flush=True)
+
+    def add(self, suite, passed, failed):
+        self.say("%s: %d passed, %d failed" % (suite, passed, failed))
+        self.passed += passed
+        self.failed += failed
+
+    def run(self, argv, env=None, keep=False):
+        """Run a program in a session of its own; (status, its output if that is kept)."""
+        output = []
+        p = subprocess.Popen(argv, cwd=TOP, env=dict(os.environ, **(env or {})), text=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, errors="replace", start_new_session=True)
+
+        def too_late(number, frame):
+            self.say("out of time")
+            # First let it clean up after itself.
+            os.killpg(p.pid, signal.SIGTERM)
+            signal.signal(signal.SIGALRM, lambda n, f: os.killpg(p.pid, signal.SIGKILL))
+            signal.setitimer(signal.ITIMER_REAL, 10)
+
+        signal.signal(signal.SIGALRM, too_late)
+        signal.setitimer(signal.ITIMER_REAL, self.left())
+        try:
+            for line in p.stdout:
+                output.append(line)
+                if not keep:
+                    print(line, end="", flush=True)
+            return p.wait(), "".join(output)
+        except BaseException:
+            os.killpg(p.pid, signal.SIGTERM)
+            p.wait()
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def build(self, suite, directory, options, env=None):
+        """Configure if need be, and build; a failure is counted."""
+        steps = [["ninja", "-C", directory]]
+        if not os.path.exists(os.path.join(TOP, directory, "build.ninja")):
+            steps.insert(0, [MESON, "setup", directory, *options])
+        for argv in steps:
+            self.say("%s: %s" % (suite, " ".join(argv)))
+            status, output = self.run(argv, env, keep=True)
+            if status:
+                print("".join(output.splitlines(keepends=True)[-60:]), end="")
+                self.add(suite + " (build)", 0, 1)
+                return False
+        return True
+
+    def meson_tests(self, suite, directory, names=()):
+        """Run the tests that meson knows and count them."""
+        log = os.path.join(TOP, directory, "meson-logs", "testlog.json")
+        if os.path.exists(log):
+            os.unlink(log)
+        argv = [MESON, "test", "-C", directory, "--no-rebuild", "--print-errorlogs"]
+        env = {"ASAN_OPTIONS": "detect_stack_use_after_return=1",
+               "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+               "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}
+        if suite == "asan":
+            argv += ["--timeout-multiplier", "4"]
+        elif suite == "tsan":
+            # clang 14's runtime cannot place its shadow where this much is randomised.
+            argv = ["setarch", "-R", *argv, "--timeout-multiplier", "10"]
+        status, _ = self.run([*argv, *names], env)
+        passed = failed = 0
+        try:
+            with open(log) as f:
+                for line in f:
+                    result = json.loads(line)["result"]
+                    if result in GOOD:
+                        passed += 1
+                    elif result != "SKIP":
+                        failed += 1
+        except (OSError, ValueError, KeyError):
+            pass
+        if status and not failed or not passed:
+            failed += 1
+        self.add(suite, passed, failed)
+
+    def runner(self, suite, argv):
+        """A test runner of our own: its last line tells."""
+        status, output = self.run(argv)
+        lines = output.strip().splitlines()
+        m = re.fullmatch(r"(\d+) passed, (\d+) failed", lines[-1]) if lines else None
+        passed, failed = (int(m.group(1)), int(m.group(2))) if m else (0, 1)
+        if status and not failed:
+            failed = 1
+        self.add(suite, passed, failed)
+
+    def release(self):
+        if self.build("release", "build", []):
+            self.meson_tests("release", "build")
+
+    def asan(self):
+        if self.build("asan", "build/asan",
+                      ["-Db_sanitize=address,undefined", "-Db_lundef=false"]):
+            self.meson_tests("asan", "build/asan")
+
+    def tsan(self):
+        if not self.build("tsan", "build/tsan", ["-Db_sanitize=thread", "-Db_lundef=false"],
+                          {"CC": "clang"}):
+            return
+        listed = subprocess.run([MESON, "test", "-C", "build/tsan", "--list"], cwd=TOP,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        names = [line.split(" / ")[-1].strip() for line in listed.stdout.splitlines()]
+        self.meson_tests("tsan", "build/tsan",
+                         [n for n in names if n.split("-")[0] in TSAN_FOLDERS])
+
+    def vm(self):
+        if self.build("vm", "build", []):
+            self.runner("vm", [os.path.join(TOP, "tests", "vm", "run.py")])
+
+    def nested(self):
+        run = os.path.join(TOP, "tests", "nested", "run")
+        if os.path.exists(run):
+            self.runner("nested", [run, "core"])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limit", type=float, default=24 * 3600, help="seconds for everything")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", default=SUITES)
+    options = parser.parse_args()
+    check = Check(options.limit)
+    for suite in options.suites:
+        if suite not in SUITES:
+            parser.error("no such suite: " + suite)
+        start = time.monotonic()
+        getattr(check, suite)()
+        check.say("%s took %.0f s" % (suite, time.monotonic() - start))
+    print("%d passed, %d failed" % (check.passed, check.failed))
+    return 1 if check.failed or not check.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
