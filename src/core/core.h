@@ -29,6 +29,7 @@
 struct io_core;
 struct io_group;
 struct io_queue;
+struct io_share;
 struct io_turn;
 
 /* ---- what a poll gets ------------------------------------------------------------------- */
@@ -108,14 +109,16 @@ struct io_queue {
 	int wake_fd;		/* readable when there may be work; -1: none. Only while parked */
 	bool drain_wake_fd;	/* an eventfd: the core reads it when it wakes by it */
 
-	/* private to the core */
+	/* private to the core; stats and state may be read by anybody with READ_ONCE() */
 	struct io_core *core;
+	struct io_share *share;
 	enum io_queue_state state;
 	int kicked;
-	bool in_epoll;
-	uint64_t last_work_ns, last_look_ns, backlog_since_ns;
-	int64_t deficit;
-	struct list node, group_node;
+	bool bulk;		   /* had more than its budget at the last poll */
+	uint64_t last_work_ns;	   /* when a poll last found something */
+	uint64_t waiting_since_ns; /* bulk: since its last poll */
+	struct list node;	   /* in the core's list of its state */
+	struct list all_node;
 	struct io_queue_stats stats;
 };
 
@@ -147,9 +150,36 @@ void io_timer_set(struct io_timer *timer, uint64_t deadline_ns);
 
 /* ---- groups: a machine's share ----------------------------------------------------------- */
 
+enum io_latency_class {
+	IO_LATENCY_NORMAL, /* small backlogs go before large ones */
+	IO_LATENCY_LOW,	   /* always before machines of the other classes, within its share */
+	IO_LATENCY_BULK,   /* never before anybody */
+};
+
+/* Rates are over all cores and queues of the machine; 0: none. Packets are I/O operations for
+ * disks. */
+struct io_group_params {
+	unsigned weight; /* share of a busy core's time, 1..1000; 0: 1 */
+	enum io_latency_class latency;
+	uint64_t max_packets_per_s, max_bytes_per_s;
+	uint64_t min_packets_per_s, min_bytes_per_s; /* served before others while below */
+};
+
+struct io_group_stats {
+	uint64_t packets, bytes, busy_ns;
+	uint64_t limited;  /* polls held back by a maximum */
+	uint64_t promoted; /* polls brought forward by a minimum */
+};
+
 /* Returns NULL on lack of memory. @name is copied. */
 struct io_group *io_group_new(const char *name);
+/* No queue is in it any more. */
 void io_group_free(struct io_group *group);
+/* Control thread, at any time. -EINVAL: weight above 1000, or a minimum above its maximum. */
+int io_group_set(struct io_group *group, const struct io_group_params *params);
+void io_group_get(const struct io_group *group, struct io_group_params *params);
+void io_group_stats(const struct io_group *group, struct io_group_stats *stats);
+const char *io_group_name(const struct io_group *group);
 
 /* ---- cores ------------------------------------------------------------------------------ */
 
@@ -159,7 +189,8 @@ struct io_core_params {
 	uint64_t turn_bytes;	/* budget of one poll; 0: 256 KiB */
 	uint64_t park_after_ns; /* idle for this long: park; 0: 50 us */
 	uint64_t park_look_ns;	/* looks at mapped doorbells while awake; 0: 5 us */
-	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 500 us */
+	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 1 ms */
+	uint64_t quantum_ns;	/* a busy machine's share of a round, times its weight; 0: 20 us */
 };
 
 /* Starts the thread. Returns NULL with errno set. @name is copied ("io0"). */
@@ -175,7 +206,7 @@ void io_core_params_set(struct io_core *core, const struct io_core_params *param
 void io_core_call(struct io_core *core, void (*fn)(struct io_core *core, void *arg), void *arg);
 
 struct io_core_stats {
-	uint64_t turns, sleeps, wakes, messages, timers;
+	uint64_t turns, sleeps, messages, timers;
 	uint64_t busy_ns, idle_ns, sleep_ns; /* turns with work, without, and asleep */
 	unsigned queues, polled, parked;     /* now */
 };

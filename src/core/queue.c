@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A queue's states, and how it comes and goes. Parking and kicking race by design: the core stores
+ * "parked" and then looks for work once more, the kicker makes work visible and then reads the
+ * state; full fences on both sides, so one of the two sees the other.
+ */
+#include "base/clock.h"
+#include "base/rcu.h"
+#include "base/util.h"
+#include "core/private.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* Can it be parked at all: is there a way to learn of new work? */
+bool io_queue_parks(const struct io_queue *queue)
+{
+	return queue->wake_fd >= 0 || queue->ops->notify || queue->ops->pending;
+}
+
+static bool is_looked_at(const struct io_queue *queue)
+{
+	return queue->wake_fd < 0 && !queue->ops->notify;
+}
+
+void io_queue_park(struct io_core *core, struct io_queue *queue)
+{
+	bool more;
+
+	io_sched_forget(core, queue);
+	__atomic_store_n(&queue->state, IO_QUEUE_PARKED, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	core->n_polled--;
+	core->n_parked++;
+	core->n_looked += is_looked_at(queue);
+	list_add(is_looked_at(queue) ? &core->looked : &core->parked, &queue->node);
+	COUNT(queue->stats.parked, 1);
+	more = queue->ops->notify ? queue->ops->notify(queue, true)
+				  : queue->ops->pending && queue->ops->pending(queue);
+	if (more || __atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
+		io_queue_wake(core, queue, time_now_ns());
+}
+
+void io_queue_wake(struct io_core *core, struct io_queue *queue, uint64_t now_ns)
+{
+	uint64_t count;
+
+	queue->last_work_ns = now_ns;
+	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
+	if (queue->state != IO_QUEUE_PARKED)
+		return;
+	if (queue->ops->notify)
+		queue->ops->notify(queue, false);
+	if (queue->drain_wake_fd && queue->wake_fd >= 0 &&
+	    read(queue->wake_fd, &count, sizeof(count)) < 0)
+		(void)count; /* nothing in it: woken otherwise */
+	__atomic_store_n(&queue->state, IO_QUEUE_POLLED, __ATOMIC_SEQ_CST);
+	core->n_polled++;
+	core->n_parked--;
+	core->n_looked -= is_looked_at(queue);
+	list_del(&queue->node);
+	list_add(&core->sparse, &queue->node);
+	COUNT(queue->stats.wakes, 1);
+}
+
+void io_core_handle_kicks(struct io_core *core, uint64_t now_ns)
+{
+	struct io_queue *queue;
+
+	__atomic_store_n(&core->kicked, 0, __ATOMIC_SEQ_CST);
+	list_for_each(queue, &core->queues,
+		      all_node) if (__atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
+		io_queue_wake(core, queue, now_ns);
+}
+
+void io_core_look(struct io_core *core, uint64_t now_ns)
+{
+	struct io_queue *queue;
+
+	core->last_look_ns = now_ns;
+	list_for_each(queue, &core->looked, node)
+	{
+		COUNT(queue->stats.looks, 1);
+		if (queue->ops->pending(queue))
+			io_queue_wake(core, queue, now_ns);
+	}
+}
+
+void io_queue_kick(struct io_queue *queue)
+{
+	struct io_core *core;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&queue->state, __ATOMIC_SEQ_CST) != IO_QUEUE_PARKED)
+		return;
+	core = __atomic_load_n(&queue->core, __ATOMIC_ACQUIRE);
+	if (!core || __atomic_exchange_n(&queue->kicked, 1, __ATOMIC_SEQ_CST))
+		return;
+	__atomic_add_fetch(&queue->stats.kicks, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&core->kicked, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&core->sleeping, __ATOMIC_SEQ_CST))
+		io_core_wake(core);
+}
+
+struct change {
+	struct io_queue *queue;
+	int err;
+};
+
+static void add(struct io_core *core, void *arg)
+{
+	struct change *change = arg;
+	struct io_queue *queue = change->queue;
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = queue };
+
+	queue->share = io_share_get(core, queue->group);
+	if (!queue->share) {
+		change->err = -ENOMEM;
+		return;
+	}
+	if (queue->wake_fd >= 0 &&
+	    epoll_ctl(core->epoll_fd, EPOLL_CTL_ADD, queue->wake_fd, &event) < 0) {
+		change->err = -errno;
+		io_share_put(core, queue->share);
+		queue->share = NULL;
+		return;
+	}
+	queue->bulk = false;
+	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
+	queue->last_work_ns = time_now_ns();
+	if (queue->ops->notify)
+		queue->ops->notify(queue, false);
+	list_add(&core->queues, &queue->all_node);
+	list_add(&core->sparse, &queue->node);
+	core->n_queues++;
+	core->n_polled++;
+	__atomic_store_n(&queue->core, core, __ATOMIC_RELEASE);
+	__atomic_store_n(&queue->state, IO_QUEUE_POLLED, __ATOMIC_SEQ_CST);
+}
+
+static void remove_queue(struct io_core *core, void *arg)
+{
+	struct io_queue *queue = arg;
+
+	if (queue->state == IO_QUEUE_PARKED) {
+		list_del(&queue->node);
+		core->n_parked--;
+		core->n_looked -= is_looked_at(queue);
+	} else {
+		io_sched_forget(core, queue);
+		core->n_polled--;
+	}
+	if (queue->wake_fd >= 0)
+		epoll_ctl(core->epoll_fd, EPOLL_CTL_DEL, queue->wake_fd, NULL);
+	__atomic_store_n(&queue->state, IO_QUEUE_OFF, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&queue->core, NULL, __ATOMIC_RELEASE);
+	list_del(&queue->all_node);
+	core->n_queues--;
+	io_share_put(core, queue->share);
+	queue->share = NULL;
+}
+
+int io_queue_add(struct io_core *core, struct io_queue *queue)
+{
+	struct change change = { .queue = queue };
+
+	io_core_call(core, add, &change);
+	return change.err;
+}
+
+void io_queue_remove(struct io_queue *queue)
+{
+	struct io_core *core = __atomic_load_n(&queue->core, __ATOMIC_ACQUIRE);
+
+	if (core)
+		io_core_call(core, remove_queue, queue);
+}
+
+int io_queue_move(struct io_queue *queue, struct io_core *to)
+{
+	struct io_core *from = __atomic_load_n(&queue->core, __ATOMIC_ACQUIRE);
+	int err;
+
+	if (!from)
+		return -EINVAL;
+	if (from == to)
+		return 0;
+	io_queue_remove(queue);
+	/* Added as polled: what was announced between the two is found by its first poll. */
+	err = io_queue_add(to, queue);
+	if (err && io_queue_add(from, queue))
+		return err;
+	if (!err)
+		COUNT(queue->stats.migrated, 1);
+	return err;
+}

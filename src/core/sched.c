@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Who is polled next.
+ *
+ * A polled queue is *sparse* when its last poll drained it and *bulk* when the budget ended the
+ * poll. Each turn polls every sparse queue that has something (a cheap look), and then one bulk
+ * queue; what both gave away is flushed at the turn's end. So a queue with a small backlog waits
+ * for one bounded poll of somebody else at most, however many bulk senders there are, and the bulk
+ * senders get their shares by weight.
+ *
+ * Shares are of time, which is what a core has to give: a poll's duration is charged to the machine
+ * (share) that it served. Bulk queues are chosen by deficit round robin: first over the shares (so
+ * that a machine with 16 queues gets no more than one with 1), then over a share's queues. A sparse
+ * queue runs ahead of the bulk ones only while its share has deficit left; a machine that would
+ * send just under its budget from many queues uses its share up and then waits its turn as well.
+ *
+ * A machine below its minimum rate goes before the round robin; one above its maximum is
+ * skipped until its time comes.
+ */
+#include "base/clock.h"
+#include "base/util.h"
+#include "core/private.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct io_share *io_share_get(struct io_core *core, struct io_group *group)
+{
+	struct io_share *share;
+
+	list_for_each(share, &core->shares, node)
+	{
+		if (share->group == group) {
+			share->queues++;
+			return share;
+		}
+	}
+	share = calloc(1, sizeof(*share));
+	if (!share)
+		return NULL;
+	share->group = group;
+	share->queues = 1;
+	share->round = core->round;
+	list_init(&share->bulk);
+	list_init(&share->active_node);
+	list_add(&core->shares, &share->node);
+	return share;
+}
+
+void io_share_put(struct io_core *core, struct io_share *share)
+{
+	if (--share->queues)
+		return;
+	assert(list_empty(&share->bulk));
+	list_del(&share->node);
+	free(share);
+}
+
+/* The core's own queues (host ports) carry the traffic of all machines: half of the time. */
+static unsigned weight(const struct io_core *core, const struct io_share *share)
+{
+	if (share->group)
+		return READ_ONCE(share->group->params.weight);
+	return MAX(core->n_bulk, 1u);
+}
+
+static enum io_latency_class latency(const struct io_share *share)
+{
+	return share->group ? READ_ONCE(share->group->params.latency) : IO_LATENCY_NORMAL;
+}
+
+/* Each round of the round robin gives every share its quantum once; what it did not use does not
+ * pile up, what it overdrew stays. */
+static int64_t deficit(struct io_core *core, struct io_share *share)
+{
+	int64_t quantum = (int64_t)(core->params.quantum_ns * weight(core, share));
+
+	if (share->round != core->round) {
+		uint64_t rounds = MIN(core->round - share->round, (uint64_t)1000);
+
+		share->deficit_ns = MIN(share->deficit_ns + (int64_t)rounds * quantum, quantum);
+		share->round = core->round;
+	}
+	return share->deficit_ns;
+}
+
+static void make_sparse(struct io_core *core, struct io_queue *queue)
+{
+	if (!queue->bulk)
+		return;
+	queue->bulk = false;
+	core->n_bulk--;
+	list_del(&queue->node);
+	if (list_empty(&queue->share->bulk))
+		list_del(&queue->share->active_node);
+	list_add(&core->sparse, &queue->node);
+}
+
+static void make_bulk(struct io_core *core, struct io_queue *queue, uint64_t now_ns)
+{
+	queue->waiting_since_ns = now_ns;
+	if (queue->bulk)
+		return;
+	queue->bulk = true;
+	core->n_bulk++;
+	list_del(&queue->node);
+	if (list_empty(&queue->share->bulk))
+		list_add(&core->active, &queue->share->active_node);
+	list_add(&queue->share->bulk, &queue->node);
+}
+
+void io_sched_forget(struct io_core *core, struct io_queue *queue)
+{
+	make_sparse(core, queue);
+	list_del(&queue->node);
+}
+
+/* Polls @queue within its budget and files it anew. False when a rate held it back. */
+static bool poll_queue(struct io_core *core, struct io_queue *queue)
+{
+	struct io_turn *turn = &core->turn;
+	struct io_group *group = queue->share->group;
+	struct io_work work = { 0 };
+	uint64_t start = turn->now_ns, cycles;
+	unsigned packets = core->params.turn_packets;
+	uint64_t bytes = core->params.turn_bytes;
+
+	if (group) {
+		uint64_t until_ns = io_group_limit(group, start, &packets, &bytes);
+
+		if (until_ns) {
+			COUNT(queue->stats.limited, 1);
+			core->limited_until_ns = MIN(core->limited_until_ns, until_ns);
+			return false;
+		}
+	}
+	turn->budget_packets = packets;
+	turn->budget_bytes = bytes;
+	cycles = time_cycles();
+	queue->ops->poll(queue, turn, &work);
+	COUNT(queue->stats.cycles, time_cycles() - cycles);
+	COUNT(queue->stats.polls, 1);
+	if (!work.packets && !work.more) {
+		COUNT(queue->stats.empty_polls, 1);
+		make_sparse(core, queue);
+		return true;
+	}
+	turn->now_ns = time_now_ns();
+	COUNT(queue->stats.packets, work.packets);
+	COUNT(queue->stats.bytes, work.bytes);
+	queue->last_work_ns = turn->now_ns;
+	core->last_work_ns = turn->now_ns;
+	core->worked = true;
+	queue->share->deficit_ns -= (int64_t)(turn->now_ns - start);
+	if (group)
+		io_group_charge(group, turn->now_ns, work.packets, work.bytes,
+				turn->now_ns - start);
+	if (work.more) {
+		COUNT(queue->stats.limited, 1);
+		make_bulk(core, queue, turn->now_ns);
+	} else {
+		make_sparse(core, queue);
+	}
+	return true;
+}
+
+/* Polls the sparse queues of latency class @class, or the others. */
+static void run_sparse(struct io_core *core, bool low)
+{
+	struct io_queue *queue;
+	bool contended = !list_empty(&core->active);
+
+	list_for_each(queue, &core->sparse, node)
+	{
+		struct io_share *share = queue->share;
+
+		if ((latency(share) == IO_LATENCY_LOW) != low)
+			continue;
+		if (queue->ops->pending && !queue->ops->pending(queue)) {
+			if (core->turn.now_ns - queue->last_work_ns >= core->params.park_after_ns &&
+			    io_queue_parks(queue))
+				io_queue_park(core, queue);
+			continue;
+		}
+		if (contended && (latency(share) == IO_LATENCY_BULK || deficit(core, share) <= 0)) {
+			/* its turn comes with the bulk queues */
+			make_bulk(core, queue, core->turn.now_ns);
+			continue;
+		}
+		if (contended)
+			COUNT(queue->stats.promoted, 1);
+		if (poll_queue(core, queue) && !queue->bulk && !queue->ops->pending &&
+		    core->turn.now_ns - queue->last_work_ns >= core->params.park_after_ns &&
+		    io_queue_parks(queue))
+			io_queue_park(core, queue);
+	}
+}
+
+/* The share whose turn it is: one below its minimum, else the first in line with deficit left. */
+static struct io_share *choose_share(struct io_core *core)
+{
+	struct io_share *share;
+	unsigned tries = 0;
+
+	list_for_each(share, &core->active, active_node)
+	{
+		if (share->group && io_group_below_minimum(share->group, core->turn.now_ns)) {
+			unsigned packets = 1;
+			uint64_t bytes = 1;
+
+			if (io_group_limit(share->group, core->turn.now_ns, &packets, &bytes))
+				continue;
+			__atomic_add_fetch(&share->group->stats.promoted, 1, __ATOMIC_RELAXED);
+			return share;
+		}
+	}
+	while (!list_empty(&core->active)) {
+		share = list_first(&core->active, struct io_share, active_node);
+		if (deficit(core, share) > 0)
+			return share;
+		list_del(&share->active_node);
+		list_add(&core->active, &share->active_node);
+		/* all of them have used their quantum: the next round begins */
+		if (++tries > core->stats.queues || tries >= 2 * core->n_bulk) {
+			core->round++;
+			tries = 0;
+		}
+	}
+	return NULL;
+}
+
+static void run_bulk(struct io_core *core)
+{
+	unsigned n = core->n_bulk;
+
+	/* more than one try only when rates hold queues back */
+	while (n--) {
+		struct io_share *share = choose_share(core);
+		struct io_queue *queue;
+
+		if (!share)
+			return;
+		queue = list_first(&share->bulk, struct io_queue, node);
+		COUNT(queue->stats.waited_ns, core->turn.now_ns - queue->waiting_since_ns);
+		/* to the end of its share's line, whatever it does */
+		list_del(&queue->node);
+		list_add(&share->bulk, &queue->node);
+		if (poll_queue(core, queue))
+			return;
+		/* held back: the others go first */
+		if (!list_empty(&share->active_node)) {
+			list_del(&share->active_node);
+			list_add(&core->active, &share->active_node);
+		}
+	}
+}
+
+void io_sched_run(struct io_core *core)
+{
+	run_sparse(core, true);
+	run_sparse(core, false);
+	run_bulk(core);
+}

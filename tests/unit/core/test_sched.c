@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The scheduler's choices, turn by turn, without a thread. Fake queues hold a number of packets; a
+ * packet costs as many nanoseconds of (fake) work as the queue says: the poll spins that long, so
+ * that shares of time can be checked as counts of polls and packets.
+ */
+#include "base/clock.h"
+#include "base/rcu.h"
+#include "base/util.h"
+#include "core/private.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct fake {
+	struct io_queue q;
+	uint64_t waiting; /* packets; UINT64_MAX: endless */
+	unsigned bytes;	  /* of a packet */
+	unsigned spin_ns; /* a packet's cost */
+	uint64_t taken;
+	unsigned polls;
+	bool notified;
+	unsigned largest_poll;
+};
+
+static struct fake *order[4096];
+static unsigned n_order;
+
+static void fake_poll(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
+{
+	struct fake *fake = container_of(queue, struct fake, q);
+	uint64_t n = MIN(fake->waiting, (uint64_t)turn->budget_packets);
+	uint64_t until;
+
+	if (fake->bytes)
+		n = MIN(n, MAX(turn->budget_bytes / fake->bytes, 1ull));
+	until = time_now_ns() + n * fake->spin_ns;
+	while (time_now_ns() < until)
+		;
+	if (fake->waiting != UINT64_MAX)
+		fake->waiting -= n;
+	fake->taken += n;
+	fake->polls++;
+	fake->largest_poll = MAX(fake->largest_poll, (unsigned)n);
+	work->packets = (unsigned)n;
+	work->bytes = n * fake->bytes;
+	work->more = fake->waiting > 0;
+	if (n && n_order < ARRAY_SIZE(order))
+		order[n_order++] = fake;
+}
+
+static bool fake_pending(struct io_queue *queue)
+{
+	return container_of(queue, struct fake, q)->waiting > 0;
+}
+
+static bool fake_notify(struct io_queue *queue, bool on)
+{
+	struct fake *fake = container_of(queue, struct fake, q);
+
+	fake->notified = on;
+	return on && fake->waiting;
+}
+
+static const struct io_queue_ops doorbell_ops = { .poll = fake_poll, .pending = fake_pending };
+static const struct io_queue_ops notify_ops = { fake_poll, fake_pending, fake_notify };
+
+static struct io_core *core;
+
+static int setup(void **state)
+{
+	struct io_core_params params = { .cpu = -1, .turn_packets = 16, .quantum_ns = 100000 };
+
+	n_order = 0;
+	core = io_core_new_unstarted("io0", &params);
+	rcu_reader_register();
+	return core ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	io_core_free(core);
+	rcu_reader_unregister();
+	return 0;
+}
+
+static void fake_add(struct fake *fake, const struct io_queue_ops *ops, struct io_group *group)
+{
+	fake->q.ops = ops;
+	fake->q.name = "q";
+	fake->q.group = group;
+	fake->q.wake_fd = -1;
+	assert_int_equal(io_queue_add(core, &fake->q), 0);
+}
+
+static void turns(unsigned n)
+{
+	while (n--)
+		io_core_turn(core, false);
+}
+
+static void budget_bounds_a_poll(void **state)
+{
+	struct fake fake = { .waiting = 1000, .bytes = 100 };
+
+	fake_add(&fake, &doorbell_ops, NULL);
+	turns(100);
+	assert_int_equal(fake.waiting, 0);
+	assert_int_equal(fake.taken, 1000);
+	assert_int_equal(fake.largest_poll, 16);
+	assert_int_equal(fake.q.stats.packets, 1000);
+	assert_int_equal(fake.q.stats.bytes, 100000);
+	assert_int_equal(fake.q.stats.limited, 1000 / 16);
+	io_queue_remove(&fake.q);
+	assert_int_equal(fake.q.state, IO_QUEUE_OFF);
+	fake.waiting = 1;
+	turns(3);
+	assert_int_equal(fake.waiting, 1); /* off is off */
+}
+
+static void byte_budget_bounds_a_poll(void **state)
+{
+	struct fake fake = { .waiting = 100, .bytes = 65536 };
+
+	fake_add(&fake, &doorbell_ops, NULL);
+	turns(200);
+	assert_int_equal(fake.taken, 100);
+	assert_int_equal(fake.largest_poll, 4); /* 256 KiB */
+	io_queue_remove(&fake.q);
+}
+
+/* A small backlog goes ahead of the bulk senders: one bounded poll of somebody else at most is in
+ * between. */
+static void small_goes_before_bulk(void **state)
+{
+	struct io_group *groups[9];
+	struct fake bulk[8] = { 0 }, small = { 0 };
+
+	core->params.park_after_ns = NS_PER_S; /* stays polled */
+	for (unsigned i = 0; i < 9; i++)
+		groups[i] = io_group_new("vm");
+	for (unsigned i = 0; i < 8; i++) {
+		bulk[i].waiting = UINT64_MAX;
+		bulk[i].spin_ns = 100;
+		fake_add(&bulk[i], &doorbell_ops, groups[i]);
+	}
+	fake_add(&small, &doorbell_ops, groups[8]);
+	turns(50);
+	for (unsigned round = 0; round < 20; round++) {
+		small.waiting = 1;
+		n_order = 0;
+		turns(1);
+		assert_int_equal(small.waiting, 0);
+		assert_ptr_equal(order[0], &small);
+		turns(7);
+	}
+	assert_true(small.q.stats.promoted >= 20);
+	for (unsigned i = 0; i < 8; i++)
+		io_queue_remove(&bulk[i].q);
+	io_queue_remove(&small.q);
+	for (unsigned i = 0; i < 9; i++)
+		io_group_free(groups[i]);
+}
+
+static double share_of(const struct fake *fakes, unsigned n)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum += fakes[i].taken;
+	return (double)sum;
+}
+
+/* A machine with 16 queues gets what one with a single queue gets. */
+static void machines_share_not_queues(void **state)
+{
+	struct io_group *many = io_group_new("many"), *one = io_group_new("one");
+	struct fake queues[16] = { 0 }, single = { .waiting = UINT64_MAX, .spin_ns = 300 };
+	double ratio;
+
+	for (unsigned i = 0; i < 16; i++) {
+		queues[i].waiting = UINT64_MAX;
+		queues[i].spin_ns = 300;
+		fake_add(&queues[i], &doorbell_ops, many);
+	}
+	fake_add(&single, &doorbell_ops, one);
+	turns(8000);
+	ratio = share_of(queues, 16) / share_of(&single, 1);
+	assert_true(ratio > 0.7 && ratio < 1.4);
+	/* and the 16 get the same each */
+	for (unsigned i = 1; i < 16; i++)
+		assert_true(queues[i].polls + 2 >= queues[0].polls &&
+			    queues[i].polls <= queues[0].polls + 2);
+	for (unsigned i = 0; i < 16; i++)
+		io_queue_remove(&queues[i].q);
+	io_queue_remove(&single.q);
+	io_group_free(many);
+	io_group_free(one);
+}
+
+/* Shares of time: the one with the dear packets gets fewer of them. */
+static void weights_share_time(void **state)
+{
+	struct io_group *a = io_group_new("a"), *b = io_group_new("b");
+	struct fake cheap = { .waiting = UINT64_MAX, .spin_ns = 200 };
+	struct fake dear = { .waiting = UINT64_MAX, .spin_ns = 800 };
+	struct io_group_params params = { .weight = 3 };
+	struct io_group_stats sa, sb;
+	double ratio;
+
+	assert_int_equal(io_group_set(b, &params), 0);
+	fake_add(&cheap, &doorbell_ops, a);
+	fake_add(&dear, &doorbell_ops, b);
+	turns(6000);
+	io_group_stats(a, &sa);
+	io_group_stats(b, &sb);
+	ratio = (double)sb.busy_ns / (double)sa.busy_ns;
+	assert_true(ratio > 2.2 && ratio < 4.0);
+	io_queue_remove(&cheap.q);
+	io_queue_remove(&dear.q);
+	io_group_free(a);
+	io_group_free(b);
+}
+
+/* Many queues that stay just under the budget do not get round the shares. */
+static void sparse_queues_pay_too(void **state)
+{
+	struct io_group *sly = io_group_new("sly"), *fair = io_group_new("fair");
+	struct fake queues[8] = { 0 }, bulk = { .waiting = UINT64_MAX, .spin_ns = 500 };
+	struct io_group_stats s, f;
+
+	for (unsigned i = 0; i < 8; i++) {
+		queues[i].spin_ns = 500;
+		fake_add(&queues[i], &doorbell_ops, sly);
+	}
+	fake_add(&bulk, &doorbell_ops, fair);
+	for (unsigned t = 0; t < 4000; t++) {
+		for (unsigned i = 0; i < 8; i++)
+			queues[i].waiting = 15;
+		turns(1);
+	}
+	io_group_stats(sly, &s);
+	io_group_stats(fair, &f);
+	assert_true((double)s.busy_ns / (double)f.busy_ns < 1.6);
+	for (unsigned i = 0; i < 8; i++)
+		io_queue_remove(&queues[i].q);
+	io_queue_remove(&bulk.q);
+	io_group_free(sly);
+	io_group_free(fair);
+}
+
+static void maximum_rate(void **state)
+{
+	struct io_group *group = io_group_new("vm");
+	struct io_group_params params = { .max_packets_per_s = 100000 };
+	struct fake fake = { .waiting = UINT64_MAX };
+	struct io_group_stats stats;
+	uint64_t start, elapsed;
+	double rate;
+
+	assert_int_equal(io_group_set(group, &params), 0);
+	fake_add(&fake, &doorbell_ops, group);
+	start = time_now_ns();
+	do {
+		turns(10);
+		elapsed = time_now_ns() - start;
+	} while (elapsed < 200 * NS_PER_MS);
+	/* what the rate and its burst allow in the time that really passed */
+	rate = (double)fake.taken * 1e9 / (double)elapsed;
+	assert_true(rate < 103000);
+	io_group_stats(group, &stats);
+	assert_true(stats.limited > 0);
+	assert_int_equal(stats.packets, fake.taken);
+	params.weight = 1001;
+	assert_int_equal(io_group_set(group, &params), -EINVAL);
+	params.weight = 1;
+	params.min_packets_per_s = 200000;
+	assert_int_equal(io_group_set(group, &params), -EINVAL);
+	io_queue_remove(&fake.q);
+	io_group_free(group);
+}
+
+/* Below its minimum a machine is served although its share of time is small. */
+static void minimum_rate(void **state)
+{
+	struct io_group *groups[5];
+	struct io_group_params params = { .min_packets_per_s = 1000000000 };
+	struct fake fakes[5] = { 0 };
+
+	for (unsigned i = 0; i < 5; i++) {
+		groups[i] = io_group_new("vm");
+		fakes[i].waiting = UINT64_MAX;
+		fakes[i].spin_ns = 500;
+	}
+	assert_int_equal(io_group_set(groups[4], &params), 0);
+	for (unsigned i = 0; i < 5; i++)
+		fake_add(&fakes[i], &doorbell_ops, groups[i]);
+	turns(2000);
+	/* never reaches so high a minimum: gets nearly all */
+	assert_true(fakes[4].taken >
+		    4 * (fakes[0].taken + fakes[1].taken + fakes[2].taken + fakes[3].taken));
+	for (unsigned i = 0; i < 5; i++) {
+		io_queue_remove(&fakes[i].q);
+		io_group_free(groups[i]);
+	}
+}
+
+static void spin(uint64_t ns)
+{
+	uint64_t until = time_now_ns() + ns;
+
+	while (time_now_ns() < until)
+		;
+}
+
+static void parks_and_returns(void **state)
+{
+	struct fake doorbell = { 0 }, notified = { 0 };
+
+	fake_add(&doorbell, &doorbell_ops, NULL);
+	fake_add(&notified, &notify_ops, NULL);
+	turns(1);
+	assert_int_equal(doorbell.q.state, IO_QUEUE_POLLED);
+	assert_false(notified.notified);
+	spin(core->params.park_after_ns + 1000);
+	turns(1);
+	assert_int_equal(doorbell.q.state, IO_QUEUE_PARKED);
+	assert_int_equal(notified.q.state, IO_QUEUE_PARKED);
+	assert_true(notified.notified);
+
+	/* a doorbell nobody announces is looked at */
+	doorbell.waiting = 3;
+	spin(core->params.park_look_ns + 1000);
+	turns(1);
+	assert_int_equal(doorbell.taken, 3);
+	assert_int_equal(doorbell.q.state, IO_QUEUE_POLLED);
+
+	/* one with notifications waits for its kick */
+	notified.waiting = 2;
+	spin(core->params.park_look_ns + 1000);
+	turns(3);
+	assert_int_equal(notified.taken, 0);
+	io_queue_kick(&notified.q);
+	turns(1);
+	assert_int_equal(notified.taken, 2);
+	assert_false(notified.notified);
+	assert_int_equal(notified.q.stats.kicks, 1);
+	io_queue_kick(&notified.q); /* polled already: nothing to do */
+	assert_int_equal(notified.q.stats.kicks, 1);
+	io_queue_remove(&doorbell.q);
+	io_queue_remove(&notified.q);
+}
+
+/* Work that arrives while the queue is being parked is not lost. */
+static bool late_notify(struct io_queue *queue, bool on)
+{
+	if (on)
+		container_of(queue, struct fake, q)->waiting = 1;
+	return on;
+}
+
+static void no_lost_wakeup(void **state)
+{
+	static const struct io_queue_ops ops = { fake_poll, fake_pending, late_notify };
+	struct fake fake = { 0 };
+
+	fake_add(&fake, &ops, NULL);
+	spin(core->params.park_after_ns + 1000);
+	turns(1);
+	assert_int_equal(fake.q.state, IO_QUEUE_POLLED);
+	turns(1);
+	assert_int_equal(fake.taken, 1);
+	io_queue_remove(&fake.q);
+}
+
+static unsigned flushes;
+
+static void flushed(struct io_flush *flush, struct io_turn *turn)
+{
+	flushes++;
+}
+
+static void flushes_once_per_turn(void **state)
+{
+	struct io_flush a = { .flush = flushed }, b = { .flush = flushed };
+	struct io_turn one, two;
+
+	io_turn_init(&one, NULL);
+	io_turn_init(&two, NULL);
+	flushes = 0;
+	io_turn_flush_later(&one, &a);
+	io_turn_flush_later(&one, &a);
+	io_turn_flush_later(&one, &b);
+	io_turn_flush_later(&two, &a); /* pending on the other core */
+	io_turn_end(&two);
+	assert_int_equal(flushes, 0);
+	io_turn_end(&one);
+	assert_int_equal(flushes, 2);
+	io_turn_flush_later(&two, &a);
+	io_turn_end(&two);
+	assert_int_equal(flushes, 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(budget_bounds_a_poll, setup, teardown),
+		cmocka_unit_test_setup_teardown(byte_budget_bounds_a_poll, setup, teardown),
+		cmocka_unit_test_setup_teardown(small_goes_before_bulk, setup, teardown),
+		cmocka_unit_test_setup_teardown(machines_share_not_queues, setup, teardown),
+		cmocka_unit_test_setup_teardown(weights_share_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(sparse_queues_pay_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(maximum_rate, setup, teardown),
+		cmocka_unit_test_setup_teardown(minimum_rate, setup, teardown),
+		cmocka_unit_test_setup_teardown(parks_and_returns, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_lost_wakeup, setup, teardown),
+		cmocka_unit_test(flushes_once_per_turn),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
