@@ -30,8 +30,16 @@ struct memory_region {
 /* Immutable once published. Sorted by address, no two overlap. */
 struct memory_map {
 	struct memory_map *retired_next;
+	uint64_t generation; /* of its space; 0: the empty table in an emergency */
 	unsigned n;
 	struct memory_region regions[];
+};
+
+/* Immutable once published. */
+struct memory_log {
+	struct memory_file *file;
+	uint8_t *base;
+	uint64_t pages;
 };
 
 /* faults.c: has SIGBUS inside @file's mapping contained, until memory_faults_forget(). 0 or

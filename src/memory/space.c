@@ -21,6 +21,8 @@
 struct memory_space {
 	char *name;
 	struct memory_map *map; /* published */
+	struct memory_log *log; /* published; NULL: none */
+	uint64_t generation;	/* of the newest table */
 	struct memory_map *retired;
 	unsigned n_retired;
 	struct list files;
@@ -39,8 +41,10 @@ struct memory_space *memory_space_new(const char *name)
 	list_init(&space->files);
 	space->name = strdup(name);
 	space->map = calloc(1, sizeof(*space->map));
-	if (space->name && space->map)
+	if (space->name && space->map) {
+		space->map->generation = ++space->generation;
 		return space;
+	}
 	free(space->name);
 	free(space->map);
 	free(space);
@@ -125,6 +129,9 @@ void memory_space_free(struct memory_space *space)
 	for (unsigned i = 0; i < space->map->n; i++)
 		if (space->map->regions[i].file)
 			file_put(space->map->regions[i].file);
+	if (space->log)
+		file_put(space->log->file);
+	free(space->log);
 	free_retired(space);
 	free(space->map);
 	free(space->name);
@@ -136,6 +143,7 @@ static void publish(struct memory_space *space, struct memory_map *map, bool wai
 {
 	struct memory_map *old = space->map;
 
+	map->generation = ++space->generation;
 	rcu_publish(space->map, map);
 	old->retired_next = space->retired;
 	space->retired = old;
@@ -279,6 +287,7 @@ unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t 
 			}
 		}
 		old->n = kept;
+		old->generation = ++space->generation;
 		rcu_publish(space->map, old);
 		goto out;
 	}
@@ -331,41 +340,81 @@ void memory_space_stats(const struct memory_space *space, struct memory_stats *s
 	stats->faults = READ_ONCE(space->stats.faults);
 }
 
+int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64_t size)
+{
+	struct memory_log *log = NULL, *old = space->log;
+	struct stat st;
+	int err;
+
+	if (fd >= 0) {
+		int flags = fcntl(fd, F_GETFL);
+
+		if (flags < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !size)
+			return -EINVAL;
+		if ((flags & O_ACCMODE) != O_RDWR)
+			return -EACCES;
+		if (offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset)
+			return -ERANGE;
+		log = calloc(1, sizeof(*log));
+		if (!log)
+			return -ENOMEM;
+		err = file_get(space, fd, &st, true, &log->file);
+		if (err) {
+			free(log);
+			return err;
+		}
+		log->base = log->file->base + offset;
+		log->pages = size * 8; /* size is at most a file's: no overflow */
+	}
+	rcu_publish(space->log, log);
+	if (old) {
+		rcu_wait();
+		file_put(old->file);
+		free(old);
+	}
+	return 0;
+}
+
 /* ---- readers ----------------------------------------------------------------------------- */
 
 void memory_reader_init(struct memory_reader *reader, struct memory_space *space)
 {
-	reader->space = space;
-	reader->map = NULL;
-	reader->last = NULL;
+	*reader = (struct memory_reader){ .space = space };
 }
 
 void memory_reader_begin(struct memory_reader *reader)
 {
 	const struct memory_map *map = rcu_read(reader->space->map);
 
-	/* The last region belongs to the table it was found in. The same address may be a new
-	 * table, which is why it does not outlive a quiescent point. */
+	/* The cached region belongs to the table it was found in; a table's address may be used
+	 * again for another table, its generation is not. */
 	reader->map = map;
-	reader->last = NULL;
+	if (unlikely(map->generation != reader->generation)) {
+		reader->generation = map->generation;
+		reader->size = 0;
+	}
+	reader->log = rcu_read(reader->space->log);
 }
 
 /* The region that holds @addr, or NULL. */
 static const struct memory_region *region_at(struct memory_reader *reader, uint64_t addr)
 {
-	const struct memory_region *region = reader->last;
-	unsigned at;
+	const struct memory_map *map = reader->map;
+	unsigned at = find(map, addr);
+	const struct memory_region *region = &map->regions[at];
 
-	if (likely(region && addr - region->addr < region->size))
-		return region;
-	at = find(reader->map, addr);
-	if (at == reader->map->n || reader->map->regions[at].addr > addr)
+	if (at == map->n || region->addr > addr)
 		return NULL;
-	reader->last = &reader->map->regions[at];
-	return reader->last;
+	if (region->host) {
+		reader->addr = region->addr;
+		reader->size = region->size;
+		reader->host = region->host;
+		reader->access = region->access;
+	}
+	return region;
 }
 
-void *memory_at(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access)
+void *memory_at_slow(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access)
 {
 	const struct memory_region *region = region_at(reader, addr);
 	uint64_t skip;
@@ -377,6 +426,45 @@ void *memory_at(struct memory_reader *reader, uint64_t addr, uint64_t len, unsig
 		     !region->host))
 		return NULL;
 	return region->host + skip;
+}
+
+void memory_dirty(struct memory_reader *reader, uint64_t addr, uint64_t len)
+{
+	const struct memory_log *log = reader->log;
+	uint64_t page, last;
+
+	if (!log || !len)
+		return;
+	page = addr / PAGE;
+	last = addr + (len - 1) < addr ? UINT64_MAX / PAGE : (addr + (len - 1)) / PAGE;
+	for (; page <= last && page < log->pages; page++) {
+		uint8_t *byte = &log->base[page / 8], bit = (uint8_t)(1u << (page % 8));
+
+		/* Behind the writes it stands for. Not skipped when the bit is set already: without
+		 * the locked operation that could be an old value, cleared before our writes. */
+		__atomic_fetch_or(byte, bit, __ATOMIC_SEQ_CST);
+	}
+}
+
+void memory_dirty_host(struct memory_reader *reader, const void *host, uint64_t len)
+{
+	const struct memory_map *map = reader->map;
+	const uint8_t *at = host;
+
+	if (!reader->log || !len)
+		return;
+	for (unsigned i = 0; i < map->n; i++) {
+		const struct memory_region *region = &map->regions[i];
+		const uint8_t *from, *to;
+
+		if (!region->host)
+			continue;
+		from = MAX(at, (const uint8_t *)region->host);
+		to = MIN(at + len, (const uint8_t *)region->host + region->size);
+		if (from < to)
+			memory_dirty(reader, region->addr + (uint64_t)(from - region->host),
+				     (uint64_t)(to - from));
+	}
 }
 
 int memory_iov(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access,

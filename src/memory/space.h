@@ -20,6 +20,8 @@
 #ifndef EXITLESS_MEMORY_SPACE_H
 #define EXITLESS_MEMORY_SPACE_H
 
+#include "base/util.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,7 +29,7 @@
 
 struct memory_space;
 struct memory_map;
-struct memory_region;
+struct memory_log;
 
 enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
 
@@ -75,13 +77,27 @@ struct memory_stats {
 void memory_space_stats(const struct memory_space *space, struct memory_stats *stats);
 
 /*
+ * Control thread: the dirty log of a live migration, @size bytes from @offset of the file @fd
+ * (borrowed): bit n % 8 of byte n / 8 stands for the 4096 bytes of guest memory at n * 4096.
+ * @fd -1: none any more. Returns once no reader can see the one before. 0, -EINVAL (not a file),
+ * -ERANGE (beyond its end), -EACCES, -ENOMEM.
+ */
+int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64_t size);
+
+/*
  * A reader: one per queue, used by whichever thread holds that queue. Caches the region that
- * served last.
+ * served last. Private, but for @generation: it is another one for each table, and never 0 after
+ * memory_reader_begin(), so what was looked up under a generation need not be looked up again.
  */
 struct memory_reader {
 	struct memory_space *space;
 	const struct memory_map *map;
-	const struct memory_region *last;
+	const struct memory_log *log;
+	uint64_t generation;
+	/* the region that served last; size 0: none */
+	uint64_t addr, size;
+	uint8_t *host;
+	unsigned access;
 };
 
 void memory_reader_init(struct memory_reader *reader, struct memory_space *space);
@@ -89,9 +105,25 @@ void memory_reader_init(struct memory_reader *reader, struct memory_space *space
 /* Before each use after a quiescent point (once per batch): takes the current table. */
 void memory_reader_begin(struct memory_reader *reader);
 
+void *memory_at_slow(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access);
+
 /* The address of [@addr, @addr + @len), or NULL unless all of it lies in one region that allows
  * @access and has a file. @len 0 gives NULL. Constant time when the last region serves again. */
-void *memory_at(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access);
+static inline void *memory_at(struct memory_reader *reader, uint64_t addr, uint64_t len,
+			      unsigned access)
+{
+	uint64_t skip = addr - reader->addr;
+
+	if (likely(skip < reader->size && len - 1 < reader->size - skip &&
+		   (reader->access & access) == access))
+		return reader->host + skip;
+	return memory_at_slow(reader, addr, len, access);
+}
+
+/* Marks guest pages as written, if there is a log; what lies outside of it is ignored. */
+void memory_dirty(struct memory_reader *reader, uint64_t addr, uint64_t len);
+/* The same for a pointer that the reader gave: all guest pages that show this memory. */
+void memory_dirty_host(struct memory_reader *reader, const void *host, uint64_t len);
 
 /*
  * The pieces of [@addr, @addr + @len), over region borders. Returns how many of @iov were filled

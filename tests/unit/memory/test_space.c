@@ -269,6 +269,43 @@ static void changes_under_a_reader(void **state)
 	pthread_join(thread, NULL);
 }
 
+static void logs_dirty_pages(void **state)
+{
+	int log = memfd_create("log", MFD_CLOEXEC);
+	struct memory_reader r;
+	uint8_t *bits;
+
+	assert_int_equal(ftruncate(log, PAGE), 0);
+	bits = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, log, 0);
+	assert_ptr_not_equal(bits, MAP_FAILED);
+	/* the same page of the file at two places */
+	assert_int_equal(memory_space_map(space, 0x10000, 2 * PAGE, RW, fd, 0), 0);
+	assert_int_equal(memory_space_map(space, 0x40000, PAGE, RW, fd, PAGE), 0);
+	memory_reader_init(&r, space);
+	memory_reader_begin(&r);
+	memory_dirty(&r, 0x10000, 1); /* no log: nothing */
+	assert_int_equal(memory_space_log(space, log, 0, 0), -EINVAL);
+	assert_int_equal(memory_space_log(space, log, 1, PAGE), -ERANGE);
+	assert_int_equal(memory_space_log(space, log, UINT64_MAX, 2), -ERANGE);
+	assert_int_equal(memory_space_log(space, log, 8, 16), 0);
+	memory_reader_begin(&r);
+	memory_dirty(&r, 0x10fff, 2);
+	assert_int_equal(bits[8 + 2], 3); /* pages 16 and 17 */
+	bits[8 + 2] = 0;
+	memory_dirty_host(&r, memory_at(&r, 0x11000, 8, MEMORY_WRITE), 8);
+	assert_int_equal(bits[8 + 2], 2);
+	assert_int_equal(bits[8 + 8], 1); /* page 64, the other view */
+	/* outside: ignored */
+	memory_dirty(&r, 16 * 8 * PAGE, PAGE);
+	memory_dirty(&r, UINT64_MAX - 5, 100);
+	memory_dirty(&r, 127 * PAGE, 10 * PAGE);
+	assert_int_equal(bits[8 + 15], 0x80);
+	assert_int_equal(bits[8 + 16], 0);
+	assert_int_equal(memory_space_log(space, -1, 0, 0), 0);
+	munmap(bits, PAGE);
+	close(log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +316,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(remote_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
+		cmocka_unit_test_setup_teardown(logs_dirty_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_under_a_reader, setup, teardown),
 	};
 
