@@ -25,7 +25,9 @@ int irq_init(struct pci_function *f)
 {
 	f->mode = -1;
 	pthread_mutex_init(&f->intx_lock, NULL);
-	return irq_resize(f, PCI_IRQ_ERR, 1);
+	if (irq_resize(f, PCI_IRQ_ERR, 1))
+		return -ENOMEM;
+	return irq_resize(f, PCI_IRQ_REQ, 1);
 }
 
 int irq_resize(struct pci_function *f, enum pci_irq_index index, unsigned n)

@@ -32,7 +32,7 @@ struct vfio_user_stats {
 	uint64_t connections, messages, replies, errors, protocol_errors;
 	uint64_t region_reads, region_writes, posted_writes, write_multi;
 	uint64_t dma_maps, dma_unmaps, set_irqs, resets;
-	uint64_t dma_read_messages, dma_write_messages; /* to the client */
+	uint64_t refused; /* connections while one is served */
 };
 
 /* Listens at once. Returns NULL with errno set. @space and @f are borrowed and outlive it. */
@@ -44,6 +44,9 @@ void vfio_user_server_free(struct vfio_user_server *server);
 void vfio_user_server_stats(const struct vfio_user_server *server, struct vfio_user_stats *stats);
 /* Drops the client, keeps listening. */
 void vfio_user_server_disconnect(struct vfio_user_server *server);
+/* Drops a client whose memory file failed under us (memory_space_failed()); the manager calls it
+ * now and then. */
+void vfio_user_server_check(struct vfio_user_server *server);
 const char *vfio_user_server_path(const struct vfio_user_server *server);
 
 #endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Unix stream sockets as the transports use them: listening, and messages with descriptors. */
+#ifndef EXITLESS_TRANSPORT_UNIX_SOCKET_H
+#define EXITLESS_TRANSPORT_UNIX_SOCKET_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define UNIX_FDS_MAX 64 /* that one recvmsg() can bring */
+
+/*
+ * Makes and binds a socket at @path, sets owner, group ((uid_t)-1, (gid_t)-1: leave) and @mode (0:
+ * 0600), and only then listens. A socket file that nobody serves is replaced. Returns the
+ * descriptor (non-blocking, close-on-exec), or -EADDRINUSE (somebody listens there, or the path is
+ * no socket), -ENAMETOOLONG, -errno.
+ */
+int unix_listen(const char *path, uid_t owner, gid_t group, mode_t mode);
+
+/*
+ * Receives up to @len bytes and the descriptors that came with them, which are added to
+ * @fds[*n_fds...@max_fds); those that do not fit are closed and make it -EMFILE. Returns the bytes,
+ * 0 at the end of the stream, -EAGAIN, -errno.
+ */
+ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, unsigned max_fds);
+
+/* Sends without blocking, with @send_fd (-1: none). Returns the bytes, -EAGAIN or -errno. */
+ssize_t unix_send(int fd, const void *buf, size_t len, int send_fd);
+
+#endif

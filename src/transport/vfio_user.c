@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Sockets, sessions and framing of the vfio-user server.
+ *
+ * A message is read in two steps, header and body, and never past its end, so the descriptors that
+ * come with its bytes are its own. Nothing blocks: what cannot be sent is queued up to a bound,
+ * what has not come yet is waited for. A round of the loop handles a bounded number of messages, so
+ * that one busy client does not starve the others.
+ */
+#include "transport/vfio_user.h"
+
+#include "base/util.h"
+#include "transport/unix_socket.h"
+#include "transport/vfio_user_session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MESSAGES_PER_ROUND 32
+
+/* A reply that could not be sent at once. */
+struct vfio_user_out {
+	struct vfio_user_out *next;
+	size_t len, sent;
+	int fd; /* to go with the first byte; owned */
+	uint8_t bytes[];
+};
+
+/* ---- the end of a session ---------------------------------------------------------------- */
+
+static void close_fds(int *fds, unsigned *n)
+{
+	while (*n)
+		if (fds[--*n] >= 0)
+			close(fds[*n]);
+}
+
+static void resampled(struct loop_fd *lfd, uint32_t events)
+{
+	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, resample);
+	uint64_t count;
+
+	if (read(lfd->fd, &count, sizeof(count)) == sizeof(count))
+		pci_intx_unmask(s->f);
+	else if (events & (EPOLLERR | EPOLLHUP))
+		loop_remove(lfd);
+}
+
+void vfio_user_watch_resample(struct vfio_user_server *s, int fd)
+{
+	loop_remove(&s->resample);
+	if (s->resample_fd >= 0)
+		close(s->resample_fd);
+	s->resample_fd = fd;
+	if (fd >= 0)
+		loop_add(s->loop, &s->resample, fd, EPOLLIN, resampled);
+}
+
+static void end_session(struct vfio_user_server *s, const char *why)
+{
+	struct vfio_user_out *out, *next;
+
+	if (s->fd < 0)
+		return;
+	loop_remove(&s->lfd);
+	close(s->fd);
+	s->fd = -1;
+	s->stats.connected = false;
+	s->negotiated = false;
+	s->got = 0;
+	close_fds(s->fds, &s->n_fds);
+	for (out = s->out; out; out = next) {
+		next = out->next;
+		if (out->fd >= 0)
+			close(out->fd);
+		free(out);
+	}
+	s->out = NULL;
+	s->out_tail = &s->out;
+	s->unsent = 0;
+	/* quiet first, then what it could have touched */
+	pci_function_reset(s->f, PCI_RESET_FUNCTION);
+	vfio_user_watch_resample(s, -1);
+	pci_irq_release(s->f);
+	memory_space_unmap(s->space, 0, 0);
+	pci_memory_changed(s->f);
+	log_limited(&s->limit, LOG_LEVEL_INFO, "%s: client %d gone: %s", pci_function_name(s->f),
+		    (int)s->stats.client_pid, why);
+}
+
+static void protocol_error(struct vfio_user_server *s, const char *why)
+{
+	s->stats.protocol_errors++;
+	end_session(s, why);
+}
+
+/* ---- sending ----------------------------------------------------------------------------- */
+
+/* Sends what is queued. False when the session ended. */
+static bool flush(struct vfio_user_server *s)
+{
+	while (s->out) {
+		struct vfio_user_out *out = s->out;
+		ssize_t n = unix_send(s->fd, out->bytes + out->sent, out->len - out->sent, out->fd);
+
+		if (n == -EAGAIN) {
+			loop_modify(&s->lfd, EPOLLIN | EPOLLOUT);
+			return true;
+		}
+		if (n < 0) {
+			end_session(s, strerror((int)-n));
+			return false;
+		}
+		if (out->fd >= 0)
+			close(out->fd);
+		out->fd = -1;
+		out->sent += (size_t)n;
+		s->unsent -= (size_t)n;
+		if (out->sent < out->len)
+			continue;
+		s->out = out->next;
+		if (!s->out)
+			s->out_tail = &s->out;
+		free(out);
+	}
+	loop_modify(&s->lfd, EPOLLIN);
+	return true;
+}
+
+static void send_message(struct vfio_user_server *s, const struct vfio_user_header *header,
+			 const void *payload, size_t len, int fd)
+{
+	struct vfio_user_out *out = malloc(sizeof(*out) + sizeof(*header) + len);
+
+	if (!out) {
+		end_session(s, "no memory for a reply");
+		return;
+	}
+	*out = (struct vfio_user_out){ .len = sizeof(*header) + len, .fd = fd < 0 ? -1 : dup(fd) };
+	memcpy(out->bytes, header, sizeof(*header));
+	if (len)
+		memcpy(out->bytes + sizeof(*header), payload, len);
+	*s->out_tail = out;
+	s->out_tail = &out->next;
+	s->unsent += out->len;
+	s->stats.replies++;
+	if (s->unsent > VFIO_USER_UNSENT_MAX)
+		protocol_error(s, "it does not read its replies");
+	else if (s->out == out)
+		flush(s);
+}
+
+void vfio_user_reply(struct vfio_user_server *s, const struct vfio_user_message *m,
+		     const void *payload, size_t len, int fd)
+{
+	struct vfio_user_header header = {
+		.id = m->header.id,
+		.command = m->header.command,
+		.size = (uint32_t)(sizeof(header) + len),
+		.flags = VFIO_USER_TYPE_REPLY,
+	};
+
+	if (!(m->header.flags & VFIO_USER_NO_REPLY))
+		send_message(s, &header, payload, len, fd);
+}
+
+static void reply_error(struct vfio_user_server *s, const struct vfio_user_message *m, int error)
+{
+	struct vfio_user_header header = {
+		.id = m->header.id,
+		.command = m->header.command,
+		.size = sizeof(header),
+		.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR,
+		.error = (uint32_t)error,
+	};
+
+	s->stats.errors++;
+	log_limited(&s->limit, LOG_LEVEL_WARNING, "%s: %s refused: %s", pci_function_name(s->f),
+		    vfio_user_command_name(m->header.command), strerror(error));
+	if (!(m->header.flags & VFIO_USER_NO_REPLY))
+		send_message(s, &header, NULL, 0, -1);
+}
+
+/* ---- receiving --------------------------------------------------------------------------- */
+
+static bool header_is_sound(const struct vfio_user_header *h)
+{
+	return h->size >= sizeof(*h) && h->size <= VFIO_USER_MESSAGE_MAX &&
+	       (h->flags & VFIO_USER_TYPE) == VFIO_USER_TYPE_COMMAND;
+}
+
+static void handle(struct vfio_user_server *s)
+{
+	struct vfio_user_message m = {
+		.header = s->header,
+		.body = s->body,
+		.len = s->header.size - sizeof(s->header),
+		.fds = s->fds,
+		.n_fds = s->n_fds,
+	};
+	int err;
+
+	s->stats.messages++;
+	s->got = 0;
+	err = vfio_user_command(s, &m);
+	close_fds(s->fds, &s->n_fds);
+	if (err == -EPROTO)
+		protocol_error(s, "it broke the protocol");
+	else if (err)
+		reply_error(s, &m, err);
+}
+
+/* Reads towards the end of the current message. Returns 1 when it is whole, 0 when more has to
+ * come, -1 when the session ended. */
+static int receive(struct vfio_user_server *s)
+{
+	while (true) {
+		bool in_header = s->got < sizeof(s->header);
+		size_t end = in_header ? sizeof(s->header) : s->header.size;
+		uint8_t *to = in_header ? (uint8_t *)&s->header + s->got
+					: s->body + (s->got - sizeof(s->header));
+		ssize_t n;
+
+		n = unix_receive(s->fd, to, end - s->got, s->fds, &s->n_fds, VFIO_USER_FDS_MAX);
+		if (n == -EAGAIN || n == -EINTR)
+			return 0;
+		if (n == -EMFILE) {
+			protocol_error(s, "too many descriptors in one message");
+			return -1;
+		}
+		if (n <= 0) {
+			end_session(s, n ? strerror((int)-n) : "it closed the connection");
+			return -1;
+		}
+		s->got += (size_t)n;
+		if (s->got < end)
+			continue;
+		if (in_header) {
+			size_t len = s->header.size - sizeof(s->header);
+
+			if (!header_is_sound(&s->header)) {
+				protocol_error(s, "a malformed header");
+				return -1;
+			}
+			if (len > s->body_room) {
+				uint8_t *body = realloc(s->body, len);
+
+				if (!body) {
+					end_session(s, "no memory for a message");
+					return -1;
+				}
+				s->body = body;
+				s->body_room = len;
+			}
+			if (len)
+				continue;
+		}
+		return 1;
+	}
+}
+
+static void session_ready(struct loop_fd *lfd, uint32_t events)
+{
+	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, lfd);
+
+	if (events & EPOLLOUT && !flush(s))
+		return;
+	for (unsigned i = 0; i < MESSAGES_PER_ROUND && s->fd >= 0; i++) {
+		if (receive(s) <= 0)
+			return;
+		handle(s);
+	}
+}
+
+/* ---- connections ------------------------------------------------------------------------- */
+
+/* The last client may have gone without our having been told yet: its end is in the same round. */
+static bool session_is_dead(const struct vfio_user_server *s)
+{
+	char byte;
+	ssize_t n = recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+static void accept_client(struct loop_fd *lfd, uint32_t events)
+{
+	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, listener);
+	struct ucred cred = { 0 };
+	socklen_t len = sizeof(cred);
+	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (s->fd >= 0 && session_is_dead(s))
+		end_session(s, "it closed the connection");
+	if (s->fd >= 0) {
+		s->stats.refused++;
+		log_limited(&s->limit, LOG_LEVEL_WARNING,
+			    "%s: a second client is refused while %d is served",
+			    pci_function_name(s->f), (int)s->stats.client_pid);
+		close(fd);
+		return;
+	}
+	if (loop_add(s->loop, &s->lfd, fd, EPOLLIN, session_ready)) {
+		close(fd);
+		return;
+	}
+	s->fd = fd;
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	s->stats.client_pid = cred.pid;
+	s->stats.connections++;
+	s->stats.connected = true;
+	s->client_data_max = VFIO_USER_DATA_MAX;
+	log_limited(&s->limit, LOG_LEVEL_INFO, "%s: client %d connected", pci_function_name(s->f),
+		    (int)cred.pid);
+}
+
+struct vfio_user_server *vfio_user_server_new(struct loop *loop,
+					      const struct vfio_user_config *config,
+					      struct pci_function *f, struct memory_space *space)
+{
+	struct vfio_user_server *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return NULL;
+	s->loop = loop;
+	s->f = f;
+	s->space = space;
+	s->fd = s->listen_fd = s->resample_fd = -1;
+	s->out_tail = &s->out;
+	s->limit.burst = 20;
+	s->path = strdup(config->path);
+	if (!s->path) {
+		err = ENOMEM;
+		goto fail;
+	}
+	s->listen_fd = config->listen_fd > 0 ? config->listen_fd
+					     : unix_listen(config->path, config->owner,
+							   config->group, config->mode);
+	if (s->listen_fd < 0) {
+		err = -s->listen_fd;
+		goto fail;
+	}
+	err = -loop_add(loop, &s->listener, s->listen_fd, EPOLLIN, accept_client);
+	if (!err)
+		return s;
+	close(s->listen_fd);
+	unlink(s->path);
+fail:
+	free(s->path);
+	free(s);
+	errno = err;
+	return NULL;
+}
+
+void vfio_user_server_free(struct vfio_user_server *s)
+{
+	if (!s)
+		return;
+	end_session(s, "the device is removed");
+	loop_remove(&s->listener);
+	close(s->listen_fd);
+	unlink(s->path);
+	free(s->body);
+	free(s->path);
+	free(s);
+}
+
+void vfio_user_server_disconnect(struct vfio_user_server *s)
+{
+	end_session(s, "disconnected on request");
+}
+
+void vfio_user_server_check(struct vfio_user_server *s)
+{
+	if (s->fd >= 0 && memory_space_failed(s->space))
+		protocol_error(s, "it truncated its memory file");
+}
+
+void vfio_user_server_stats(const struct vfio_user_server *s, struct vfio_user_stats *stats)
+{
+	*stats = s->stats;
+}
+
+const char *vfio_user_server_path(const struct vfio_user_server *s)
+{
+	return s->path;
+}
