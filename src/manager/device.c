@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Devices of any kind. Built from the inside out: memory space, model, core, switch, and the socket
+ * last, so that the first VMM finds all of it; taken apart the other way round.
+ */
+#include "base/log.h"
+#include "manager/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct device_kind *const kinds[] = {
+	&nic_device_kind,
+};
+
+const char *const *manager_device_kinds(void)
+{
+	static const char *names[ARRAY_SIZE(kinds) + 1];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		names[i] = kinds[i]->name;
+	return names;
+}
+
+static const struct device_kind *find_kind(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (!strcmp(kinds[i]->name, name))
+			return kinds[i];
+	return NULL;
+}
+
+const char *const *manager_device_models(const char *kind)
+{
+	const struct device_kind *k = find_kind(kind);
+
+	return k ? k->models() : NULL;
+}
+
+/* ---- validation -------------------------------------------------------------------------- */
+
+/* A stable address for a device that was given none: locally administered, made of its identity, so
+ * that it is the same after a restart of the daemon (FNV-1a, 64 bits). */
+static void mac_derive(const char *id, uint8_t mac[6])
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (; *id; id++)
+		hash = (hash ^ (uint8_t)*id) * 0x100000001b3ull;
+	mac[0] = 0x02;
+	for (int i = 1; i < 6; i++)
+		mac[i] = (uint8_t)(hash >> (8 * i));
+}
+
+static int model_choose(struct device *dev, struct why *why)
+{
+	const char *const *models = dev->kind->models();
+	char known[96] = "";
+
+	if (!dev->spec.model[0]) {
+		snprintf(dev->spec.model, sizeof(dev->spec.model), "%s", models[0]);
+		return 0;
+	}
+	for (unsigned i = 0; models[i]; i++) {
+		size_t len = strlen(known);
+
+		if (!strcmp(models[i], dev->spec.model))
+			return 0;
+		snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "", models[i]);
+	}
+	return why_set(why, -EINVAL, "there is no model %s of kind %s (there are: %s)",
+		       dev->spec.model, dev->spec.kind, known);
+}
+
+static int socket_choose(struct device *dev, struct why *why)
+{
+	struct device_spec *spec = &dev->spec;
+	int n;
+
+	if (spec->socket[0])
+		return 0;
+	n = snprintf(spec->socket, sizeof(spec->socket), "%s/%s-%s.sock", dev->m->directory,
+		     dev->machine->spec.name, spec->name);
+	if (n >= (int)sizeof(spec->socket))
+		return why_set(why, -ENAMETOOLONG,
+			       "the path of the socket would be longer than %zu characters",
+			       sizeof(spec->socket) - 1);
+	if (mkdir(dev->m->directory, 0755) < 0 && errno != EEXIST)
+		return why_set(why, -errno, "cannot make %s: %s", dev->m->directory,
+			       strerror(errno));
+	return 0;
+}
+
+/* Two devices with one socket, or one address in one switch, would fight. */
+static int unique_check(const struct device *dev, struct why *why)
+{
+	struct machine *machine;
+	struct device *other;
+
+	list_for_each(machine, &dev->m->machines, node)
+		list_for_each(other, &machine->devices, node)
+	{
+		if (other == dev)
+			continue;
+		if (!strcmp(other->spec.socket, dev->spec.socket))
+			return why_set(why, -EEXIST, "socket %s is that of %s already",
+				       dev->spec.socket, other->id);
+		if (dev->kind->network && other->kind->network && dev->spec.plug.sw[0] &&
+		    !strcmp(other->spec.plug.sw, dev->spec.plug.sw) &&
+		    !memcmp(other->spec.mac, dev->spec.mac, sizeof(dev->spec.mac)))
+			return why_set(why, -EEXIST, "%s has the same MAC address in switch %s",
+				       other->id, dev->spec.plug.sw);
+	}
+	return 0;
+}
+
+static int device_resolve(struct device *dev, struct why *why)
+{
+	static const uint8_t none[6];
+	int err;
+
+	err = name_check("device", dev->spec.name, why);
+	if (err)
+		return err;
+	if (find_device(dev->machine, dev->spec.name))
+		return why_set(why, -EEXIST, "there is a device %s already", dev->id);
+	dev->kind = find_kind(dev->spec.kind);
+	if (!dev->kind)
+		return why_set(why, -EINVAL, "there is no kind %s of device", dev->spec.kind);
+	err = model_choose(dev, why);
+	if (err)
+		return err;
+	if (!memcmp(dev->spec.mac, none, sizeof(none)))
+		mac_derive(dev->id, dev->spec.mac);
+	if (dev->spec.mac[0] & 1)
+		return why_set(why, -EINVAL, "the MAC address of %s is a group's", dev->id);
+	err = plug_check(dev->m, &dev->spec.plug, why);
+	if (err)
+		return err;
+	err = socket_choose(dev, why);
+	if (err)
+		return err;
+	return unique_check(dev, why);
+}
+
+/* ---- adding and removing ----------------------------------------------------------------- */
+
+int manager_device_add(struct manager *m, const char *machine_name, const struct device_spec *spec,
+		       struct why *why)
+{
+	struct machine *machine = find_machine(m, machine_name);
+	struct device *dev;
+	struct core *core;
+	int err;
+
+	if (!machine)
+		return why_set(why, -ENOENT, "there is no machine %s", machine_name);
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return why_set(why, -ENOMEM, "out of memory");
+	dev->m = m;
+	dev->machine = machine;
+	dev->spec = *spec;
+	snprintf(dev->id, sizeof(dev->id), "%s/%s", machine->spec.name, spec->name);
+	err = device_resolve(dev, why);
+	if (err)
+		goto free_device;
+	core = core_choose(m, spec->core, why);
+	if (!core) {
+		err = -errno;
+		goto free_device;
+	}
+	dev->space = memory_space_new(dev->id);
+	if (!dev->space) {
+		err = why_set(why, -ENOMEM, "out of memory");
+		goto free_device;
+	}
+	err = dev->kind->build(dev, why);
+	if (err)
+		goto free_space;
+	err = endpoint_start(&dev->end, core, machine->group, why);
+	if (err)
+		goto destroy;
+	err = endpoint_plug(m, &dev->end, &dev->spec.plug,
+			    dev->kind->network ? dev->spec.mac : NULL, why);
+	if (err)
+		goto stop;
+	err = dev->kind->serve(dev, why);
+	if (err)
+		goto unplug;
+	list_add(&machine->devices, &dev->node);
+	return 0;
+
+unplug:
+	endpoint_unplug(&dev->end);
+stop:
+	endpoint_stop(&dev->end);
+destroy:
+	dev->kind->destroy(dev);
+free_space:
+	memory_space_free(dev->space);
+free_device:
+	free(dev);
+	return err;
+}
+
+void device_remove(struct device *dev)
+{
+	list_del(&dev->node);
+	dev->kind->close(dev);
+	endpoint_unplug(&dev->end);
+	endpoint_stop(&dev->end);
+	dev->kind->destroy(dev);
+	memory_space_free(dev->space);
+	free(dev);
+}
+
+static struct device *device_get(struct manager *m, const char *machine_name, const char *name,
+				 struct why *why)
+{
+	struct machine *machine = find_machine(m, machine_name);
+	struct device *dev = machine ? find_device(machine, name) : NULL;
+
+	if (!machine)
+		why_set(why, 0, "there is no machine %s", machine_name);
+	else if (!dev)
+		why_set(why, 0, "machine %s has no device %s", machine_name, name);
+	return dev;
+}
+
+int manager_device_remove(struct manager *m, const char *machine, const char *name, struct why *why)
+{
+	struct device *dev = device_get(m, machine, name, why);
+
+	if (!dev)
+		return -ENOENT;
+	device_remove(dev);
+	return 0;
+}
+
+int manager_device_disconnect(struct manager *m, const char *machine, const char *name,
+			      struct why *why)
+{
+	struct device *dev = device_get(m, machine, name, why);
+
+	if (!dev)
+		return -ENOENT;
+	dev->kind->disconnect(dev);
+	return 0;
+}
+
+const struct device_spec *manager_device(const struct manager *m, const char *machine_name,
+					 const char *name)
+{
+	struct machine *machine = find_machine(m, machine_name);
+	struct device *dev = machine ? find_device(machine, name) : NULL;
+
+	return dev ? &dev->spec : NULL;
+}
+
+/* ---- changing ---------------------------------------------------------------------------- */
+
+static bool same_identity(const struct device_spec *a, const struct device_spec *b)
+{
+	return !strcmp(a->kind, b->kind) && !strcmp(a->model, b->model) &&
+	       !strcmp(a->socket, b->socket) && a->socket_owner == b->socket_owner &&
+	       a->socket_group == b->socket_group && a->socket_mode == b->socket_mode &&
+	       !memcmp(a->mac, b->mac, sizeof(a->mac)) && a->trap_doorbells == b->trap_doorbells;
+}
+
+int manager_device_set(struct manager *m, const char *machine, const struct device_spec *spec,
+		       struct why *why)
+{
+	struct device *dev = device_get(m, machine, spec->name, why);
+	struct core *core = NULL;
+	int err;
+
+	if (!dev)
+		return -ENOENT;
+	if (!same_identity(spec, &dev->spec))
+		return why_set(why, -EOPNOTSUPP,
+			       "the kind, model, socket and MAC address of %s cannot change while "
+			       "it lives",
+			       dev->id);
+	if (spec->core[0]) {
+		core = core_choose(m, spec->core, why);
+		if (!core)
+			return -errno;
+	}
+	if (dev->kind->set) {
+		err = dev->kind->set(dev, spec, why);
+		if (err)
+			return err;
+	}
+	if (dev->kind->network) {
+		err = endpoint_replug(m, &dev->end, &dev->spec.plug, &spec->plug, dev->spec.mac,
+				      why);
+		if (err)
+			return err;
+		dev->spec.plug = spec->plug;
+		if (spec->link_up != dev->spec.link_up)
+			dev->kind->link_set(dev, spec->link_up);
+		dev->spec.link_up = spec->link_up;
+	}
+	if (core) {
+		err = endpoint_move(&dev->end, core, why);
+		if (err)
+			return err;
+	}
+	dev->spec = *spec;
+	return 0;
+}
+
+unsigned manager_links_down(struct manager *m)
+{
+	struct machine *machine;
+	struct device *dev;
+	unsigned connected = 0;
+
+	list_for_each(machine, &m->machines, node) list_for_each(dev, &machine->devices, node)
+	{
+		struct device_info info = { .connected = false };
+
+		if (!dev->kind->network || !dev->spec.link_up)
+			continue;
+		dev->kind->link_set(dev, false);
+		dev->spec.link_up = false;
+		dev->kind->look(dev, &info);
+		connected += info.connected;
+	}
+	return connected;
+}
+
+/* ---- looking ----------------------------------------------------------------------------- */
+
+static void device_look(struct device *dev, struct device_info *info)
+{
+	struct memory_stats memory;
+
+	memory_space_stats(dev->space, &memory);
+	*info = (struct device_info){
+		.spec = &dev->spec,
+		.machine = dev->machine->spec.name,
+		.transport = dev->kind->transport,
+		.qemu_device = dev->kind->qemu_device,
+		.memory_bytes = memory.bytes,
+		.memory_regions = memory.regions,
+		.memory_failed = memory_space_failed(dev->space),
+		.object = dev,
+	};
+	endpoint_look(&dev->end, &info->end);
+	dev->kind->look(dev, info);
+}
+
+void manager_each_device(struct manager *m, const char *machine_name,
+			 void (*fn)(void *arg, const struct device_info *info), void *arg)
+{
+	struct machine *machine;
+	struct device_info info;
+	struct device *dev;
+
+	list_for_each(machine, &m->machines, node)
+	{
+		if (machine_name && strcmp(machine->spec.name, machine_name))
+			continue;
+		list_for_each(dev, &machine->devices, node)
+		{
+			device_look(dev, &info);
+			fn(arg, &info);
+		}
+	}
+}
+
+void manager_device_stats(const struct device_info *info, manager_stat_fn *stat, void *arg)
+{
+	const struct device *dev = info->object;
+	struct memory_stats memory;
+
+	dev->kind->stats(dev, stat, arg);
+	memory_space_stats(dev->space, &memory);
+	stat(arg, "memory", "maps", memory.maps);
+	stat(arg, "memory", "unmaps", memory.unmaps);
+	stat(arg, "memory", "faults", memory.faults);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The manager's objects; private to manager/. Control thread. */
+#ifndef EXITLESS_MANAGER_INTERNAL_H
+#define EXITLESS_MANAGER_INTERNAL_H
+
+#include "base/list.h"
+#include "manager/manager.h"
+#include "memory/space.h"
+
+#define DEVICE_ID_BYTES (2 * SPEC_NAME_BYTES)
+
+struct core {
+	struct list node;
+	struct core_spec spec;
+	struct io_core *io;
+	unsigned endpoints; /* that it polls */
+	unsigned queues;    /* of those */
+};
+
+struct bridge {
+	struct list node;
+	struct switch_spec spec;
+	struct net_switch *sw;
+	unsigned ports; /* plugged in */
+};
+
+/* What is polled by a core and plugged into a switch: the common half of a device and a host port.
+ * The owner fills the first part. */
+struct endpoint {
+	struct io_queue *const *queues;
+	unsigned n_queues;
+	struct io_timer *const *timers;
+	unsigned n_timers;
+	struct switch_port *port; /* NULL: not of the network */
+
+	struct core *core;     /* NULL while stopped */
+	struct bridge *bridge; /* NULL while unplugged */
+};
+
+struct port {
+	struct list node;
+	struct port_spec spec;
+	struct host_port *host;
+	struct endpoint end;
+};
+
+struct machine {
+	struct list node;
+	struct machine_spec spec;
+	struct io_group *group;
+	struct list devices;
+};
+
+struct device {
+	struct list node;
+	struct manager *m;
+	struct machine *machine;
+	struct device_spec spec;  /* model, MAC and socket filled in */
+	char id[DEVICE_ID_BYTES]; /* "vm1/net0" */
+	const struct device_kind *kind;
+	struct memory_space *space;
+	struct endpoint end;
+	void *state; /* the kind's */
+};
+
+/*
+ * A kind of device. To add one: write these functions in a file of its own and name it in the table
+ * in device.c. What differs between kinds is the model and the transport; the memory space, cores,
+ * switches, names and sockets' names are dealt with here.
+ */
+struct device_kind {
+	const char *name;	 /* "nic" */
+	const char *transport;	 /* "vfio-user" */
+	const char *qemu_device; /* what its VMM calls it */
+	bool network;		 /* has a MAC address and a link, and may be plugged in */
+	const char *const *(*models)(void);
+	/* Makes the device and fills dev->state and the first part of dev->end. Nothing can reach
+	 * it yet. */
+	int (*build)(struct device *dev, struct why *why);
+	/* Nothing polls it, gives to it or is connected to it any more. */
+	void (*destroy)(struct device *dev);
+	/* Opens its socket; from now on a VMM may come. */
+	int (*serve)(struct device *dev, struct why *why);
+	/* Drops the VMM, removes the socket. */
+	void (*close)(struct device *dev);
+	void (*disconnect)(struct device *dev);
+	/* Network devices. */
+	void (*link_set)(struct device *dev, bool up);
+	/* Applies what the kind alone knows of (its limits, size...): dev->spec is still the old.
+	 * May be NULL: then nothing can change. */
+	int (*set)(struct device *dev, const struct device_spec *spec, struct why *why);
+	/* Fills connected, client_pid, regs, traps, interrupts, express. */
+	void (*look)(const struct device *dev, struct device_info *info);
+	void (*stats)(const struct device *dev, manager_stat_fn *stat, void *arg);
+};
+
+extern const struct device_kind nic_device_kind;
+
+struct manager {
+	struct loop *loop;
+	char directory[SPEC_SOCKET_BYTES];
+	struct list cores, bridges, ports, machines;
+};
+
+struct core *find_core(const struct manager *m, const char *name);
+struct bridge *find_bridge(const struct manager *m, const char *name);
+struct port *find_port(const struct manager *m, const char *name);
+struct machine *find_machine(const struct manager *m, const char *name);
+struct device *find_device(const struct machine *machine, const char *name);
+/* 0, or -EINVAL when @name is none that an object can have. */
+int name_check(const char *what, const char *name, struct why *why);
+
+/* endpoint.c */
+
+/* The core called @name, or the least loaded for "". NULL with *why and errno set. */
+struct core *core_choose(struct manager *m, const char *name, struct why *why);
+/* Has @core poll the endpoint's queues for @group. */
+int endpoint_start(struct endpoint *end, struct core *core, struct io_group *group,
+		   struct why *why);
+void endpoint_stop(struct endpoint *end);
+int endpoint_move(struct endpoint *end, struct core *to, struct why *why);
+/* Plugs in as @plug says (nothing for no switch). @mac: of the device, or NULL. */
+int endpoint_plug(struct manager *m, struct endpoint *end, const struct plug_spec *plug,
+		  const uint8_t *mac, struct why *why);
+void endpoint_unplug(struct endpoint *end);
+/* From @old, which is in effect, to @plug; keeps @old when that fails. */
+int endpoint_replug(struct manager *m, struct endpoint *end, const struct plug_spec *old,
+		    const struct plug_spec *plug, const uint8_t *mac, struct why *why);
+void endpoint_look(const struct endpoint *end, struct endpoint_info *info);
+/* 0, or -ENOENT/-EINVAL when @plug cannot be. */
+int plug_check(struct manager *m, const struct plug_spec *plug, struct why *why);
+
+/* device.c */
+void device_remove(struct device *dev);
+
+#endif

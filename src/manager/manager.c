@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The simple objects: cores, switches, machines. Removal goes by use counts: what still serves
+ * something else is not removed, so that nothing has to be found and repaired afterwards.
+ */
+#include "manager/internal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int why_set(struct why *why, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (why) {
+		va_start(ap, fmt);
+		vsnprintf(why->text, sizeof(why->text), fmt, ap);
+		va_end(ap);
+	}
+	return err;
+}
+
+int name_check(const char *what, const char *name, struct why *why)
+{
+	size_t len = strnlen(name, SPEC_NAME_BYTES);
+
+	if (!len)
+		return why_set(why, -EINVAL, "a %s needs a name", what);
+	if (len == SPEC_NAME_BYTES)
+		return why_set(why, -EINVAL, "the name of a %s has at most %d characters", what,
+			       SPEC_NAME_BYTES - 1);
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)name[i];
+
+		if (!isalnum(c) && (!i || !strchr("_.-", c)))
+			return why_set(why, -EINVAL,
+				       "the name \"%s\" of a %s has other characters than letters, "
+				       "digits and, not in front, '_', '.' and '-'",
+				       name, what);
+	}
+	return 0;
+}
+
+/* A lookup in one of the lists by name; they differ in nothing else. */
+#define DEFINE_FIND(function, type, head, owner)                                                   \
+	struct type *function(const owner, const char *name)                                       \
+	{                                                                                          \
+		struct type *it;                                                                   \
+                                                                                                   \
+		list_for_each(it, head, node) if (!strcmp(it->spec.name, name)) return it;         \
+		return NULL;                                                                       \
+	}
+DEFINE_FIND(find_core, core, &m->cores, struct manager *m)
+DEFINE_FIND(find_bridge, bridge, &m->bridges, struct manager *m)
+DEFINE_FIND(find_port, port, &m->ports, struct manager *m)
+DEFINE_FIND(find_machine, machine, &m->machines, struct manager *m)
+DEFINE_FIND(find_device, device, &machine->devices, struct machine *machine)
+
+struct manager *manager_new(struct loop *loop, const char *directory)
+{
+	struct manager *m;
+
+	if (strlen(directory) >= sizeof(m->directory)) {
+		errno = ENAMETOOLONG;
+		return NULL;
+	}
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return NULL;
+	m->loop = loop;
+	snprintf(m->directory, sizeof(m->directory), "%s", directory);
+	list_init(&m->cores);
+	list_init(&m->bridges);
+	list_init(&m->ports);
+	list_init(&m->machines);
+	return m;
+}
+
+static void machine_remove(struct machine *machine)
+{
+	struct device *dev;
+
+	list_for_each(dev, &machine->devices, node) device_remove(dev);
+	list_del(&machine->node);
+	io_group_free(machine->group);
+	free(machine);
+}
+
+static void bridge_remove(struct bridge *bridge)
+{
+	list_del(&bridge->node);
+	net_switch_free(bridge->sw);
+	free(bridge);
+}
+
+static void core_remove(struct core *core)
+{
+	list_del(&core->node);
+	io_core_free(core->io);
+	free(core);
+}
+
+void manager_free(struct manager *m)
+{
+	struct machine *machine;
+	struct bridge *bridge;
+	struct core *core;
+	struct port *port;
+
+	if (!m)
+		return;
+	list_for_each(machine, &m->machines, node) machine_remove(machine);
+	list_for_each(port, &m->ports, node) manager_port_remove(m, port->spec.name, NULL);
+	list_for_each(bridge, &m->bridges, node) bridge_remove(bridge);
+	list_for_each(core, &m->cores, node) core_remove(core);
+	free(m);
+}
+
+/* ---- cores ------------------------------------------------------------------------------ */
+
+int manager_core_add(struct manager *m, const struct core_spec *spec, struct why *why)
+{
+	struct core *core;
+	int err;
+
+	err = name_check("core", spec->name, why);
+	if (err)
+		return err;
+	if (find_core(m, spec->name))
+		return why_set(why, -EEXIST, "there is a core %s already", spec->name);
+	core = calloc(1, sizeof(*core));
+	if (!core)
+		return why_set(why, -ENOMEM, "out of memory");
+	core->spec = *spec;
+	core->io = io_core_new(spec->name, &spec->params);
+	if (!core->io) {
+		err = -errno;
+		free(core);
+		return why_set(why, err, "core %s cannot run on CPU %d: %s", spec->name,
+			       spec->params.cpu, strerror(-err));
+	}
+	list_add(&m->cores, &core->node);
+	return 0;
+}
+
+int manager_core_remove(struct manager *m, const char *name, struct why *why)
+{
+	struct core *core = find_core(m, name);
+
+	if (!core)
+		return why_set(why, -ENOENT, "there is no core %s", name);
+	if (core->endpoints)
+		return why_set(why, -EBUSY,
+			       "core %s still polls %u devices or ports; move or remove them first",
+			       name, core->endpoints);
+	core_remove(core);
+	return 0;
+}
+
+const struct core_spec *manager_core(const struct manager *m, const char *name)
+{
+	struct core *core = find_core(m, name);
+
+	return core ? &core->spec : NULL;
+}
+
+int manager_core_set(struct manager *m, const struct core_spec *spec, struct why *why)
+{
+	struct core *core = find_core(m, spec->name);
+
+	if (!core)
+		return why_set(why, -ENOENT, "there is no core %s", spec->name);
+	if (spec->params.cpu != core->spec.params.cpu)
+		return why_set(why, -EOPNOTSUPP,
+			       "the CPU of core %s cannot change; add another core", spec->name);
+	io_core_params_set(core->io, &spec->params);
+	core->spec = *spec;
+	return 0;
+}
+
+/* ---- switches --------------------------------------------------------------------------- */
+
+int manager_switch_add(struct manager *m, const struct switch_spec *spec, struct why *why)
+{
+	struct bridge *bridge;
+	struct switch_config config;
+	int err;
+
+	err = name_check("switch", spec->name, why);
+	if (err)
+		return err;
+	if (find_bridge(m, spec->name))
+		return why_set(why, -EEXIST, "there is a switch %s already", spec->name);
+	bridge = calloc(1, sizeof(*bridge));
+	if (!bridge)
+		return why_set(why, -ENOMEM, "out of memory");
+	bridge->spec = *spec;
+	config = (struct switch_config){
+		.name = bridge->spec.name,
+		.vlan_aware = spec->vlan_aware,
+		.addresses_max = spec->addresses_max,
+		.port_addresses_max = spec->port_addresses_max,
+		.age_ns = spec->age_ns,
+	};
+	bridge->sw = net_switch_new(&config);
+	if (!bridge->sw) {
+		err = -errno;
+		free(bridge);
+		return why_set(why, err, "switch %s: %s", spec->name, strerror(-err));
+	}
+	list_add(&m->bridges, &bridge->node);
+	return 0;
+}
+
+int manager_switch_remove(struct manager *m, const char *name, struct why *why)
+{
+	struct bridge *bridge = find_bridge(m, name);
+
+	if (!bridge)
+		return why_set(why, -ENOENT, "there is no switch %s", name);
+	if (bridge->ports)
+		return why_set(why, -EBUSY,
+			       "%u devices or ports are still plugged into switch %s; remove them "
+			       "first",
+			       bridge->ports, name);
+	bridge_remove(bridge);
+	return 0;
+}
+
+const struct switch_spec *manager_switch(const struct manager *m, const char *name)
+{
+	struct bridge *bridge = find_bridge(m, name);
+
+	return bridge ? &bridge->spec : NULL;
+}
+
+int manager_switch_flush(struct manager *m, const char *name, struct why *why)
+{
+	struct bridge *bridge = find_bridge(m, name);
+
+	if (!bridge)
+		return why_set(why, -ENOENT, "there is no switch %s", name);
+	net_switch_flush(bridge->sw, NULL);
+	return 0;
+}
+
+/* ---- machines --------------------------------------------------------------------------- */
+
+static int share_set(struct machine *machine, const struct machine_spec *spec, struct why *why)
+{
+	int err = io_group_set(machine->group, &spec->share);
+
+	if (err)
+		return why_set(why, err, "a minimum of machine %s is above its maximum",
+			       spec->name);
+	machine->spec = *spec;
+	return 0;
+}
+
+int manager_machine_set(struct manager *m, const struct machine_spec *spec, struct why *why)
+{
+	struct machine *machine = find_machine(m, spec->name);
+
+	if (!machine)
+		return why_set(why, -ENOENT, "there is no machine %s", spec->name);
+	return share_set(machine, spec, why);
+}
+
+int manager_machine_add(struct manager *m, const struct machine_spec *spec, struct why *why)
+{
+	struct machine *machine;
+	int err;
+
+	err = name_check("machine", spec->name, why);
+	if (err)
+		return err;
+	if (find_machine(m, spec->name))
+		return why_set(why, -EEXIST, "there is a machine %s already", spec->name);
+	machine = calloc(1, sizeof(*machine));
+	if (!machine)
+		return why_set(why, -ENOMEM, "out of memory");
+	machine->spec = *spec;
+	list_init(&machine->devices);
+	machine->group = io_group_new(spec->name);
+	if (!machine->group) {
+		err = why_set(why, -ENOMEM, "out of memory");
+		goto free_machine;
+	}
+	err = share_set(machine, spec, why);
+	if (err)
+		goto free_group;
+	list_add(&m->machines, &machine->node);
+	return 0;
+
+free_group:
+	io_group_free(machine->group);
+free_machine:
+	free(machine);
+	return err;
+}
+
+int manager_machine_remove(struct manager *m, const char *name, struct why *why)
+{
+	struct machine *machine = find_machine(m, name);
+
+	if (!machine)
+		return why_set(why, -ENOENT, "there is no machine %s", name);
+	machine_remove(machine);
+	return 0;
+}
+
+const struct machine_spec *manager_machine(const struct manager *m, const char *name)
+{
+	struct machine *machine = find_machine(m, name);
+
+	return machine ? &machine->spec : NULL;
+}
+
+/* ---- looking ---------------------------------------------------------------------------- */
+
+void manager_each_core(struct manager *m, void (*fn)(void *arg, const struct core_info *info),
+		       void *arg)
+{
+	struct core *core;
+
+	list_for_each(core, &m->cores, node)
+	{
+		struct core_info info = { .spec = &core->spec };
+
+		io_core_stats(core->io, &info.stats);
+		fn(arg, &info);
+	}
+}
+
+void manager_each_switch(struct manager *m, void (*fn)(void *arg, const struct switch_info *info),
+			 void *arg)
+{
+	struct bridge *bridge;
+
+	list_for_each(bridge, &m->bridges, node)
+	{
+		struct switch_info info = {
+			.spec = &bridge->spec,
+			.sw = bridge->sw,
+			.ports = bridge->ports,
+		};
+
+		fn(arg, &info);
+	}
+}
+
+void manager_each_machine(struct manager *m, void (*fn)(void *arg, const struct machine_info *info),
+			  void *arg)
+{
+	struct machine *machine;
+
+	list_for_each(machine, &m->machines, node)
+	{
+		struct machine_info info = { .spec = &machine->spec };
+		struct device *dev;
+
+		io_group_stats(machine->group, &info.stats);
+		list_for_each(dev, &machine->devices, node) info.devices++;
+		fn(arg, &info);
+	}
+}
