@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The schemas. To give an object another key: a field in manager/spec.h, and a row here. */
+#include "control/objects.h"
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "manager/manager.h"
+
+#define US	 .scale = NS_PER_US
+#define FIELD(f) .offset = offsetof(struct SPEC, f), .size = sizeof(((struct SPEC *)0)->f)
+#define ELEMENTS(f, n)                                                                             \
+	.offset = offsetof(struct SPEC, f), .size = sizeof(((struct SPEC *)0)->f[0]),              \
+	.count_max = ARRAY_SIZE(((struct SPEC *)0)->f), .count_offset = offsetof(struct SPEC, n)
+
+/* More would be a mistake of whoever generates it. */
+#define OBJECTS .count_max = 4096
+
+static const char *const *log_levels(void)
+{
+	static const char *const levels[] = { "error", "warning", "info", "debug", NULL };
+
+	return levels;
+}
+
+/* ---- control ---------------------------------------------------------------------------- */
+
+#define SPEC control_spec
+static const struct schema_row control_rows[] = {
+	{ "socket", SCHEMA_TEXT, FIELD(socket), .unset = "\"" CONTROL_SOCKET "\"",
+	  .help = "Where the `exitless` command finds the daemon." },
+	{ "owner", SCHEMA_USER, FIELD(owner), .unset_help = "the daemon's user",
+	  .help = "Owner of that socket." },
+	{ "group", SCHEMA_GROUP, FIELD(group), .unset_help = "the daemon's group",
+	  .help = "Group of that socket. Who may connect to it may do everything." },
+	{ "mode", SCHEMA_MODE, FIELD(mode), .unset = "\"0660\"", .help = "Its mode." },
+	{ "directory", SCHEMA_TEXT, FIELD(directory), .unset = "\"" CONTROL_DIRECTORY "\"",
+	  .help = "Where devices have their sockets if they do not say; made when missing." },
+	{ "stop_wait_us", SCHEMA_UINT, FIELD(stop_wait_ns), US, .max = 10000000, .unset = "200000",
+	  .help = "At SIGTERM all links go down; connected guests get this time to see it." },
+	{ "allow_tap", SCHEMA_BOOL, FIELD(allow_tap), .unset = "true",
+	  .help = "Keeps the capabilities that adding `tap` ports at run time needs, if the daemon "
+		  "has them. If false they are given up at start, unless the file has a `tap` "
+		  "port." },
+};
+#undef SPEC
+
+const struct schema control_schema = {
+	.name = "control",
+	.help = "The control socket, and what concerns the daemon as a whole.",
+	.rows = control_rows,
+	.n_rows = ARRAY_SIZE(control_rows),
+	.size = sizeof(struct control_spec),
+};
+
+/* ---- cores ------------------------------------------------------------------------------ */
+
+#define SPEC core_spec
+static const struct schema_row core_rows[] = {
+	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name), .help = "The core's name." },
+	{ "cpu", SCHEMA_INT, FIELD(params.cpu), .min = -1, .max = 4095, .unset = "-1",
+	  .help = "The host's CPU to stay on; -1 for any." },
+	{ "turn_packets", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.turn_packets), .min = 1,
+	  .max = 4096, .unset = "64", .help = "Packets that one queue may move in one turn." },
+	{ "turn_bytes", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.turn_bytes), .min = 1514,
+	  .max = 16 << 20, .unset = "262144",
+	  .help = "Bytes that one queue may move in one turn." },
+	{ "park_after_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.park_after_ns), US, .min = 1,
+	  .max = 10000000, .unset = "50",
+	  .help = "A queue that had nothing to do for this long is parked." },
+	{ "park_look_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.park_look_ns), US, .min = 1,
+	  .max = 1000000, .unset = "5",
+	  .help = "While awake the core looks at parked doorbells in shared memory this often." },
+	{ "wake_bound_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.wake_bound_ns), US, .min = 10,
+	  .max = 1000000, .unset = "1000",
+	  .help = "A sleeping core looks at them at least this often: the longest that a first "
+		  "packet after idleness waits." },
+	{ "quantum_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.quantum_ns), US, .min = 1,
+	  .max = 100000, .unset = "20",
+	  .help = "What a busy machine gets of a round at weight 1, in time." },
+};
+#undef SPEC
+
+const struct schema core_schema = {
+	.name = "core",
+	.help = "A thread that polls queues. A configuration without cores gets one, `io0`, on any "
+		"CPU.",
+	.rows = core_rows,
+	.n_rows = ARRAY_SIZE(core_rows),
+	.size = sizeof(struct core_spec),
+};
+
+/* ---- switches --------------------------------------------------------------------------- */
+
+#define SPEC switch_spec
+static const struct schema_row switch_rows[] = {
+	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name), .help = "The switch's name." },
+	{ "vlan_aware", SCHEMA_BOOL, FIELD(vlan_aware), .unset = "false",
+	  .help = "Whether it knows VLANs. If not, tags pass as they are." },
+	{ "addresses_max", SCHEMA_UINT, FIELD(addresses_max), .min = 16, .max = 1048576,
+	  .unset = "4096", .help = "Addresses that it learns in all." },
+	{ "port_addresses_max", SCHEMA_UINT, FIELD(port_addresses_max), .min = 1, .max = 1048576,
+	  .unset = "256", .help = "Addresses that it learns on one port." },
+	{ "age_s", SCHEMA_UINT, FIELD(age_ns), .scale = NS_PER_S, .min = 1, .max = 86400,
+	  .unset = "300", .help = "A learned address that was silent for this long is forgotten." },
+};
+#undef SPEC
+
+const struct schema switch_schema = {
+	.name = "switch",
+	.help = "A learning switch.",
+	.rows = switch_rows,
+	.n_rows = ARRAY_SIZE(switch_rows),
+	.size = sizeof(struct switch_spec),
+};
+
+/* ---- host ports ------------------------------------------------------------------------- */
+
+/* How anything is plugged in; the same keys for ports and devices. */
+#define PLUG_ROWS                                                                                  \
+	{ "switch",                                                                                \
+	  SCHEMA_NAME,                                                                             \
+	  SCHEMA_RUNTIME,                                                                          \
+	  FIELD(plug.sw),                                                                          \
+	  .unset_help = "not plugged in",                                                          \
+	  .help = "The switch that it is plugged into." },                                         \
+		{ "isolated",                                                                      \
+		  SCHEMA_BOOL,                                                                     \
+		  SCHEMA_RUNTIME,                                                                  \
+		  FIELD(plug.isolated),                                                            \
+		  .unset = "false",                                                                \
+		  .help = "Exchanges nothing with other isolated ports of the switch." },          \
+		{ "trunk",                                                                         \
+		  SCHEMA_BOOL,                                                                     \
+		  SCHEMA_RUNTIME,                                                                  \
+		  FIELD(plug.trunk),                                                               \
+		  .unset = "false",                                                                \
+		  .help = "In a VLAN-aware switch: frames carry their VLAN's tag here." },         \
+		{ "pvid",                                                                          \
+		  SCHEMA_UINT,                                                                     \
+		  SCHEMA_RUNTIME,                                                                  \
+		  FIELD(plug.pvid),                                                                \
+		  .max = 4094,                                                                     \
+		  .unset = "1",                                                                    \
+		  .help = "VLAN of frames without a tag; 0 on a trunk refuses them." },            \
+	{                                                                                          \
+		"vids", SCHEMA_UINTS, SCHEMA_RUNTIME, ELEMENTS(plug.vids, plug.n_vids),            \
+			.min = 1, .max = 4094, .unset_help = "all",                                \
+			.help = "VLANs that may pass on a trunk."                                  \
+	}
+
+#define SPEC port_spec
+static const struct schema_row port_rows[] = {
+	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name), .help = "The port's name." },
+	{ "kind", SCHEMA_CHOICE, SCHEMA_REQUIRED, FIELD(kind), .choices = manager_port_kinds,
+	  .help = "What is on the host's side: a `tap` interface, a `user`-mode network (no "
+		  "privileges needed), `pcap` files, or nothing." },
+	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core), .unset_help = "the least loaded",
+	  .help = "The core that polls it." },
+	PLUG_ROWS,
+	{ "ifname", SCHEMA_TEXT, FIELD(ifname), .only = "tap", .unset_help = "the kernel's choice",
+	  .help = "Name of the interface; made when missing." },
+	{ "netns", SCHEMA_TEXT, FIELD(netns), .only = "tap", .unset_help = "the daemon's own",
+	  .help = "Path of the network namespace that the interface is in." },
+	{ "queues", SCHEMA_UINT, FIELD(queues), .only = "tap", .min = 1, .max = 16, .unset = "1",
+	  .help = "Queue pairs of the interface." },
+	{ "capture_file", SCHEMA_TEXT, FIELD(capture_file), .only = "pcap", .unset_help = "none",
+	  .help = "What comes out of the switch is written here." },
+	{ "replay_file", SCHEMA_TEXT, FIELD(replay_file), .only = "pcap", .unset_help = "none",
+	  .help = "What is in here goes into the switch." },
+	{ "replay_speed", SCHEMA_REAL, FIELD(replay_speed), .only = "pcap", .max = 1000,
+	  .unset = "1.0", .help = "1: as recorded, 2: twice as fast, 0: as fast as it goes." },
+	{ "replay_loops", SCHEMA_UINT, FIELD(replay_loops), .only = "pcap", .max = 1000000000,
+	  .unset = "0", .help = "How often it is replayed again." },
+	{ "ipv4_net", SCHEMA_TEXT, FIELD(ipv4_net), .only = "user",
+	  .unset_help = "`\"10.0.2.0/24\"`",
+	  .help = "The guests' network; the gateway is its host 2, the name server its host 3." },
+	{ "restrict_outside", SCHEMA_BOOL, FIELD(restrict_outside), .only = "user",
+	  .unset = "false", .help = "Nothing but the built-in gateway and name server." },
+	{ "forwards", SCHEMA_TEXTS, ELEMENTS(forwards, n_forwards), .only = "user",
+	  .unset_help = "none",
+	  .help = "Ports of the host that lead to a guest, like "
+		  "`\"tcp:127.0.0.1:2222-10.0.2.15:22\"`." },
+};
+#undef SPEC
+
+const struct schema port_schema = {
+	.name = "port",
+	.help = "A way out of a switch to what the host has.",
+	.rows = port_rows,
+	.n_rows = ARRAY_SIZE(port_rows),
+	.size = sizeof(struct port_spec),
+	.kind_offset = offsetof(struct port_spec, kind),
+};
+
+/* ---- machines and devices --------------------------------------------------------------- */
+
+#define SPEC device_spec
+static const struct schema_row device_rows[] = {
+	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name),
+	  .help = "The device's name in its machine." },
+	{ "kind", SCHEMA_CHOICE, FIELD(kind), .choices = manager_device_kinds, .unset = "\"nic\"",
+	  .help = "What it is: `nic` is an emulated network chip over vfio-user." },
+	{ "model", SCHEMA_TEXT, FIELD(model), .unset_help = "the kind's first",
+	  .help = "Which one: `82574L` (PCI Express, MSI-X) or `82540EM` (PCI, INTx)." },
+	{ "mac", SCHEMA_MAC, FIELD(mac), .unset_help = "made of the names, always the same",
+	  .help = "Its MAC address." },
+	{ "link", SCHEMA_WORD, SCHEMA_RUNTIME, FIELD(link_up), .words = { "down", "up" },
+	  .unset = "\"up\"", .help = "Whether the guest sees a link." },
+	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core), .unset_help = "the least loaded",
+	  .help = "The core that polls it." },
+	PLUG_ROWS,
+	{ "check_source", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.check_source), .unset = "false",
+	  .help = "Frames from another address than `mac` are dropped." },
+	{ "max_rate_bps", SCHEMA_UINT, FIELD(max_rate_bps), .max = 1000000000000ll, .unset = "0",
+	  .help = "Bits per second that its guest may send; 0 for no limit." },
+	{ "socket", SCHEMA_TEXT, FIELD(socket), .unset_help = "`DIRECTORY/MACHINE-NAME.sock`",
+	  .help = "Where its VMM connects." },
+	{ "socket_owner", SCHEMA_USER, FIELD(socket_owner), .unset_help = "the daemon's user",
+	  .help = "Owner of that socket." },
+	{ "socket_group", SCHEMA_GROUP, FIELD(socket_group), .unset_help = "the daemon's group",
+	  .help = "Group of that socket." },
+	{ "socket_mode", SCHEMA_MODE, FIELD(socket_mode), .unset = "\"0660\"",
+	  .help = "Its mode." },
+	{ "trap_doorbells", SCHEMA_BOOL, FIELD(trap_doorbells), .unset = "false",
+	  .help = "For diagnosis: ring pointers are not in shared memory, so each write of one "
+		  "leaves the guest." },
+};
+#undef SPEC
+
+const struct schema device_schema = {
+	.name = "device",
+	.help = "What a guest sees as hardware. It keeps its address, socket and counters when its "
+		"VMM leaves and another one comes.",
+	.rows = device_rows,
+	.n_rows = ARRAY_SIZE(device_rows),
+	.size = sizeof(struct device_spec),
+	.kind_offset = offsetof(struct device_spec, kind),
+};
+
+static const char *const *latency_classes(void)
+{
+	static const char *const classes[] = {
+		[IO_LATENCY_NORMAL] = "normal",
+		[IO_LATENCY_LOW] = "low",
+		[IO_LATENCY_BULK] = "bulk",
+		NULL,
+	};
+
+	return classes;
+}
+
+#define SPEC machine_entry
+static const struct schema_row machine_rows[] = {
+	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(spec.name), .help = "The machine's name." },
+	{ "weight", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(spec.share.weight), .min = 1, .max = 1000,
+	  .unset = "1", .help = "Its share of a busy core, relative to other machines." },
+	{ "latency", SCHEMA_INDEX, SCHEMA_RUNTIME, FIELD(spec.share.latency),
+	  .choices = latency_classes, .unset = "\"normal\"",
+	  .help = "`low`: served before the others, within its share; `bulk`: never before "
+		  "anybody." },
+	{ "max_packets_per_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(spec.share.max_packets_per_s),
+	  .max = 1000000000000ll, .unset = "0",
+	  .help = "Packets (or I/O operations) per second, all devices together; 0: no limit." },
+	{ "max_bytes_per_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(spec.share.max_bytes_per_s),
+	  .max = 1000000000000ll, .unset = "0", .help = "Bytes per second; 0: no limit." },
+	{ "min_packets_per_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(spec.share.min_packets_per_s),
+	  .max = 1000000000000ll, .unset = "0",
+	  .help = "While below, it is served before others." },
+	{ "min_bytes_per_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(spec.share.min_bytes_per_s),
+	  .max = 1000000000000ll, .unset = "0", .help = "The same in bytes per second." },
+	{ "devices", SCHEMA_OBJECTS, FIELD(devices), .schema = &device_schema, OBJECTS,
+	  .unset_help = "none", .help = "Its devices." },
+};
+#undef SPEC
+
+const struct schema machine_schema = {
+	.name = "machine",
+	.help = "A virtual machine: its devices share what the I/O cores give.",
+	.rows = machine_rows,
+	.n_rows = ARRAY_SIZE(machine_rows),
+	.size = sizeof(struct machine_entry),
+};
+
+/* ---- the whole -------------------------------------------------------------------------- */
+
+#define SPEC config
+static const struct schema_row config_rows[] = {
+	{ "control", SCHEMA_OBJECT, FIELD(control), .schema = &control_schema,
+	  .unset_help = "its defaults", .help = "The control socket." },
+	{ "log_level", SCHEMA_CHOICE, FIELD(log_level), .choices = log_levels, .unset = "\"info\"",
+	  .help = "What is logged: this and what is graver." },
+	{ "cores", SCHEMA_OBJECTS, FIELD(cores), .schema = &core_schema, OBJECTS,
+	  .unset_help = "one, `io0`, on any CPU", .help = "Threads that poll." },
+	{ "switches", SCHEMA_OBJECTS, FIELD(switches), .schema = &switch_schema, OBJECTS,
+	  .unset_help = "none", .help = "Switches." },
+	{ "ports", SCHEMA_OBJECTS, FIELD(ports), .schema = &port_schema, OBJECTS,
+	  .unset_help = "none", .help = "Ways to the host." },
+	{ "machines", SCHEMA_OBJECTS, FIELD(machines), .schema = &machine_schema, OBJECTS,
+	  .unset_help = "none", .help = "Virtual machines." },
+};
+#undef SPEC
+
+const struct schema config_schema = {
+	.name = "configuration",
+	.help = "The file is one object with these keys.",
+	.rows = config_rows,
+	.n_rows = ARRAY_SIZE(config_rows),
+	.size = sizeof(struct config),
+};
