@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* exitless: finds the command and runs it. */
+#include "commands.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_SOCKET "/run/exitless/exitless.sock"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *arguments, *help;
+} commands[] = {
+	{ "status", cmd_status, "", "what there is, and who is connected" },
+	{ "stats", cmd_stats, "[MACHINE[/DEVICE]]", "counters" },
+	{ "top", cmd_top, "[--interval SECONDS] [--count N]", "rates, live" },
+	{ "show", cmd_show, "core|switch|port|machine|device|config [NAME]", "one object in full" },
+	{ "add", cmd_add, "core|switch|port|machine|device NAME [KEY=VALUE...]", "add an object" },
+	{ "remove", cmd_remove, "core|switch|port|machine|device NAME", "remove it" },
+	{ "set", cmd_set, "core|port|machine|device NAME KEY=VALUE...", "change it" },
+	{ "link", cmd_link, "MACHINE/DEVICE up|down", "set a device's link" },
+	{ "disconnect", cmd_disconnect, "MACHINE/DEVICE", "drop a device's VMM" },
+	{ "flush", cmd_flush, "SWITCH", "forget the addresses that a switch learned" },
+	{ "log", cmd_log, "[error|warning|info|debug]", "show or set the daemon's log level" },
+	{ "vmm", cmd_vmm, "MACHINE --qemu|--libvirt|--cloud-hypervisor [--memory SIZE] [--cpus N]",
+	  "print what attaches a machine's devices" },
+	{ "metrics", cmd_metrics, "", "counters for Prometheus" },
+	{ "rpc", cmd_rpc, "METHOD [PARAMS]", "call a method of the control socket" },
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* The command line is the process's; so is what it says. */
+static struct {
+	bool json;
+	const char *socket;
+} cli;
+
+bool cli_json(void)
+{
+	return cli.json;
+}
+
+const char *cli_socket(void)
+{
+	const char *socket = cli.socket ? cli.socket : getenv("EXITLESS_SOCKET");
+
+	return socket && socket[0] ? socket : DEFAULT_SOCKET;
+}
+
+/* How many words the common option at argv[i] takes: 0 if it is none, -1 if it is incomplete. */
+static int common_option(int argc, char **argv, int i)
+{
+	if (!strcmp(argv[i], "--json")) {
+		cli.json = true;
+		return 1;
+	}
+	if (!strncmp(argv[i], "--socket=", 9)) {
+		cli.socket = argv[i] + 9;
+		return 1;
+	}
+	if (strcmp(argv[i], "--socket"))
+		return 0;
+	if (i + 1 >= argc) {
+		fputs("exitless: --socket needs a path\n", stderr);
+		return -1;
+	}
+	cli.socket = argv[i + 1];
+	return 2;
+}
+
+int cli_options(int argc, char **argv)
+{
+	int kept = 1;
+
+	for (int i = 1; i < argc;) {
+		int n = common_option(argc, argv, i);
+
+		if (n < 0)
+			return -1;
+		if (!n)
+			argv[kept++] = argv[i++];
+		i += n;
+	}
+	argv[kept] = NULL;
+	return kept;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (unsigned i = 0; i < N_COMMANDS; i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+int cli_usage(const char *name, const char *fmt, ...)
+{
+	const struct command *command = find_command(name);
+	va_list ap;
+
+	fprintf(stderr, "exitless %s: ", name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nusage: exitless %s %s\n", name, command ? command->arguments : "");
+	return CLI_USAGE;
+}
+
+static void help(FILE *out)
+{
+	fputs("usage: exitless [--socket PATH] [--json] COMMAND ...\n\n", out);
+	for (unsigned i = 0; i < N_COMMANDS; i++)
+		fprintf(out, "  %s %s\n        %s\n", commands[i].name, commands[i].arguments,
+			commands[i].help);
+	fputs("\nEach takes --json. See exitless(1).\n", out);
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+
+	if (!command)
+		help(stdout);
+	else
+		printf("usage: exitless %s %s\n%s\n", command->name, command->arguments,
+		       command->help);
+	return CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+	int at = 1;
+
+	while (at < argc) {
+		int n = common_option(argc, argv, at);
+
+		if (n < 0)
+			return CLI_USAGE;
+		if (!n)
+			break;
+		at += n;
+	}
+	if (at >= argc) {
+		help(stderr);
+		return CLI_USAGE;
+	}
+	if (!strcmp(argv[at], "--version") || !strcmp(argv[at], "version")) {
+		puts("exitless " EXITLESS_VERSION);
+		return CLI_OK;
+	}
+	if (!strcmp(argv[at], "--help") || !strcmp(argv[at], "-h") || !strcmp(argv[at], "help"))
+		return cmd_help(argc - at, argv + at);
+	command = find_command(argv[at]);
+	if (!command) {
+		fprintf(stderr, "exitless: there is no command \"%s\"; try exitless help\n",
+			argv[at]);
+		return CLI_USAGE;
+	}
+	if (at + 1 < argc && (!strcmp(argv[at + 1], "--help") || !strcmp(argv[at + 1], "-h")))
+		return cmd_help(2, argv + at - 1);
+	return command->run(argc - at, argv + at);
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * exitless vmm: what attaches a machine's devices to a VMM. All of it rests on memory that the
+ * daemon can map: a memory file, shared. QEMU's and libvirt's forms are made of the same list of
+ * -device arguments.
+ */
+#include "client.h"
+#include "commands.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct request {
+	const char *machine;
+	const char *memory; /* "512M" */
+	unsigned long long memory_mib;
+	unsigned cpus;
+};
+
+static void add(json_t *argv, const char *word)
+{
+	json_array_append_new(argv, json_string(word));
+}
+
+static void addf(json_t *argv, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void addf(json_t *argv, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	json_array_append_new(argv, json_vsprintf(fmt, ap));
+	va_end(ap);
+}
+
+/* ---- QEMU -------------------------------------------------------------------------------- */
+
+/* QEMU's ids begin with a letter. */
+static json_t *qemu_id(const json_t *dev)
+{
+	const char *name = client_text(dev, "name");
+
+	return json_sprintf("%s%s", isalpha((unsigned char)name[0]) ? "" : "device-", name);
+}
+
+/* A PCI Express device gets a root port of its own, as a slot of a board; a conventional one sits
+ * on the root bus. */
+static void qemu_vfio_user(json_t *argv, const json_t *dev, unsigned number)
+{
+	json_t *json = json_object();
+	char *text;
+
+	json_object_set_new(json, "driver", json_string("vfio-user-pci"));
+	json_object_set_new(json, "id", qemu_id(dev));
+	json_object_set_new(
+		json, "socket",
+		json_pack("{ssss}", "type", "unix", "path", client_text(dev, "socket")));
+	if (json_is_true(json_object_get(dev, "express"))) {
+		add(argv, "-device");
+		addf(argv, "pcie-root-port,id=exitless-port%u,bus=pcie.0,chassis=%u", number,
+		     number + 100);
+		json_object_set_new(json, "bus", json_sprintf("exitless-port%u", number));
+	} else {
+		json_object_set_new(json, "bus", json_string("pcie.0"));
+	}
+	text = json_dumps(json, JSON_COMPACT);
+	add(argv, "-device");
+	add(argv, text);
+	free(text);
+	json_decref(json);
+}
+
+/* How each kind of device is attached, by its name in QEMU. */
+static const struct attach {
+	const char *qemu_device;
+	void (*qemu)(json_t *argv, const json_t *dev, unsigned number);
+	const char *cloud_option;
+	const char *cloud_format; /* of the socket, then the id */
+} attaches[] = {
+	{ "vfio-user-pci", qemu_vfio_user, "--user-device", "socket=%s,id=%s" },
+};
+
+static const struct attach *find_attach(const json_t *dev)
+{
+	for (unsigned i = 0; i < sizeof(attaches) / sizeof(attaches[0]); i++)
+		if (!strcmp(attaches[i].qemu_device, client_text(dev, "qemu_device")))
+			return &attaches[i];
+	return NULL;
+}
+
+static json_t *qemu_devices(const json_t *machine)
+{
+	json_t *argv = json_array(), *dev;
+	unsigned number = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(machine, "devices"), i, dev)
+	{
+		const struct attach *attach = find_attach(dev);
+
+		if (attach)
+			attach->qemu(argv, dev, number++);
+	}
+	return argv;
+}
+
+static json_t *qemu_argv(const json_t *machine, const struct request *request)
+{
+	json_t *argv = json_array(), *devices = qemu_devices(machine);
+
+	add(argv, "qemu-system-x86_64");
+	add(argv, "-name");
+	add(argv, request->machine);
+	add(argv, "-machine");
+	add(argv, "q35,memory-backend=mem");
+	add(argv, "-m");
+	add(argv, request->memory);
+	add(argv, "-smp");
+	addf(argv, "%u", request->cpus);
+	add(argv, "-object");
+	addf(argv, "memory-backend-memfd,id=mem,size=%s,share=on", request->memory);
+	add(argv, "-nic");
+	add(argv, "none");
+	json_array_extend(argv, devices);
+	json_decref(devices);
+	return argv;
+}
+
+/* ---- cloud-hypervisor -------------------------------------------------------------------- */
+
+static json_t *cloud_argv(const json_t *machine, const struct request *request)
+{
+	json_t *argv = json_array(), *dev;
+	size_t i;
+
+	add(argv, "cloud-hypervisor");
+	add(argv, "--cpus");
+	addf(argv, "boot=%u", request->cpus);
+	add(argv, "--memory");
+	addf(argv, "size=%s,shared=on", request->memory);
+	json_array_foreach(json_object_get(machine, "devices"), i, dev)
+	{
+		const struct attach *attach = find_attach(dev);
+		const char *option = attach ? attach->cloud_option : NULL;
+		const char *last = NULL;
+		size_t n = json_array_size(argv);
+
+		if (!option)
+			continue;
+		for (size_t j = 0; j < n; j++) /* an option is given once, with many values */
+			if (json_string_value(json_array_get(argv, j))[0] == '-')
+				last = json_string_value(json_array_get(argv, j));
+		if (strcmp(last, option))
+			add(argv, option);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		json_array_append_new(argv,
+				      json_sprintf(attach->cloud_format, client_text(dev, "socket"),
+						   client_text(dev, "name")));
+#pragma GCC diagnostic pop
+	}
+	return argv;
+}
+
+/* ---- printing ---------------------------------------------------------------------------- */
+
+/* As a shell takes it back. */
+static void print_word(const char *word)
+{
+	if (word[0] && !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					  "0123456789@%+=:,./_-")]) {
+		fputs(word, stdout);
+		return;
+	}
+	putchar('\'');
+	for (; *word; word++)
+		if (*word == '\'')
+			fputs("'\\''", stdout);
+		else
+			putchar(*word);
+	putchar('\'');
+}
+
+static void print_argv(const json_t *argv)
+{
+	const json_t *word;
+	size_t i;
+
+	if (cli_json()) {
+		client_print(argv);
+		return;
+	}
+	json_array_foreach((json_t *)argv, i, word)
+	{
+		if (i)
+			putchar(' ');
+		print_word(json_string_value(word));
+	}
+	putchar('\n');
+}
+
+static void xml_text(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		switch (*text) {
+		case '&': fputs("&amp;", out); break;
+		case '<': fputs("&lt;", out); break;
+		case '>': fputs("&gt;", out); break;
+		case '\'': fputs("&apos;", out); break;
+		case '"': fputs("&quot;", out); break;
+		default: fputc(*text, out); break;
+		}
+}
+
+static void print_libvirt(const json_t *machine, const struct request *request)
+{
+	json_t *devices = qemu_devices(machine), *word;
+	char *text = NULL;
+	size_t i, size;
+	FILE *out = open_memstream(&text, &size);
+
+	fputs("<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n"
+	      "  <name>",
+	      out);
+	xml_text(out, request->machine);
+	fprintf(out,
+		"</name>\n"
+		"  <memory unit='MiB'>%llu</memory>\n"
+		"  <vcpu>%u</vcpu>\n"
+		"  <os>\n"
+		"    <type arch='x86_64' machine='q35'>hvm</type>\n"
+		"  </os>\n"
+		"  <memoryBacking>\n"
+		"    <source type='memfd'/>\n"
+		"    <access mode='shared'/>\n"
+		"  </memoryBacking>\n"
+		"  <qemu:commandline>\n",
+		request->memory_mib, request->cpus);
+	json_array_foreach(devices, i, word)
+	{
+		fputs("    <qemu:arg value='", out);
+		xml_text(out, json_string_value(word));
+		fputs("'/>\n", out);
+	}
+	fputs("  </qemu:commandline>\n</domain>\n", out);
+	fclose(out);
+	if (cli_json()) {
+		json_t *json = json_pack("{ss}", "xml", text);
+
+		client_print(json);
+		json_decref(json);
+	} else {
+		fputs(text, stdout);
+	}
+	free(text);
+	json_decref(devices);
+}
+
+/* ---- the command ------------------------------------------------------------------------- */
+
+/* "512M", "2G" or plain MiB. */
+static bool parse_memory(struct request *request, const char *text)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (!isdigit((unsigned char)text[0]) || value > 1ull << 30)
+		return false;
+	switch (*end) {
+	case 'G':
+	case 'g': value *= 1024; /* fall through */
+	case 'M':
+	case 'm': end++; break;
+	case '\0': break;
+	default: return false;
+	}
+	request->memory_mib = value;
+	return value && !*end;
+}
+
+int cmd_vmm(int argc, char **argv)
+{
+	struct request request = { .cpus = 1 };
+	char memory[32];
+	const char *form = NULL;
+	json_t *machine, *words;
+	int err;
+
+	argc = cli_options(argc, argv);
+	if (argc < 0)
+		return CLI_USAGE;
+	parse_memory(&request, "512M");
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--qemu") || !strcmp(argv[i], "--libvirt") ||
+		    !strcmp(argv[i], "--cloud-hypervisor")) {
+			form = argv[i] + 2;
+		} else if (!strcmp(argv[i], "--memory") && i + 1 < argc) {
+			if (!parse_memory(&request, argv[++i]))
+				return cli_usage(argv[0], "\"%s\" is no size like 512M or 2G",
+						 argv[i]);
+		} else if (!strcmp(argv[i], "--cpus") && i + 1 < argc) {
+			request.cpus = (unsigned)strtoul(argv[++i], NULL, 10);
+			if (!request.cpus || request.cpus > 4096)
+				return cli_usage(argv[0], "\"%s\" is no number of CPUs", argv[i]);
+		} else if (argv[i][0] != '-' && !request.machine) {
+			request.machine = argv[i];
+		} else {
+			return cli_usage(argv[0], "what is \"%s\"?", argv[i]);
+		}
+	}
+	if (!request.machine || !form)
+		return cli_usage(argv[0], "a machine and a VMM are wanted");
+	snprintf(memory, sizeof(memory), "%lluM", request.memory_mib);
+	request.memory = memory;
+	machine = client_call(
+		"show", json_pack("{ssss}", "object", "machine", "name", request.machine), &err);
+	if (!machine)
+		return err;
+	if (!strcmp(form, "libvirt")) {
+		print_libvirt(machine, &request);
+	} else {
+		words = form[0] == 'q' ? qemu_argv(machine, &request)
+				       : cloud_argv(machine, &request);
+		print_argv(words);
+		json_decref(words);
+	}
+	json_decref(machine);
+	return CLI_OK;
+}
