@@ -3,7 +3,7 @@
  * Devices of any kind. Built from the inside out: memory space, model, core, switch, and the socket
  * last, so that the first VMM finds all of it; taken apart the other way round.
  */
-#include "base/log.h"
+#include "base/clock.h"
 #include "manager/internal.h"
 
 #include <errno.h>
@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define CHECK_NS (500 * NS_PER_MS)
 
 static const struct device_kind *const kinds[] = {
 	&nic_device_kind,
@@ -216,6 +218,23 @@ void device_remove(struct device *dev)
 	dev->kind->destroy(dev);
 	memory_space_free(dev->space);
 	free(dev);
+}
+
+static void check_again(struct loop_timer *timer)
+{
+	devices_check(container_of(timer, struct manager, check_timer));
+}
+
+/* The fault itself was contained where it happened, on an I/O core, which cannot close sockets. */
+void devices_check(struct manager *m)
+{
+	struct machine *machine;
+	struct device *dev;
+
+	list_for_each(machine, &m->machines, node)
+		list_for_each(dev, &machine->devices, node) if (memory_space_failed(dev->space))
+			dev->kind->check(dev);
+	loop_timer_set(m->loop, &m->check_timer, time_now_ns() + CHECK_NS, check_again);
 }
 
 static struct device *device_get(struct manager *m, const char *machine_name, const char *name,

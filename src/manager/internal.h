@@ -84,6 +84,8 @@ struct device_kind {
 	/* Drops the VMM, removes the socket. */
 	void (*close)(struct device *dev);
 	void (*disconnect)(struct device *dev);
+	/* Its VMM truncated its memory: drops it. */
+	void (*check)(struct device *dev);
 	/* Network devices. */
 	void (*link_set)(struct device *dev, bool up);
 	/* Applies what the kind alone knows of (its limits, size...): dev->spec is still the old.
@@ -100,6 +102,7 @@ struct manager {
 	struct loop *loop;
 	char directory[SPEC_SOCKET_BYTES];
 	struct list cores, bridges, ports, machines;
+	struct loop_timer check_timer;
 };
 
 struct core *find_core(const struct manager *m, const char *name);
@@ -132,5 +135,7 @@ int plug_check(struct manager *m, const struct plug_spec *plug, struct why *why)
 
 /* device.c */
 void device_remove(struct device *dev);
+/* Looks for VMMs whose memory failed, and does so again in a while. */
+void devices_check(struct manager *m);
 
 #endif

@@ -77,6 +77,7 @@ struct manager *manager_new(struct loop *loop, const char *directory)
 	list_init(&m->bridges);
 	list_init(&m->ports);
 	list_init(&m->machines);
+	devices_check(m);
 	return m;
 }
 
@@ -113,6 +114,7 @@ void manager_free(struct manager *m)
 
 	if (!m)
 		return;
+	loop_timer_cancel(&m->check_timer);
 	list_for_each(machine, &m->machines, node) machine_remove(machine);
 	list_for_each(port, &m->ports, node) manager_port_remove(m, port->spec.name, NULL);
 	list_for_each(bridge, &m->bridges, node) bridge_remove(bridge);

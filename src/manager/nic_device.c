@@ -92,6 +92,13 @@ static void nic_disconnect(struct device *dev)
 	vfio_user_server_disconnect(state->server);
 }
 
+static void nic_check(struct device *dev)
+{
+	struct nic_device *state = dev->state;
+
+	vfio_user_server_check(state->server);
+}
+
 static void nic_link_set(struct device *dev, bool up)
 {
 	struct nic_device *state = dev->state;
@@ -170,8 +177,7 @@ static void nic_stats(const struct device *dev, manager_stat_fn *stat, void *arg
 	stat(arg, "transport", "dma_unmaps", transport.dma_unmaps);
 	stat(arg, "transport", "set_irqs", transport.set_irqs);
 	stat(arg, "transport", "resets", transport.resets);
-	stat(arg, "transport", "dma_read_messages", transport.dma_read_messages);
-	stat(arg, "transport", "dma_write_messages", transport.dma_write_messages);
+	stat(arg, "transport", "refused", transport.refused);
 }
 
 const struct device_kind nic_device_kind = {
@@ -185,6 +191,7 @@ const struct device_kind nic_device_kind = {
 	.serve = nic_serve,
 	.close = nic_close,
 	.disconnect = nic_disconnect,
+	.check = nic_check,
 	.link_set = nic_link_set,
 	.set = nic_set,
 	.look = nic_look,
