@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Stand-ins for what the manager creates, so that its tests see in which order it does so, and can
+ * make any step fail. */
+#ifndef EXITLESS_TESTS_MANAGER_FAKES_H
+#define EXITLESS_TESTS_MANAGER_FAKES_H
+
+#include <stdbool.h>
+
+struct fakes {
+	int fail_nic, fail_port, fail_attach, fail_server; /* errno, or 0 */
+	int nics, host_ports, switches, attached, servers; /* that exist now */
+	bool connected;					   /* what servers say */
+	bool link_up;					   /* as the last NIC was told */
+	bool replugged;					   /* net_switch_port_set() was called */
+	char journal[4096];				   /* "nic+ attach+ server+ ..." */
+};
+
+extern struct fakes fakes;
+
+#endif
