@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * exitlessd: start-up and end, from top to bottom. Everything happens on this thread's event loop
+ * but the packets, which move on the I/O cores.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/config.h"
+#include "control/control.h"
+#include "control/daemon.h"
+#include "memory/space.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { EXIT_CONFIG = 1, EXIT_USAGE = 2, EXIT_SYSTEM = 3 };
+
+struct options {
+	const char *config; /* NULL: nothing but a core */
+	const char *socket; /* NULL: as configured */
+	int log_level;	    /* -1: as configured */
+	bool check;
+};
+
+struct daemon {
+	struct options options;
+	struct config config;
+	struct loop *loop;
+	struct loop_fd signals;
+	struct loop_timer stop_timer;
+	struct control control;
+	struct rpc_server *rpc;
+	bool stopping;
+};
+
+/* ---- options ----------------------------------------------------------------------------- */
+
+static void usage(FILE *out)
+{
+	fputs("usage: exitlessd [options]\n"
+	      "  -c, --config FILE      what to serve (JSON, see docs/config.md)\n"
+	      "      --check            say what is wrong with it, and end\n"
+	      "  -s, --socket PATH      control socket, instead of the configuration's\n"
+	      "  -l, --log-level LEVEL  error, warning, info or debug\n"
+	      "      --reference        print the reference of the configuration, and end\n"
+	      "      --version\n"
+	      "  -h, --help\n",
+	      out);
+}
+
+/* Returns true to go on; else *status is what to end with. */
+static bool parse_options(int argc, char **argv, struct options *options, int *status)
+{
+	enum { CHECK = 256, REFERENCE, VERSION };
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, CHECK },
+		{ "socket", required_argument, NULL, 's' },
+		{ "log-level", required_argument, NULL, 'l' },
+		{ "reference", no_argument, NULL, REFERENCE },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL },
+	};
+	int c;
+
+	*options = (struct options){ .log_level = -1 };
+	*status = EXIT_USAGE;
+	while ((c = getopt_long(argc, argv, "c:s:l:h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c': options->config = optarg; break;
+		case 's': options->socket = optarg; break;
+		case CHECK: options->check = true; break;
+		case 'l':
+			options->log_level = log_level_parse(optarg);
+			if (options->log_level >= 0)
+				break;
+			fprintf(stderr, "exitlessd: no log level: %s\n", optarg);
+			return false;
+		case REFERENCE:
+			schema_document(&config_schema, stdout);
+			*status = 0;
+			return false;
+		case VERSION:
+			puts("exitlessd " EXITLESS_VERSION);
+			*status = 0;
+			return false;
+		case 'h':
+			usage(stdout);
+			*status = 0;
+			return false;
+		default: usage(stderr); return false;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "exitlessd: what is \"%s\"?\n", argv[optind]);
+		usage(stderr);
+		return false;
+	}
+	if (options->check && !options->config) {
+		fputs("exitlessd: --check needs --config\n", stderr);
+		return false;
+	}
+	if (options->socket &&
+	    strlen(options->socket) >= sizeof(((struct control_spec *)0)->socket)) {
+		fputs("exitlessd: the path of the control socket is too long\n", stderr);
+		return false;
+	}
+	return true;
+}
+
+/* ---- configuration ----------------------------------------------------------------------- */
+
+static void print_mistake(void *arg, const char *text)
+{
+	fprintf(stderr, "%s\n", text);
+}
+
+static int read_config(struct daemon *d)
+{
+	int err = 0;
+
+	if (d->options.config)
+		err = config_load(d->options.config, &d->config, print_mistake, NULL);
+	else
+		schema_defaults(&config_schema, &d->config);
+	if (!err && d->options.socket)
+		strcpy(d->config.control.socket, d->options.socket);
+	return err;
+}
+
+static bool has_tap(const struct config *config)
+{
+	const struct port_spec *ports = config->ports.items;
+
+	for (unsigned i = 0; i < config->ports.n; i++)
+		if (!strcmp(ports[i].kind, "tap"))
+			return true;
+	return false;
+}
+
+/* The folder of the control socket, when it is the usual one, may be missing. */
+static void make_directory(const struct control_spec *spec)
+{
+	size_t len = strlen(spec->directory);
+
+	if (!strncmp(spec->socket, spec->directory, len) && spec->socket[len] == '/')
+		mkdir(spec->directory, 0755); /* binding says what is wrong if that fails */
+}
+
+/* ---- signals ----------------------------------------------------------------------------- */
+
+static void stop_now(struct loop_timer *timer)
+{
+	loop_stop(container_of(timer, struct daemon, stop_timer)->loop);
+}
+
+/* Links down first; guests that are connected get a moment to take the interrupt and look. */
+static void stop(struct daemon *d)
+{
+	unsigned guests;
+
+	if (d->stopping) {
+		loop_stop(d->loop);
+		return;
+	}
+	d->stopping = true;
+	notify_supervisor("STOPPING=1");
+	guests = manager_links_down(d->control.m);
+	log_info("ending: the links of %u connected devices are down", guests);
+	if (guests)
+		loop_timer_set(d->loop, &d->stop_timer,
+			       time_now_ns() + d->config.control.stop_wait_ns, stop_now);
+	else
+		loop_stop(d->loop);
+}
+
+static void log_difference(void *arg, const char *text)
+{
+	log_warning("configuration: %s", text);
+}
+
+/* The file is read again and compared; what differs is for `exitless add|set|remove`, since much of
+ * it would take a device away from a running guest. */
+static void reload(struct daemon *d)
+{
+	struct config config;
+
+	if (!d->options.config) {
+		log_info("configuration: there is no file to read again");
+		return;
+	}
+	notify_supervisor("RELOADING=1");
+	if (config_load(d->options.config, &config, log_difference, NULL))
+		log_warning("configuration: %s is not good; nothing has changed",
+			    d->options.config);
+	else if (!config_compare(&config, d->control.m, log_difference, NULL))
+		log_info("configuration: %s is what runs", d->options.config);
+	config_free(&config);
+	notify_supervisor("READY=1");
+}
+
+static void signalled(struct loop_fd *lfd, uint32_t events)
+{
+	struct daemon *d = container_of(lfd, struct daemon, signals);
+	struct signalfd_siginfo info;
+
+	if (read(lfd->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP)
+		reload(d);
+	else
+		stop(d);
+}
+
+/* Before any thread is started, so that all threads leave the signals to this one. */
+static int watch_signals(struct daemon *d)
+{
+	sigset_t set;
+	int fd;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	return loop_add(d->loop, &d->signals, fd, EPOLLIN, signalled);
+}
+
+/* ---- serving ----------------------------------------------------------------------------- */
+
+static int serve(struct daemon *d)
+{
+	struct why why = { "" };
+	int err;
+
+	err = config_apply(&d->config, d->control.m, &why);
+	if (err) {
+		log_error("%s", why.text);
+		return err;
+	}
+	make_directory(&d->config.control);
+	d->rpc = control_serve(d->loop, &d->control);
+	if (!d->rpc) {
+		err = -errno;
+		log_error("control socket %s: %s", d->config.control.socket, strerror(-err));
+		return err;
+	}
+	log_info("exitlessd " EXITLESS_VERSION " serves; control socket %s",
+		 d->config.control.socket);
+	notify_supervisor("READY=1");
+	err = loop_run(d->loop);
+	if (err)
+		log_error("event loop: %s", strerror(-err));
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = { .rpc = NULL };
+	int status, err;
+
+	if (!parse_options(argc, argv, &d.options, &status))
+		return status;
+	status = EXIT_CONFIG;
+	if (read_config(&d))
+		goto free_config;
+	if (d.options.check) {
+		printf("%s: good\n", d.options.config);
+		status = 0;
+		goto free_config;
+	}
+	log_set_level((enum log_level)(d.options.log_level >= 0
+					       ? d.options.log_level
+					       : log_level_parse(d.config.log_level)));
+
+	status = EXIT_SYSTEM;
+	err = privileges_drop(d.config.control.allow_tap || has_tap(&d.config));
+	if (!err)
+		err = memory_faults_init();
+	d.loop = loop_new();
+	if (!err && d.loop)
+		err = watch_signals(&d);
+	d.control.m = d.loop ? manager_new(d.loop, d.config.control.directory) : NULL;
+	if (err || !d.control.m) {
+		log_error("start-up: %s", strerror(err ? -err : errno));
+		goto free_loop;
+	}
+	d.control.spec = &d.config.control;
+	d.control.started_ns = time_now_ns();
+	if (!serve(&d)) {
+		log_info("ended");
+		status = 0;
+	}
+
+	rpc_server_free(d.rpc);
+	manager_free(d.control.m);
+free_loop:
+	loop_timer_cancel(&d.stop_timer);
+	if (d.signals.loop) {
+		loop_remove(&d.signals);
+		close(d.signals.fd);
+	}
+	loop_free(d.loop);
+free_config:
+	config_free(&d.config);
+	return status;
+}
