@@ -82,6 +82,13 @@ struct packet *packet_begin(struct packet_batch *batch);
 int packet_add(struct packet_batch *batch, struct packet *packet, void *base, uint32_t len);
 int packet_seal(struct packet_batch *batch, struct packet *packet);
 
+/*
+ * Sets off.hdr_len of a packet with gso from csum_start and the L4 header that stands there: for
+ * sources that only hint at it (virtio-net and tap, where it is the length of a linear part). Call
+ * before packet_seal(). Leaves hdr_len 0, which packet_seal() refuses, when there is no header.
+ */
+void packet_hdr_len_set(struct packet *packet);
+
 /* 0, or -EINVAL when the offload record does not fit a packet of @len bytes: offsets beyond the
  * end, hdr_len beyond it or shorter than the headers up to the checksum, gso without size or
  * without NEEDS_CSUM, unknown gso. */
