@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* DEVICE_SET_IRQS for each kind of interrupt, as QEMU sends it with and without KVM. */
+#include "tests/device/vfio_harness.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+enum { NONE = 1, BOOL = 2, EVENTFD = 4, MASK = 8, UNMASK = 16, TRIGGER = 32 };
+enum { INTX, MSI, MSIX, ERR, REQ };
+
+static void raise_msg(void *arg)
+{
+	pci_irq_message(function, *(unsigned *)arg);
+}
+
+static void message(unsigned vector)
+{
+	on_server(raise_msg, &vector);
+}
+
+static void set_line(void *arg)
+{
+	pci_intx_set(function, *(bool *)arg);
+}
+
+static void line(bool high)
+{
+	on_server(set_line, &high);
+}
+
+static int fds[16];
+
+static void make_eventfds(void)
+{
+	for (unsigned i = 0; i < 16; i++)
+		fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	assert_int_equal(vu_enable(&client), 0);
+}
+
+static void close_eventfds(void)
+{
+	for (unsigned i = 0; i < 16; i++)
+		close(fds[i]);
+}
+
+/* Waits for a resample to have had its effect. */
+static uint64_t wait_drain(int fd)
+{
+	uint64_t n;
+
+	for (unsigned i = 0; i < 10000; i++) {
+		n = drain(fd);
+		if (n)
+			return n;
+		usleep(100);
+	}
+	return 0;
+}
+
+static void msix_as_qemu(void **state)
+{
+	make_eventfds();
+	assert_int_equal(vu_set_irqs(&client, INTX, NONE | TRIGGER, 0, 0, NULL, 0), 0);
+	assert_int_equal(vu_msix(&client, fds, 3), 0);
+	message(0);
+	message(2);
+	message(2);
+	message(4); /* not set up */
+	assert_int_equal(drain(fds[0]), 1);
+	assert_int_equal(drain(fds[1]), 0);
+	assert_int_equal(drain(fds[2]), 2);
+	/* masking swaps another descriptor in */
+	assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 1, 1, &fds[9], 1), 0);
+	message(1);
+	assert_int_equal(drain(fds[1]), 0);
+	assert_int_equal(drain(fds[9]), 1);
+	/* EVENTFD with no descriptors takes a range away */
+	assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 1, 2, NULL, 0), 0);
+	message(1);
+	message(2);
+	message(0);
+	assert_int_equal(drain(fds[9]), 0);
+	assert_int_equal(drain(fds[2]), 0);
+	assert_int_equal(drain(fds[0]), 1);
+	assert_int_equal(vu_set_irqs(&client, MSIX, NONE | TRIGGER, 0, 0, NULL, 0), 0);
+	message(0);
+	assert_int_equal(drain(fds[0]), 0);
+	close_eventfds();
+}
+
+static void msi(void **state)
+{
+	make_eventfds();
+	assert_int_equal(vu_set_irqs(&client, MSI, EVENTFD | TRIGGER, 0, 1, fds, 1), 0);
+	message(0);
+	assert_int_equal(drain(fds[0]), 1);
+	assert_int_equal(vu_set_irqs(&client, MSI, NONE | TRIGGER, 0, 0, NULL, 0), 0);
+	close_eventfds();
+}
+
+static void get_function_stats(void *arg)
+{
+	pci_function_stats(function, arg);
+}
+
+/* Until the server has seen @n ends of interrupt besides those by message. */
+static uint64_t by_message;
+
+static void wait_resampled(uint64_t n)
+{
+	struct pci_function_stats stats;
+
+	do {
+		on_server(get_function_stats, &stats);
+	} while (stats.resamples < by_message + n);
+}
+
+/* KVM's way: trigger and resample eventfds; the resample comes at the guest's end of interrupt. */
+static void intx_with_resample(void **state)
+{
+	uint64_t one = 1;
+
+	make_eventfds();
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | TRIGGER, 0, 1, &fds[0], 1), 0);
+	assert_int_equal(vu_set_irqs(&client, INTX, NONE | MASK, 0, 1, NULL, 0), 0);
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &fds[1], 1), 0);
+	assert_int_equal(vu_set_irqs(&client, INTX, NONE | UNMASK, 0, 1, NULL, 0), 0);
+	by_message = 1;
+	assert_int_equal(drain(fds[0]), 0);
+	line(true);
+	assert_int_equal(drain(fds[0]), 1);
+	for (unsigned i = 0; i < 5; i++) { /* still high each time */
+		assert_int_equal(write(fds[1], &one, 8), 8);
+		assert_int_equal(wait_drain(fds[0]), 1);
+	}
+	line(false);
+	assert_int_equal(write(fds[1], &one, 8), 8);
+	wait_resampled(6);
+	assert_int_equal(drain(fds[0]), 0);
+	line(true);
+	assert_int_equal(drain(fds[0]), 1);
+	line(false);
+	/* set up again with new descriptors, as at each change of routing */
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &fds[3], 1), 0);
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | TRIGGER, 0, 1, &fds[2], 1), 0);
+	line(true);
+	assert_int_equal(drain(fds[2]), 1);
+	assert_int_equal(write(fds[3], &one, 8), 8);
+	assert_int_equal(wait_drain(fds[2]), 1);
+	/* taken away: both */
+	assert_int_equal(vu_set_irqs(&client, INTX, NONE | TRIGGER, 0, 0, NULL, 0), 0);
+	assert_int_equal(write(fds[3], &one, 8), 8);
+	usleep(2000);
+	assert_int_equal(drain(fds[2]), 0);
+	close_eventfds();
+}
+
+/* Without KVM: QEMU unmasks by message after the guest's accesses. */
+static void intx_by_messages(void **state)
+{
+	make_eventfds();
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | TRIGGER, 0, 1, &fds[0], 1), 0);
+	line(true);
+	assert_int_equal(drain(fds[0]), 1);
+	assert_int_equal(vu_set_irqs(&client, INTX, NONE | UNMASK, 0, 1, NULL, 0), 0);
+	assert_int_equal(drain(fds[0]), 1);
+	line(false);
+	assert_int_equal(vu_set_irqs(&client, INTX, NONE | UNMASK, 0, 1, NULL, 0), 0);
+	assert_int_equal(drain(fds[0]), 0);
+	line(true);
+	assert_int_equal(drain(fds[0]), 1);
+	close_eventfds();
+}
+
+static void err_and_req(void **state)
+{
+	make_eventfds();
+	assert_int_equal(vu_set_irqs(&client, ERR, EVENTFD | TRIGGER, 0, 1, &fds[0], 1), 0);
+	assert_int_equal(vu_set_irqs(&client, REQ, EVENTFD | TRIGGER, 0, 1, &fds[1], 1), 0);
+	assert_int_equal(vu_set_irqs(&client, ERR, NONE | TRIGGER, 0, 1, NULL, 0), 0);
+	assert_int_equal(drain(fds[0]), 1);
+	assert_int_equal(drain(fds[1]), 0);
+	close_eventfds();
+}
+
+static void fires_by_bool(void **state)
+{
+	struct {
+		uint32_t set[5];
+		uint8_t which[5];
+	} request = { { 25, BOOL | TRIGGER, MSIX, 0, 5 }, { 0, 1, 0, 1, 1 } };
+
+	make_eventfds();
+	assert_int_equal(vu_msix(&client, fds, 5), 0);
+	assert_int_equal(vu_request(&client, 8, &request, 25, NULL, 0, NULL, 0, NULL), 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(drain(fds[i]), request.which[i]);
+	/* fewer bytes than the count says */
+	assert_int_equal(vu_request(&client, 8, &request, 24, NULL, 0, NULL, 0, NULL), -EINVAL);
+	close_eventfds();
+}
+
+static void refuses(void **state)
+{
+	int pipes[2], many[32];
+	unsigned before;
+
+	make_eventfds();
+	assert_int_equal(pipe(pipes), 0);
+	before = open_fds();
+	for (unsigned round = 0; round < 100; round++) {
+		assert_int_equal(vu_set_irqs(&client, 5, EVENTFD | TRIGGER, 0, 1, fds, 1), -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 5, 1, fds, 1),
+				 -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 4, 2, fds, 2),
+				 -EINVAL);
+		assert_int_equal(
+			vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 1, UINT32_MAX, NULL, 0),
+			-EINVAL);
+		assert_int_equal(
+			vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, UINT32_MAX, 2, NULL, 0),
+			-EINVAL);
+		/* a count that is not the number of descriptors */
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 0, 3, fds, 2),
+				 -EINVAL);
+		/* none or several of each kind of flag */
+		assert_int_equal(vu_set_irqs(&client, MSIX, TRIGGER, 0, 1, NULL, 0), -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD, 0, 1, fds, 1), -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, MSIX, NONE | EVENTFD | TRIGGER, 0, 1, fds, 1),
+				 -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER | MASK, 0, 1, fds, 1),
+				 -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | UNMASK, 0, 1, fds, 1),
+				 -EINVAL);
+		/* no eventfd */
+		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 0, 1, &pipes[1], 1),
+				 -EINVAL);
+	}
+	assert_int_equal(open_fds(), before);
+	close(pipes[0]);
+	close(pipes[1]);
+	/* more descriptors than a message may bring */
+	for (unsigned i = 0; i < 32; i++)
+		many[i] = fds[i % 16];
+	assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 0, 32, many, 32),
+			 -ECONNRESET);
+	vu_close(&client);
+	wait_disconnected();
+	assert_int_equal(open_fds(), before - 4); /* the pipe's, and both ends of the connection */
+	close_eventfds();
+	expect_serving();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(msix_as_qemu),	test(msi),	   test(intx_with_resample),
+		test(intx_by_messages), test(err_and_req), test(fires_by_bool),
+		test(refuses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
