@@ -302,6 +302,16 @@ static void decode(struct reader *reader, const char *text, size_t len, const js
 	reader->source = NULL;
 }
 
+static unsigned line_of_nul(const char *text, size_t len)
+{
+	const char *end = memchr(text, '\0', len);
+	unsigned line = 1;
+
+	for (; text < end; text++)
+		line += *text == '\n';
+	return line;
+}
+
 int config_parse(const char *name, char *text, size_t len, struct config *config,
 		 config_mistake_fn *mistake, void *arg)
 {
@@ -316,7 +326,9 @@ int config_parse(const char *name, char *text, size_t len, struct config *config
 		return -ENOMEM;
 	reader->sink.mistake = value_mistake;
 	line = source_strip_comments(text, len);
-	if (line) {
+	if (memchr(text, '\0', len)) { /* jansson takes some of them for blanks */
+		text_mistake(reader, line_of_nul(text, len), "a character that is no text");
+	} else if (line) {
 		text_mistake(reader, line, "a comment begins here and does not end");
 	} else {
 		json = json_loadb(text, len, 0, &error);

@@ -152,7 +152,7 @@ static int scan_values(struct scan *scan)
 			scan->at++;
 			continue;
 		}
-		while (scan->at < scan->end && !strchr(" \t\r\n,]}", *scan->at))
+		while (scan->at < scan->end && *scan->at && !strchr(" \t\r\n,]}", *scan->at))
 			scan->at++; /* a number or word */
 	}
 }
