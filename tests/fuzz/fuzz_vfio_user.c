@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The vfio-user socket: the input is what a client sends after it has connected. A leading byte
+ * says how it is cut into writes; a byte 0xfd at a cut sends an eventfd or a memory file along.
+ */
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/util.h"
+#include "memory/space.h"
+#include "transport/vfio_user.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct loop *loop;
+static struct vfio_user_server *server;
+static struct sockaddr_un address = { .sun_family = AF_UNIX };
+static int spare[2];
+
+static void bar_read(struct pci_function *f, unsigned bar, uint64_t offset, void *buf, size_t len)
+{
+	memset(buf, 0, len);
+}
+
+static void bar_write(struct pci_function *f, unsigned bar, uint64_t offset, const void *buf,
+		      size_t len)
+{
+	volatile uint8_t sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum = (uint8_t)(sum + ((const uint8_t *)buf)[i]);
+}
+
+static const struct pci_function_ops ops = { .bar_read = bar_read, .bar_write = bar_write };
+
+static void set_up(void)
+{
+	const struct pci_ids ids = { 0x8086, 0x10d3, 0, 0, 0x020000, 0 };
+	struct vfio_user_config config = { .owner = (uid_t)-1, .group = (gid_t)-1 };
+	struct pci_function *f;
+	void *page;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/exitless-fuzz-%d.sock",
+		 (int)getpid());
+	config.path = address.sun_path;
+	loop = loop_new();
+	f = pci_function_new("fuzz", &ids, true, &ops, NULL);
+	if (!loop || !f || pci_bar_add(f, 0, PCI_BAR_MEM32, 0x20000) ||
+	    pci_bar_add(f, 3, PCI_BAR_MEM32, 0x4000) ||
+	    pci_bar_share(f, 0, 0x2000, 0x1000, &page) || pci_cap_msi(f, 0xd0, 1, false) < 0 ||
+	    pci_cap_msix(f, 0xa0, 5, 3, 0, 0x2000) < 0 || pci_cap_pm(f, 0xc8) < 0)
+		abort();
+	pci_intx_add(f);
+	server = vfio_user_server_new(loop, &config, f, memory_space_new("fuzz"));
+	if (!server)
+		abort();
+	spare[0] = eventfd(0, EFD_NONBLOCK);
+	spare[1] = memfd_create("fuzz", 0);
+	if (ftruncate(spare[1], 1 << 20))
+		abort();
+}
+
+static void clean_up(void)
+{
+	unlink(address.sun_path);
+}
+
+static void send_piece(int fd, const uint8_t *data, size_t len)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	struct iovec iov = { (void *)data, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (len && data[len - 1] == 0xfd) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &spare[len % 2], sizeof(int));
+	}
+	if (sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return; /* dropped already */
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* what follows the version exchange is the interesting part */
+	static const uint8_t version[] = { 1, 0, 1, 0, 20, 0, 0, 0, 0, 0,
+					   0, 0, 0, 0, 0,  0, 0, 0, 0, 0 };
+	struct vfio_user_stats stats;
+	uint8_t answers[8192];
+	size_t step;
+	int fd;
+
+	if (!loop) {
+		set_up();
+		atexit(clean_up);
+	}
+	if (!size)
+		return 0;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		abort();
+	if (!(data[0] & 0x80))
+		send_piece(fd, version, sizeof(version));
+	step = 1 + (data[0] & 0x7f) * 4u;
+	for (size_t at = 1; at < size; at += step) {
+		send_piece(fd, data + at, MIN(step, size - at));
+		loop_once(loop, 0);
+		while (recv(fd, answers, sizeof(answers), MSG_DONTWAIT) > 0)
+			;
+	}
+	close(fd);
+	do {
+		loop_once(loop, 0);
+		vfio_user_server_stats(server, &stats);
+	} while (stats.connected);
+	return 0;
+}
