@@ -14,7 +14,8 @@ unsigned source_strip_comments(char *text, size_t len);
 
 struct source;
 
-/* Takes @text, which is good JSON without comments and NULs, and outlives it. NULL on lack of memory. */
+/* Takes @text, which is good JSON without comments and NULs, and outlives it. NULL on lack of
+ * memory. */
 struct source *source_new(const char *text, size_t len);
 void source_free(struct source *source);
 
