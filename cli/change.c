@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "cpu=1", "mac=52:54:00:12:34:56", "vids=[1,2]": what is JSON is taken as JSON, the rest as text.
+/* "cpu=1", "mac=52:54:00:12:34:56", "vids=[1,2]": what is JSON is taken as JSON, the rest as text;
+ * so is null, which no key takes, but there are ports of that kind.
  */
 static int add_pair(json_t *spec, const char *pair)
 {
@@ -17,7 +18,7 @@ static int add_pair(json_t *spec, const char *pair)
 	if (!equals || equals == pair)
 		return -1;
 	value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
-	if (!value)
+	if (!value || json_is_null(value))
 		value = json_string(equals + 1);
 	return value ? json_object_setn_new(spec, pair, (size_t)(equals - pair), value) : -1;
 }

@@ -1,0 +1,490 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The daemon and the command as a user has them: test_daemon.py EXITLESSD EXITLESS [unittest args]
+
+Runs as any user, needs no network, leaves nothing behind.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import xml.etree.ElementTree as ElementTree
+
+EXITLESSD, EXITLESS = sys.argv[1:3]
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CONFIG = """
+// Two machines on a switch.
+{
+	"control": { "socket": "%(dir)s/control.sock", "directory": "%(dir)s", "mode": "0600" },
+	"switches": [ { "name": "lan" } ],
+	"ports": [ { "name": "out", "kind": "null", "switch": "lan" } ],
+	"machines": [
+		{ "name": "vm1", "devices": [ { "name": "net0", "model": "82574L", "switch": "lan",
+			"mac": "52:54:00:00:00:01", "socket_mode": "0640" } ] },
+		{ "name": "vm2", "devices": [ { "name": "net0", "model": "82540EM", "switch": "lan" } ] }
+	]
+}
+"""
+
+
+def wait_for(condition, what, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("not in time: " + what)
+        time.sleep(0.01)
+
+
+class Daemon(unittest.TestCase):
+    config = CONFIG
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="exitless-test-")
+        self.path = os.path.join(self.dir, "config.json")
+        self.socket = os.path.join(self.dir, "control.sock")
+        self.log = os.path.join(self.dir, "log")
+        self.process = None
+        self.write(self.config)
+
+    def tearDown(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.dir)
+
+    def write(self, text):
+        with open(self.path, "w") as f:
+            f.write(text.replace("%(dir)s", self.dir))
+
+    def start(self, *args, env=None, wait=True):
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen([EXITLESSD, "--config", self.path, *args], stderr=log,
+                                            env=dict(os.environ, **(env or {})))
+        if wait:
+            wait_for(lambda: self.process.poll() is not None or
+                     "control socket" in self.read_log(), "start: " + self.read_log())
+            self.assertIsNone(self.process.poll(), self.read_log())
+        return self.process
+
+    def read_log(self):
+        with open(self.log) as f:
+            return f.read()
+
+    def stop(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        return self.process.wait(timeout=20)
+
+    def run_cli(self, *args, status=0):
+        done = subprocess.run([EXITLESS, "--socket", self.socket, *args], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+        self.assertEqual(done.returncode, status, (args, done.stdout, done.stderr))
+        if status:
+            self.assertNotEqual(done.stderr, "")
+        return done
+
+    def cli(self, *args, status=0):
+        return self.run_cli(*args, status=status).stdout
+
+    def cli_json(self, *args):
+        return json.loads(self.cli(*args, "--json"))
+
+    def devices(self):
+        return {m["name"] + "/" + d["name"]: d for m in self.cli_json("status")["machines"]
+                for d in m["devices"]}
+
+
+class Life(Daemon):
+    def test_serves_and_ends(self):
+        self.start()
+        for name in ("vm1-net0.sock", "vm2-net0.sock"):
+            self.assertTrue(stat.S_ISSOCK(os.stat(os.path.join(self.dir, name)).st_mode))
+        self.assertEqual(self.stop(), 0)
+        self.assertEqual(sorted(os.listdir(self.dir)), ["config.json", "log"])
+
+    def test_interrupt_ends_too(self):
+        self.start()
+        self.assertEqual(self.stop(signal.SIGINT), 0)
+
+    def test_modes(self):
+        self.start()
+        self.assertEqual(os.stat(self.socket).st_mode & 0o777, 0o600)
+        self.assertEqual(os.stat(self.dir + "/vm1-net0.sock").st_mode & 0o777, 0o640)
+        self.assertEqual(os.stat(self.dir + "/vm2-net0.sock").st_mode & 0o777, 0o660)
+
+    def test_owners(self):
+        if os.getuid():
+            self.skipTest("only root gives files away")
+        self.write(CONFIG.replace('"mode": "0600"', '"owner": 12, "group": 34')
+                   .replace('"socket_mode": "0640"', '"socket_owner": 56, "socket_group": 78'))
+        self.start()
+        st = os.stat(self.socket)
+        self.assertEqual((st.st_uid, st.st_gid), (12, 34))
+        st = os.stat(self.dir + "/vm1-net0.sock")
+        self.assertEqual((st.st_uid, st.st_gid), (56, 78))
+
+    def test_stale_sockets_are_replaced(self):
+        self.start()
+        self.stop(signal.SIGKILL)
+        self.assertTrue(os.path.exists(self.socket))
+        os.unlink(self.log)
+        self.start()
+        self.assertEqual(len(self.devices()), 2)
+
+    def test_live_sockets_are_not(self):
+        first = self.start()
+        second = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
+                                text=True, timeout=20)
+        self.assertEqual(second.returncode, 3)
+        self.assertIn("listens", second.stderr)
+        self.assertIsNone(first.poll())
+        self.assertEqual(len(self.devices()), 2)
+
+    def test_supervisor_is_told(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            supervisor.bind(self.dir + "/notify")
+            supervisor.settimeout(20)
+            self.start(env={"NOTIFY_SOCKET": self.dir + "/notify"})
+            self.assertEqual(supervisor.recv(64), b"READY=1")
+            self.stop()
+            self.assertEqual(supervisor.recv(64), b"STOPPING=1")
+
+    def test_hangup_reports(self):
+        self.start()
+        self.cli("add", "machine", "vm3")
+        self.write(CONFIG.replace('"name": "out"', '"name": "in"').replace("0640", "0600"))
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "vm3 runs" in self.read_log(), "report")
+        log = self.read_log()
+        self.assertIn("port in is in the file and does not run", log)
+        self.assertIn("port out runs and is not in the file", log)
+        self.assertIn('device vm1/net0 runs with another "socket_mode"', log)
+        self.write("{")
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "is not good" in self.read_log(), "report")
+        self.assertEqual(len(self.devices()), 2)
+
+    def test_without_file(self):
+        self.process = subprocess.Popen([EXITLESSD, "--socket", self.socket],
+                                        stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists(self.socket), "start")
+        self.assertEqual([c["name"] for c in self.cli_json("status")["cores"]], ["io0"])
+        self.assertEqual(self.stop(), 0)
+
+    def test_gives_up_privileges(self):
+        self.write(CONFIG.replace('"mode"', '"allow_tap": false, "mode"'))
+        self.start()
+        tasks = os.listdir("/proc/%d/task" % self.process.pid)
+        self.assertGreater(len(tasks), 1)
+        for task in tasks:
+            with open("/proc/%d/task/%s/status" % (self.process.pid, task)) as f:
+                fields = dict(line.split(":\t", 1) for line in f if ":\t" in line)
+            self.assertEqual(int(fields["NoNewPrivs"]), 1)
+            # CHOWN DAC_OVERRIDE FOWNER NET_BIND_SERVICE NET_RAW IPC_LOCK
+            allowed = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 10 | 1 << 13 | 1 << 14
+            self.assertEqual(int(fields["CapPrm"], 16) & ~allowed, 0, task)
+
+    def test_many_connections(self):
+        self.start()
+        fds = "/proc/%d/fd" % self.process.pid
+        paths = [self.socket, self.dir + "/vm1-net0.sock"]
+
+        def storm(count):
+            for i in range(count):
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(paths[i % 2])
+                    if i % 3 == 0:
+                        s.send(b"nonsense" * (i % 7))
+
+        storm(100)
+        self.devices()
+        before = len(os.listdir(fds))
+        storm(10000)
+        self.assertEqual(len(self.devices()), 2)
+        wait_for(lambda: len(os.listdir(fds)) <= before, "descriptors closed")
+
+
+class Options(Daemon):
+    def test_usage(self):
+        for args in (["--nonsense"], ["word"], ["--check"], ["--log-level", "loud"],
+                     ["--socket", "/" + "x" * 200]):
+            done = subprocess.run([EXITLESSD, *args], stderr=subprocess.PIPE, timeout=20)
+            self.assertEqual(done.returncode, 2, args)
+            self.assertNotEqual(done.stderr, b"")
+        for arg in ("--help", "--version", "--reference"):
+            done = subprocess.run([EXITLESSD, arg], stdout=subprocess.PIPE, timeout=20)
+            self.assertEqual(done.returncode, 0)
+            self.assertNotEqual(done.stdout, b"")
+
+    def check(self, text, status):
+        self.write(text)
+        done = subprocess.run([EXITLESSD, "--check", "--config", self.path], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stderr
+
+    def test_check(self):
+        self.assertEqual(self.check(CONFIG, 0), "")
+        said = self.check(CONFIG.replace('"lan" }', '"lam" }', 1).replace("82574L", "82575"), 1)
+        self.assertIn('config.json:6: ports[0].switch: there is no switch "lan"; '
+                      'did you mean "lam"?', said)
+        self.assertIn('config.json:8: machines[0].devices[0].model: there is no model "82575"',
+                      said)
+        self.assertIn("config.json:2: ", self.check("{\n", 1))
+        # and it does not start with it either
+        done = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
+                              timeout=20)
+        self.assertEqual(done.returncode, 1)
+
+    def test_examples(self):
+        folder = os.path.join(TOP, "docs", "examples")
+        names = os.listdir(folder)
+        self.assertTrue(names)
+        for name in names:
+            done = subprocess.run([EXITLESSD, "--check", "--config", os.path.join(folder, name)],
+                                  stderr=subprocess.PIPE, text=True, timeout=20)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_reference_is_up_to_date(self):
+        done = subprocess.run([EXITLESSD, "--reference"], stdout=subprocess.PIPE, text=True)
+        with open(os.path.join(TOP, "docs", "config.md")) as f:
+            written = f.read().split("a test compares them. -->\n\n", 1)[1]
+        self.assertEqual(written, done.stdout)
+
+    def test_busy_path_is_refused(self):
+        with open(self.dir + "/vm1-net0.sock", "w") as f:
+            f.write("precious")
+        process = self.start(wait=False)
+        self.assertEqual(process.wait(timeout=20), 3)
+        self.assertIn("vm1-net0.sock", self.read_log())
+        with open(self.dir + "/vm1-net0.sock") as f:
+            self.assertEqual(f.read(), "precious")
+
+
+class Command(Daemon):
+    def setUp(self):
+        super().setUp()
+        self.start()
+
+    def test_status(self):
+        text = self.cli("status")
+        self.assertRegex(text, r"vm1/net0 +82574L +52:54:00:00:00:01 +up +lan +io0 +none")
+        self.assertRegex(text, r"out +null +lan")
+        status = self.cli_json("status")
+        self.assertEqual(status["pid"], self.process.pid)
+        self.assertEqual([m["name"] for m in status["machines"]], ["vm1", "vm2"])
+        # --json and --socket work on both sides of the command
+        self.assertEqual(json.loads(self.cli("--json", "status"))["pid"], self.process.pid)
+        subprocess.run([EXITLESS, "status", "--socket=" + self.socket], check=True,
+                       stdout=subprocess.DEVNULL)
+        subprocess.run([EXITLESS, "status"], env={"EXITLESS_SOCKET": self.socket}, check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def test_stats(self):
+        self.assertIn("TRAPS/PACKET", self.cli("stats"))
+        self.assertIn("vm1/net0", self.cli("stats", "vm1/net0"))
+        stats = self.cli_json("stats")
+        self.assertEqual(len(stats["devices"]), 2)
+        self.assertEqual(stats["devices"][0]["packets"], 0)
+        self.assertIsNone(stats["devices"][0]["traps_per_packet"])
+        for group in ("device", "pci", "transport", "memory", "switch"):
+            self.assertIn(group, stats["devices"][0]["counters"])
+        self.assertTrue(stats["devices"][0]["queues"])
+        self.assertEqual(len(self.cli_json("stats", "vm1")["devices"]), 1)
+        self.run_cli("stats", "vm9", status=1)
+
+    def test_show(self):
+        for what in (["core", "io0"], ["switch", "lan"], ["port", "out"], ["machine", "vm1"],
+                     ["device", "vm1/net0"], ["config"]):
+            self.assertNotEqual(self.cli("show", *what), "")
+            self.assertTrue(self.cli_json("show", *what))
+        registers = {r["name"] for r in self.cli_json("show", "device", "vm1/net0")["registers"]}
+        for name in ("CTRL", "STATUS", "ICR"):
+            self.assertIn(name, registers)
+        self.assertRegex(self.cli("show", "device", "vm1/net0"), r"\bCTRL +0x00000 +0x")
+        self.assertIn("vm1/net0", self.cli_json("show", "switch", "lan")["ports"])
+        for what in (["core", "io9"], ["device", "vm1/net9"], ["thing", "x"]):
+            self.run_cli("show", *what, status=1)
+        for what in ([], ["device", "vm1"], ["core"]):
+            self.run_cli("show", *what, status=2)
+
+    def test_what_runs_is_a_configuration(self):
+        self.write(self.cli("show", "config"))
+        subprocess.run([EXITLESSD, "--check", "--config", self.path], check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def test_add_and_remove(self):
+        before = self.cli_json("show", "config")
+        for _ in range(3):
+            self.cli("add", "core", "io1")
+            self.cli("add", "switch", "wan", "vlan_aware=true")
+            self.cli("add", "port", "p", "kind=null", "switch=wan", "trunk=true", "vids=[5,6]")
+            self.cli("add", "machine", "vm3", "weight=3")
+            self.cli("add", "device", "vm3/net0", "model=82574L", "switch=wan", "core=io1",
+                     "pvid=5")
+            self.cli("add", "machine", "vm4", "--spec",
+                     '{"devices": [{"name": "a", "switch": "wan"}, {"name": "b"}]}')
+            self.assertIn("vm4/b", self.devices())
+            self.assertEqual(self.devices()["vm3/net0"]["core"], "io1")
+            self.assertTrue(os.path.exists(self.dir + "/vm3-net0.sock"))
+            self.assertEqual(self.cli_json("add", "device", "vm3/net1"), {})
+            self.assertIn("still", self.run_cli("remove", "core", "io1", status=1).stderr)
+            self.run_cli("remove", "switch", "wan", status=1)
+            self.cli("remove", "device", "vm3/net1")
+            self.cli("remove", "machine", "vm3")
+            self.assertFalse(os.path.exists(self.dir + "/vm3-net0.sock"))
+            self.cli("remove", "machine", "vm4")
+            self.cli("remove", "port", "p")
+            self.cli("remove", "switch", "wan")
+            self.cli("remove", "core", "io1")
+        self.assertEqual(self.cli_json("show", "config"), before)
+
+    def test_add_refused(self):
+        said = self.run_cli("add", "device", "vm1/net1", "modle=82574L", "pvid=9999",
+                            status=1).stderr
+        self.assertIn('did you mean "model"?', said)
+        self.assertIn("from 0 to 4094", said)
+        self.assertIn("already", self.run_cli("add", "device", "vm1/net0", status=1).stderr)
+        self.assertIn("no machine", self.run_cli("add", "device", "vm9/net0", status=1).stderr)
+        error = json.loads(self.cli("add", "core", "io0", "--json", status=1))["error"]
+        self.assertEqual(error["code"], -32002)
+        self.run_cli("add", "device", "vm1", status=2)
+        self.run_cli("add", "core", "io1", "cpu", status=2)
+        self.run_cli("add", "core", status=2)
+        self.assertEqual(len(self.devices()), 2)
+
+    def test_set(self):
+        self.cli("set", "device", "vm1/net0", "link=down", "isolated=true")
+        self.assertEqual(self.devices()["vm1/net0"]["link"], "down")
+        self.cli("set", "core", "io0", "turn_packets=32", "park_after_us=100")
+        spec = self.cli_json("show", "core", "io0")["spec"]
+        self.assertEqual((spec["turn_packets"], spec["park_after_us"]), (32, 100))
+        self.cli("set", "machine", "vm1", "weight=9", "latency=low")
+        self.cli("add", "core", "io1")
+        self.cli("set", "device", "vm1/net0", "core=io1")
+        self.assertEqual(self.devices()["vm1/net0"]["core"], "io1")
+        self.cli("set", "port", "out", "core=io1")
+        self.assertIn("cannot change",
+                      self.run_cli("set", "device", "vm1/net0", "model=82540EM", status=1).stderr)
+        self.run_cli("set", "device", "vm1/net0", "switch=none", status=1)
+        self.run_cli("set", "switch", "lan", "age_s=5", status=1)
+        self.run_cli("set", "device", "vm1/net0", status=2)
+
+    def test_link_and_the_rest(self):
+        self.cli("link", "vm1/net0", "down")
+        self.assertEqual(self.devices()["vm1/net0"]["link"], "down")
+        self.assertEqual(self.cli_json("link", "vm1/net0", "up"), {})
+        self.assertEqual(self.devices()["vm1/net0"]["link"], "up")
+        self.run_cli("link", "vm1/net0", "sideways", status=1)
+        self.run_cli("link", "vm1/net0", status=2)
+        self.cli("disconnect", "vm1/net0")
+        self.cli("flush", "lan")
+        self.run_cli("flush", "wan", status=1)
+        self.assertEqual(self.cli("log"), "info\n")
+        self.assertEqual(self.cli("log", "debug"), "debug\n")
+        self.assertEqual(self.cli_json("log"), {"level": "debug"})
+        self.assertEqual(self.cli_json("rpc", "log", '{"level": "info"}'), {"level": "info"})
+        self.run_cli("rpc", "none", status=1)
+
+    def test_metrics(self):
+        text = self.cli("metrics")
+        self.assertIn('\nexitless_device_traps{machine="vm1",device="net0"} ', text)
+        seen = None
+        finished = set()
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                self.assertNotIn(line, finished)
+                finished.add(line)
+                seen = line.split()[2]
+            else:
+                self.assertRegex(line, r"^%s\{[a-z]+=\"[^\"]*\"(,[a-z]+=\"[^\"]*\")*\} -?\d+$" % seen)
+
+    def test_top(self):
+        self.assertIn("TRAPS/PACKET", self.cli("top", "--interval", "0.1", "--count", "2"))
+        lines = self.cli("top", "--interval", "0.1", "--count", "2", "--json").splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(len(json.loads(lines[0])["devices"]), 2)
+        self.run_cli("top", "--interval", "x", status=2)
+        process = subprocess.Popen([EXITLESS, "--socket", self.socket, "top", "--json",
+                                    "--interval", "0.05"], stdout=subprocess.PIPE)
+        self.assertTrue(json.loads(process.stdout.readline()))
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(timeout=20), 0)
+        process.stdout.close()
+
+    def test_vmm_qemu(self):
+        line = self.cli("vmm", "vm1", "--qemu", "--memory", "1G", "--cpus", "2")
+        self.assertEqual(line.count("\n"), 1)
+        words = shlex.split(line)
+        self.assertEqual(words, json.loads(self.cli("vmm", "vm1", "--qemu", "--memory", "1024M",
+                                                    "--cpus", "2", "--json")))
+        self.assertIn("memory-backend-memfd,id=mem,size=1024M,share=on", words)
+        device = json.loads([w for w in words if w.startswith("{")][0])
+        self.assertEqual(device["driver"], "vfio-user-pci")
+        self.assertEqual(device["socket"]["path"], self.dir + "/vm1-net0.sock")
+        self.assertTrue(any(w.startswith("pcie-root-port,id=%s," % device["bus"]) for w in words))
+        # the conventional one sits on the root bus
+        words = json.loads(self.cli("vmm", "vm2", "--qemu", "--json"))
+        self.assertEqual(json.loads(words[-1])["bus"], "pcie.0")
+        self.run_cli("vmm", "vm9", "--qemu", status=1)
+        self.run_cli("vmm", "vm1", status=2)
+        self.run_cli("vmm", "vm1", "--qemu", "--memory", "lots", status=2)
+
+    def test_vmm_libvirt(self):
+        text = self.cli("vmm", "vm1", "--libvirt", "--memory", "2G")
+        domain = ElementTree.fromstring(text)
+        self.assertEqual(domain.find("memory").text, "2048")
+        self.assertEqual(domain.find("memoryBacking/access").get("mode"), "shared")
+        ns = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+        args = [a.get("value") for a in domain.findall(ns + "commandline/" + ns + "arg")]
+        qemu = json.loads(self.cli("vmm", "vm1", "--qemu", "--json"))
+        self.assertEqual(args, qemu[-len(args):])
+        self.assertEqual(self.cli_json("vmm", "vm1", "--libvirt", "--memory", "2G")["xml"], text)
+
+    def test_vmm_cloud_hypervisor(self):
+        words = shlex.split(self.cli("vmm", "vm1", "--cloud-hypervisor"))
+        self.assertIn("size=512M,shared=on", words)
+        self.assertEqual(words[words.index("--user-device") + 1],
+                         "socket=%s/vm1-net0.sock,id=net0" % self.dir)
+
+    def test_no_daemon(self):
+        done = subprocess.run([EXITLESS, "--socket", self.dir + "/none", "status"],
+                              stderr=subprocess.PIPE, text=True, timeout=20)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("no daemon answers", done.stderr)
+
+    def test_usage(self):
+        for args in ([], ["nonsense"], ["--socket"], ["status", "more"]):
+            done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=20)
+            self.assertEqual(done.returncode, 2, args)
+        for args in (["help"], ["--help"], ["--version"], ["help", "add"], ["add", "--help"]):
+            done = subprocess.run([EXITLESS, *args], stdout=subprocess.PIPE, timeout=20)
+            self.assertEqual(done.returncode, 0, args)
+            self.assertNotEqual(done.stdout, b"")
+
+    def test_everything_is_documented(self):
+        usage = subprocess.run([EXITLESS, "help"], stdout=subprocess.PIPE, text=True).stdout
+        with open(os.path.join(TOP, "docs", "man", "exitless.1")) as f:
+            manual = f.read()
+        for command in re.findall(r"^  ([a-z]+)", usage, re.M):
+            self.assertRegex(manual, r"\.It Cm %s\b" % command)
+        with open(os.path.join(TOP, "src", "control", "methods.c")) as f:
+            methods = re.findall(r'^\t\{ "([a-z]+)", [a-z_]+ \},', f.read(), re.M)
+        self.assertGreater(len(methods), 5)
+        with open(os.path.join(TOP, "docs", "rpc.md")) as f:
+            manual = f.read()
+        for method in methods:
+            self.assertIn("\n| `%s` | " % method, manual)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
