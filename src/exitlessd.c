@@ -255,7 +255,9 @@ static int serve(struct daemon *d)
 	d->rpc = control_serve(d->loop, &d->control);
 	if (!d->rpc) {
 		err = -errno;
-		log_error("control socket %s: %s", d->config.control.socket, strerror(-err));
+		log_error("control socket %s: %s", d->config.control.socket,
+			  err == -EADDRINUSE ? "somebody listens there, or it is no socket"
+					     : strerror(-err));
 		return err;
 	}
 	log_info("exitlessd " EXITLESS_VERSION " serves; control socket %s",

@@ -7,14 +7,13 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "control/rpc.h"
+#include "transport/unix_socket.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define READ_BYTES 16384
@@ -33,7 +32,7 @@ struct client {
 struct rpc_server {
 	struct loop *loop;
 	struct rpc_config config;
-	struct sockaddr_un address;
+	char *path;
 	struct loop_fd lfd;
 	struct list clients;
 	unsigned n_clients;
@@ -212,75 +211,24 @@ static void server_ready(struct loop_fd *lfd, uint32_t events)
 
 /* ---- the socket -------------------------------------------------------------------------- */
 
-/* Removes the socket that a daemon left behind. -EADDRINUSE when one still listens there. */
-static int remove_stale(const struct sockaddr_un *address)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(address->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
-	close(fd);
-	if (err != ECONNREFUSED)
-		return -EADDRINUSE;
-	return unlink(address->sun_path) < 0 ? -errno : 0;
-}
-
-/* A listening socket with the owner and mode of @config, or -errno. */
-static int listen_at(const struct rpc_config *config, const struct sockaddr_un *address)
-{
-	mode_t mask;
-	int fd, err;
-
-	err = remove_stale(address);
-	if (err)
-		return err;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	mask = umask(0777); /* nobody gets in before the mode is set */
-	err = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
-	umask(mask);
-	if (err)
-		goto close_fd;
-	if (chown(address->sun_path, config->owner, config->group) < 0 ||
-	    chmod(address->sun_path, config->mode) < 0 || listen(fd, RPC_CLIENTS_MAX) < 0) {
-		err = -errno;
-		unlink(address->sun_path);
-		goto close_fd;
-	}
-	return fd;
-
-close_fd:
-	close(fd);
-	return err;
-}
-
 struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_config *config)
 {
 	struct rpc_server *server;
 	int fd, err;
 
-	if (strlen(config->path) >= sizeof(server->address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return NULL;
-	}
 	server = calloc(1, sizeof(*server));
 	if (!server)
 		return NULL;
 	server->loop = loop;
 	server->config = *config;
 	list_init(&server->clients);
-	server->address.sun_family = AF_UNIX;
-	strcpy(server->address.sun_path, config->path);
-	server->config.path = server->address.sun_path;
-	fd = listen_at(config, &server->address);
+	server->path = strdup(config->path);
+	if (!server->path) {
+		err = -ENOMEM;
+		goto free_server;
+	}
+	server->config.path = server->path;
+	fd = unix_listen(config->path, config->owner, config->group, config->mode);
 	if (fd < 0) {
 		err = fd;
 		goto free_server;
@@ -294,6 +242,7 @@ close_fd:
 	unlink(config->path);
 	close(fd);
 free_server:
+	free(server->path);
 	free(server);
 	errno = -err;
 	return NULL;
@@ -308,6 +257,7 @@ void rpc_server_free(struct rpc_server *server)
 	list_for_each(client, &server->clients, node) client_drop(client);
 	loop_remove(&server->lfd);
 	close(server->lfd.fd);
-	unlink(server->address.sun_path);
+	unlink(server->path);
+	free(server->path);
 	free(server);
 }

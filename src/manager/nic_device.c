@@ -73,7 +73,8 @@ static int nic_serve(struct device *dev, struct why *why)
 		return 0;
 	err = -errno;
 	if (err == -EADDRINUSE)
-		return why_set(why, err, "somebody else listens on socket %s", spec->socket);
+		return why_set(why, err, "somebody else listens on socket %s, or it is no socket",
+			       spec->socket);
 	return why_set(why, err, "socket %s cannot be made: %s", spec->socket, strerror(-err));
 }
 

@@ -462,7 +462,7 @@ static void socket_file(void **state)
 	close(fd);
 	f->server = control_serve(f->loop, &f->control);
 	assert_null(f->server);
-	assert_int_equal(errno, EEXIST);
+	assert_int_equal(errno, EADDRINUSE);
 	unlink(f->socket);
 }
 
