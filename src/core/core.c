@@ -210,7 +210,7 @@ static void take_events(struct io_core *core, uint64_t timeout_ns)
 				       ? -1
 				       : (int)MIN((timeout_ns + NS_PER_MS - 1) / NS_PER_MS,
 						  (uint64_t)INT_MAX));
-	core->last_epoll_ns = time_now_ns();
+	core->last_epoll_ns = core->now_ns();
 	for (int i = 0; i < n; i++) {
 		struct io_queue *queue = events[i].data.ptr;
 
@@ -268,7 +268,7 @@ static void nap(struct io_core *core)
 void io_core_turn(struct io_core *core, bool may_sleep)
 {
 	struct io_turn *turn = &core->turn;
-	uint64_t now = time_now_ns();
+	uint64_t now = core->now_ns();
 
 	turn->now_ns = now;
 	COUNT(core->stats.turns, 1);
@@ -343,6 +343,11 @@ static void fill_defaults(struct io_core_params *params)
 		params->quantum_ns = 20 * NS_PER_US;
 }
 
+static uint64_t monotonic(void)
+{
+	return time_now_ns();
+}
+
 struct io_core *io_core_new_unstarted(const char *name, const struct io_core_params *params)
 {
 	struct io_core *core = aligned_alloc(CACHE_LINE, ALIGN_UP(sizeof(*core), CACHE_LINE));
@@ -354,6 +359,7 @@ struct io_core *io_core_new_unstarted(const char *name, const struct io_core_par
 	memset(core, 0, sizeof(*core));
 	core->params = *params;
 	fill_defaults(&core->params);
+	core->now_ns = monotonic;
 	core->next_deadline_ns = UINT64_MAX;
 	core->limited_until_ns = UINT64_MAX;
 	core->messages_tail = &core->messages;

@@ -44,7 +44,8 @@ struct io_core {
 	char *name;
 	struct io_core_params params; /* defaults filled in; changed by message */
 	pthread_t thread;
-	bool threaded; /* false: a test calls io_core_turn() */
+	bool threaded;		  /* false: a test calls io_core_turn() */
+	uint64_t (*now_ns)(void); /* CLOCK_MONOTONIC; a test may have a clock of its own */
 	int epoll_fd, wake_fd;
 
 	/* written by others */

@@ -39,7 +39,7 @@ void io_queue_park(struct io_core *core, struct io_queue *queue)
 	more = queue->ops->notify ? queue->ops->notify(queue, true)
 				  : queue->ops->pending && queue->ops->pending(queue);
 	if (more || __atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
-		io_queue_wake(core, queue, time_now_ns());
+		io_queue_wake(core, queue, core->now_ns());
 }
 
 void io_queue_wake(struct io_core *core, struct io_queue *queue, uint64_t now_ns)
@@ -128,7 +128,7 @@ static void add(struct io_core *core, void *arg)
 	}
 	queue->bulk = false;
 	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
-	queue->last_work_ns = time_now_ns();
+	queue->last_work_ns = core->now_ns();
 	if (queue->ops->notify)
 		queue->ops->notify(queue, false);
 	list_add(&core->queues, &queue->all_node);

@@ -145,7 +145,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 		make_sparse(core, queue);
 		return true;
 	}
-	turn->now_ns = time_now_ns();
+	turn->now_ns = core->now_ns();
 	COUNT(queue->stats.packets, work.packets);
 	COUNT(queue->stats.bytes, work.bytes);
 	queue->last_work_ns = turn->now_ns;
