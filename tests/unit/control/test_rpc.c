@@ -342,7 +342,7 @@ static void framing(void **state)
 	for (const char *p = STATUS; *p; p++) {
 		assert_int_equal(send(a, p, 1, 0), 1);
 		turn(f);
-		if (p == STATUS + 10) {
+		if (p == &STATUS[10]) {
 			say(b, STATUS);
 			assert_true(hear(f, b, buf, sizeof(buf)) > 0);
 		}
