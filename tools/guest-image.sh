@@ -11,8 +11,11 @@ cache=${EXITLESS_CACHE:-$top/build/cache}
 out=$cache/guest
 init=$top/tests/vm/guest/init
 
-packages="linux-image-amd64 busybox-static iproute2 ethtool iperf3 iputils-ping"
-programs="/bin/ip /sbin/tc /sbin/bridge /sbin/ethtool /usr/bin/iperf3 /bin/ping"
+packages="linux-image-amd64 busybox-static dash iproute2 ethtool iperf3 iputils-ping
+	netcat-openbsd"
+# dash, since busybox prefers its own small ip and ping to the real ones.
+programs="/bin/dash /bin/ip /sbin/tc /sbin/bridge /sbin/ethtool /usr/bin/iperf3 /bin/ping
+	/bin/nc.openbsd"
 modules="e1000 e1000e igb virtio_pci virtio_net virtio_blk virtio_rng 8021q bridge dummy ext4"
 
 # shellcheck disable=SC2086 # a list of words
@@ -48,6 +51,7 @@ cp "$root/bin/busybox" "$tree/bin/busybox"
 "$root/bin/busybox" --list | while read -r name; do
 	[ -e "$tree/bin/$name" ] || ln -s busybox "$tree/bin/$name"
 done
+ln -sf dash "$tree/bin/sh"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$tree/etc/passwd"
 echo 'root:x:0:' >"$tree/etc/group"
 echo '127.0.0.1 localhost' >"$tree/etc/hosts"
