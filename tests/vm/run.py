@@ -55,6 +55,7 @@ def run_in_child(function, logs):
     try:
         with Context(logs) as context:
             function(context)
+            context.finish()
         status = 0
     except Skip as reason:
         print(reason)
@@ -101,10 +102,12 @@ def show_logs(logs):
     """Print the end of each log of a failed test, the test's own first."""
     names = sorted(os.listdir(logs), key=lambda n: (n != "test.log", n))
     for name in names:
-        text = vm.tail(os.path.join(logs, name), 4000).strip()
-        if text:
+        lines = vm.tail(os.path.join(logs, name), 4000).strip().splitlines()[-40:]
+        # Not the command lines, which are long.
+        lines = [line for line in lines if not line.startswith("+ ")]
+        if lines:
             print("  --- %s" % os.path.join(logs, name))
-            print("\n".join("  | " + line for line in text.splitlines()[-40:]))
+            print("\n".join("  | " + line for line in lines))
 
 
 def main():

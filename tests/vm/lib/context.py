@@ -5,7 +5,8 @@ import contextlib
 import os
 import tempfile
 
-from . import netns
+from . import lan, netns
+from .daemon import Daemon
 from .vm import VM
 
 
@@ -26,6 +27,7 @@ class Context:
 
     def __init__(self, log_directory):
         self.logs = log_directory
+        self._daemons = []
         self._stack = contextlib.ExitStack()
         # Short, since the name of a Unix socket must be.
         self.directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="exl-"))
@@ -49,6 +51,33 @@ class Context:
         vm = VM(name, self.directory, args, log_directory=self.logs, **options)
         self.later(vm.kill)
         return vm.start()
+
+    def daemon(self, config):
+        """Start exitlessd; that it lives to the end and ends cleanly is part of the test."""
+        daemon = Daemon(self.directory, config, self.logs)
+        self.later(daemon.kill)
+        daemon.start()
+        self._daemons.append(daemon)
+        return daemon
+
+    def finish(self):
+        """What every test asserts in the end."""
+        for daemon in self._daemons:
+            daemon.stop()
+
+    def guest(self, daemon, number, args=(), **options):
+        """Start the machine vmN with what the exitless command prints for it."""
+        name = "vm%d" % number
+        return self.vm(name, [*daemon.qemu_args(name), *args], **options)
+
+    def lan(self, models=lan.MODELS, ports=(), switch=None, device=None, **options):
+        """The daemon and one configured guest per model: (daemon, vm1, vm2...)."""
+        daemon = self.daemon(lan.config(models, ports, switch, device))
+        guests = [self.guest(daemon, n, **options) for n in range(1, len(models) + 1)]
+        for number, guest in enumerate(guests, 1):
+            guest.wait_boot()
+            lan.configure(guest, number)
+        return daemon, *guests
 
     def netns(self, name):
         """Make a network namespace."""

@@ -25,6 +25,8 @@ STOCK_WARNINGS = [re.compile(p) for p in (
     r"ACPI: IRQ \d+ override to edge",
     r"acpi PNP0A08:00: fail to add MMCONFIG",
     r"amd_pstate: ",
+    r"APIC calibration not consistent with PM-Timer",
+    r"hpet: Lost \d+ RTC interrupts",
     r"clocksource: .*(skew|unstable|jiffies|tsc-early|wd-)",
     r"device-mapper: core: CONFIG_IMA_DISABLE_HTABLE",
     r"ENERGY_PERF_BIAS",
@@ -92,7 +94,7 @@ class VM:
 
     def __init__(self, name, directory, args=(), memory_mb=256, cpus=1, kernel_args="",
                  machine="q35", log_directory=None, accel=None):
-        """args: QEMU arguments that add devices; if they name a memory backend it is used."""
+        """args: QEMU arguments; if they name a machine, memory and CPUs are theirs to say too."""
         self.name = name
         self.directory = directory
         self.logs = log_directory or directory
@@ -113,7 +115,7 @@ class VM:
     def _command_line(self, args, memory_mb, cpus, kernel_args, machine):
         image = guest_image()
         argv = [qemu_path(), "-nodefaults", "-no-user-config", "-display", "none",
-                "-accel", self._accel, "-smp", str(cpus),
+                "-accel", self._accel,
                 "-cpu", "host" if self._accel == "kvm" else "qemu64",
                 "-kernel", os.path.join(image, "kernel"),
                 "-initrd", os.path.join(image, "initramfs.cpio"),
@@ -125,6 +127,7 @@ class VM:
                 "-qmp", "unix:" + self._path("qmp")]
         if not any(a == "-machine" or a == "-M" for a in args):
             argv += ["-machine", machine + ",memory-backend=mem", "-m", "%dM" % memory_mb,
+                     "-smp", str(cpus),
                      "-object", "memory-backend-memfd,id=mem,size=%dM,share=on" % memory_mb]
         return argv + args
 
@@ -232,8 +235,12 @@ class VM:
         self.agent.sendall(("0 10 %s\n" % encoded).encode())
         return self.wait_boot(timeout)
 
-    def log_warnings(self):
-        """The lines of the guest's kernel log that a stock machine's does not have."""
+    def log_warnings(self, allowed=()):
+        """The lines of the guest's kernel log that a stock machine's does not have.
+
+        allowed: patterns of more lines that may be there.
+        """
+        usual = STOCK_WARNINGS + [re.compile(p) for p in allowed]
         bad = []
         for line in self.run("dmesg -r").splitlines():
             m = re.match(r"<(\d+)>(.*)", line)
@@ -242,13 +249,13 @@ class VM:
             level, text = int(m.group(1)) & 7, m.group(2)
             alarming = re.search(r"WARNING:|BUG:|Oops|Call Trace|Tx Unit Hang|NETDEV WATCHDOG|"
                                  r"stall|soft lockup|nobody cared", text)
-            if alarming or level <= 4 and not any(p.search(text) for p in STOCK_WARNINGS):
+            if alarming or level <= 4 and not any(p.search(text) for p in usual):
                 bad.append(text)
         return bad
 
-    def check_log(self):
+    def check_log(self, allowed=()):
         """Fail if the guest's kernel log has a warning."""
-        bad = self.log_warnings()
+        bad = self.log_warnings(allowed)
         if bad:
             raise Failure("%s: in the guest's kernel log:\n%s" % (self.name, "\n".join(bad)))
 
