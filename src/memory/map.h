@@ -27,15 +27,17 @@ struct memory_region {
 	uint64_t offset; /* in the file */
 };
 
-/* Immutable once published. Sorted by address, no two overlap. */
+/* Immutable once published, but for regions added behind the last one. Sorted by address, no two
+ * overlap. */
 struct memory_map {
 	struct memory_map *retired_next;
 	uint64_t generation; /* of its space; 0: the empty table in an emergency */
-	unsigned n;
+	unsigned n;	     /* LOAD_ACQUIRE() by readers: regions are appended in place */
+	unsigned room;
 	struct memory_region regions[];
 };
 
-/* Immutable once published. */
+/* Immutable once published, but for regions added behind the last one. */
 struct memory_log {
 	struct memory_file *file;
 	uint8_t *base;

@@ -154,9 +154,9 @@ static void publish(struct memory_space *space, struct memory_map *map, bool wai
 }
 
 /* The first region that ends behind @addr; n if there is none. */
-static unsigned find(const struct memory_map *map, uint64_t addr)
+static unsigned find(const struct memory_map *map, unsigned n, uint64_t addr)
 {
-	unsigned low = 0, high = map->n;
+	unsigned low = 0, high = n;
 
 	while (low < high) {
 		unsigned mid = low + (high - low) / 2;
@@ -198,9 +198,10 @@ static int check_file(int fd, unsigned access, uint64_t size, uint64_t offset, s
 int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, unsigned access,
 		     int fd, uint64_t offset)
 {
-	const struct memory_map *old = space->map;
+	struct memory_map *old = space->map, *map;
 	struct memory_file *file = NULL;
-	struct memory_map *map;
+	struct memory_region region;
+	unsigned room;
 	struct stat st;
 	bool writable = false;
 	unsigned at;
@@ -213,7 +214,7 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
 		if (err)
 			return err;
 	}
-	at = find(old, addr);
+	at = find(old, old->n, addr);
 	if (at < old->n && old->regions[at].addr <= addr + (size - 1))
 		return same_region(&old->regions[at], addr, size, access, fd >= 0 ? &st : NULL,
 				   offset)
@@ -226,16 +227,7 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
 		if (err)
 			return err;
 	}
-	map = malloc(sizeof(*map) + (old->n + 1) * sizeof(map->regions[0]));
-	if (!map) {
-		if (file)
-			file_put(file);
-		return -ENOMEM;
-	}
-	map->n = old->n + 1;
-	memcpy(map->regions, old->regions, at * sizeof(map->regions[0]));
-	memcpy(map->regions + at + 1, old->regions + at, (old->n - at) * sizeof(map->regions[0]));
-	map->regions[at] = (struct memory_region){
+	region = (struct memory_region){
 		.addr = addr,
 		.size = size,
 		.access = access,
@@ -243,7 +235,27 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
 		.host = file ? file->base + offset : NULL,
 		.offset = offset,
 	};
+	/* Behind the last one there may be room: readers see it by @n, and miss nothing until then.
+	 */
+	if (at == old->n && old->n < old->room) {
+		old->regions[at] = region;
+		STORE_RELEASE(old->n, old->n + 1);
+		goto mapped;
+	}
+	room = old->n + 1 + old->n / 2;
+	map = malloc(sizeof(*map) + room * sizeof(map->regions[0]));
+	if (!map) {
+		if (file)
+			file_put(file);
+		return -ENOMEM;
+	}
+	map->n = old->n + 1;
+	map->room = room;
+	memcpy(map->regions, old->regions, at * sizeof(map->regions[0]));
+	memcpy(map->regions + at + 1, old->regions + at, (old->n - at) * sizeof(map->regions[0]));
+	map->regions[at] = region;
 	publish(space, map, false);
+mapped:
 	space->stats.maps++;
 	space->stats.bytes += size;
 	if (space->changed)
@@ -286,7 +298,7 @@ unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t 
 				old->regions[kept++] = *r;
 			}
 		}
-		old->n = kept;
+		STORE_RELEASE(old->n, kept);
 		old->generation = ++space->generation;
 		rcu_publish(space->map, old);
 		goto out;
@@ -302,7 +314,7 @@ unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t 
 			map->regions[kept++] = *r;
 		}
 	}
-	map->n = kept;
+	map->n = map->room = kept;
 	publish(space, map, true);
 	while (n_files)
 		file_put(files[--n_files]);
@@ -400,10 +412,10 @@ void memory_reader_begin(struct memory_reader *reader)
 static const struct memory_region *region_at(struct memory_reader *reader, uint64_t addr)
 {
 	const struct memory_map *map = reader->map;
-	unsigned at = find(map, addr);
+	unsigned n = LOAD_ACQUIRE(map->n), at = find(map, n, addr);
 	const struct memory_region *region = &map->regions[at];
 
-	if (at == map->n || region->addr > addr)
+	if (at == n || region->addr > addr)
 		return NULL;
 	if (region->host) {
 		reader->addr = region->addr;
@@ -453,7 +465,7 @@ void memory_dirty_host(struct memory_reader *reader, const void *host, uint64_t 
 
 	if (!reader->log || !len)
 		return;
-	for (unsigned i = 0; i < map->n; i++) {
+	for (unsigned i = 0, n = LOAD_ACQUIRE(map->n); i < n; i++) {
 		const struct memory_region *region = &map->regions[i];
 		const uint8_t *from, *to;
 
