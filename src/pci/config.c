@@ -139,18 +139,21 @@ int pci_cap_msix(struct pci_function *f, uint8_t offset, unsigned vectors, unsig
 
 int pci_cap_express(struct pci_function *f, uint8_t offset)
 {
-	int at = cap_add(f, offset, PCI_CAP_ID_EXP, 0x3c);
+	bool v2 = offset + 0x3cu <= PCI_CONFIG_BYTES;
+	int at = cap_add(f, offset, PCI_CAP_ID_EXP, v2 ? 0x3c : 0x14);
 
 	if (at < 0)
 		return at;
 	f->express = (unsigned)at;
-	put(f, f->express + 2, 2, 0x0002, 0);	  /* version 2, endpoint */
+	put(f, f->express + 2, 2, v2 ? 2 : 1, 0); /* version; endpoint */
 	put(f, f->express + 4, 4, 0x10008001, 0); /* FLR, role-based errors, 256-byte payload */
 	put(f, f->express + PCI_EXP_DEVCTL, 2, 0x2810, 0x7fff);
 	f->w1c[f->express + 10] = 0x0f;		   /* device status: errors seen */
 	put(f, f->express + 12, 4, 0x00000011, 0); /* 2.5 GT/s, x1 */
 	put(f, f->express + 16, 2, 0, 0x01c3);	   /* link control */
 	put(f, f->express + 18, 2, 0x0011, 0);	   /* link status: 2.5 GT/s, x1 */
+	if (!v2)
+		return at;
 	put(f, f->express + 36, 4, 0x00000010, 0); /* completion timeout disable */
 	put(f, f->express + 40, 2, 0, 0x001f);
 	put(f, f->express + 48, 2, 1, 0x000f);

@@ -95,7 +95,7 @@ int pci_cap_msi(struct pci_function *f, uint8_t offset, unsigned vectors, bool m
 /* Table and PBA as BAR offsets. */
 int pci_cap_msix(struct pci_function *f, uint8_t offset, unsigned vectors, unsigned bar,
 		 uint32_t table, uint32_t pba);
-/* PCI Express endpoint capability, version 2, 2.5 GT/s x1. */
+/* PCI Express endpoint capability, 2.5 GT/s x1; version 2, or 1 where @offset leaves no room. */
 int pci_cap_express(struct pci_function *f, uint8_t offset);
 /* Extended capability with @len bytes (header included) zeroed and read-only. */
 int pci_ext_cap(struct pci_function *f, uint16_t offset, uint16_t id, uint8_t version,
