@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Transmit rings (8254x manual 3.4, 82574 datasheet 7.2). A poll takes one snapshot of the ring's
+ * registers, reads each descriptor between head and tail once, makes a batch of packets that point
+ * into the guest's memory, forwards it, and then writes back: DD in the descriptors that asked for
+ * it, the head in the page, one interrupt.
+ *
+ * A packet is taken when its last descriptor is there; until then nothing of it is consumed.
+ * Work is bounded by the turn's budget in packets and by E1000_TX_DESC_MAX descriptors a poll.
+ */
+#include "nic/e1000/tx.h"
+
+#include "base/clock.h"
+
+/* descriptors of one packet; more are dropped up to the next EOP */
+#define PACKET_DESC_MAX 256
+
+_Static_assert(sizeof(struct e1000_tx_scratch) <= IO_SCRATCH_BYTES / 2, "scratch");
+
+struct tx_poll {
+	struct e1000_ring ring;
+	struct e1000_tx_scratch *scratch;
+	unsigned desc_left; /* to be read in this poll */
+	bool rs, all_delayed;
+	bool stuck; /* nothing more can be done before something changes */
+};
+
+static bool desc_read(struct e1000_tx *tx, struct tx_poll *poll, uint32_t at,
+		      struct e1000_tx_desc *desc)
+{
+	uint64_t address = poll->ring.base + (uint64_t)at * RING_DESC_BYTES;
+	const void *p = memory_at(&tx->ring_reader, address, RING_DESC_BYTES,
+				  MEMORY_READ | MEMORY_WRITE);
+
+	if (unlikely(!p))
+		return false;
+	memcpy(desc, p, sizeof(*desc));
+	/* what was copied is what is used: no second look at the guest's memory */
+	__asm__ volatile("" ::: "memory");
+	return true;
+}
+
+static void desc_done(struct e1000_tx *tx, struct tx_poll *poll, uint32_t at, uint32_t lower)
+{
+	if (!(lower & TXD_RS))
+		return;
+	if (!(lower & TXD_IDE))
+		poll->all_delayed = false;
+	poll->rs = true;
+	tx->done[tx->n_done++] = at;
+}
+
+static uint32_t next_of(const struct tx_poll *poll, uint32_t at)
+{
+	return at + 1 == poll->ring.n ? 0 : at + 1;
+}
+
+/* Takes descriptors up to and with one packet's last. False when there is no whole packet (any
+ * more), or it cannot be taken now. */
+static bool take_one(struct e1000_tx *tx, struct tx_poll *poll)
+{
+	struct e1000_tx_build build = { 0 };
+	uint32_t at = tx->head.head;
+	unsigned n_done = tx->n_done;
+	struct e1000_tx_desc desc;
+
+	while (at != poll->ring.tail) {
+		if (!poll->desc_left)
+			goto later;
+		if (unlikely(!desc_read(tx, poll, at, &desc))) {
+			COUNT(tx->count.bad_ring, 1);
+			poll->stuck = true;
+			goto later;
+		}
+		poll->desc_left--;
+		COUNT(tx->count.descriptors, 1);
+		desc_done(tx, poll, at, desc.lower);
+		at = next_of(poll, at);
+		if (desc.lower & TXD_DEXT && TXD_DTYP(desc.lower) == TXD_DTYP_CONTEXT) {
+			e1000_tx_context(tx, &desc);
+			if (!build.n_desc) {
+				tx->head.head = at;
+				n_done = tx->n_done;
+			}
+			continue;
+		}
+		if (unlikely(tx->dropping)) {
+			tx->head.head = at;
+			n_done = tx->n_done;
+			tx->dropping = !(desc.lower & TXD_EOP);
+			continue;
+		}
+		if (!build.n_desc) {
+			build.packet = packet_begin(&poll->scratch->batch);
+			if (!build.packet) {
+				/* the batch is full: this descriptor is for the next poll */
+				tx->n_done = n_done;
+				return false;
+			}
+		}
+		e1000_tx_data(tx, poll->scratch, &build, &desc);
+		if (desc.lower & TXD_EOP) {
+			e1000_tx_finish(tx, poll->scratch, &build, &desc);
+			tx->head.head = at;
+			return true;
+		}
+		if (unlikely(build.n_desc == PACKET_DESC_MAX)) {
+			COUNT(tx->count.too_many_pieces, 1);
+			tx->dropping = true;
+			tx->head.head = at;
+			n_done = tx->n_done;
+			build = (struct e1000_tx_build){ 0 };
+		}
+	}
+	if (!build.n_desc)
+		return false;
+	if (build.n_desc + 1 >= poll->ring.n) {
+		/* the whole ring and no end: there is no room for the rest of it either */
+		COUNT(tx->count.unfinished, 1);
+		tx->dropping = true;
+		tx->head.head = at;
+		return false;
+	}
+	poll->stuck = true;
+later:
+	tx->n_done = n_done;
+	return false;
+}
+
+/* Where the frames go. Nothing of them is needed afterwards. */
+static void send_batch(struct e1000_tx *tx, struct packet_batch *batch, struct io_turn *turn)
+{
+	struct e1000 *dev = tx->dev;
+	struct packet *list[PACKET_BATCH];
+
+	if (unlikely(READ_ONCE(dev->phy_loopback) ||
+		     RCTL_LBM(e1000_get(dev, RCTL)) == RCTL_LBM_MAC)) {
+		for (unsigned i = 0; i < batch->n; i++)
+			list[i] = &batch->packets[i];
+		COUNT(tx->count.looped, batch->n);
+		e1000_rx_give(dev, list, batch->n, turn);
+	} else if (likely(READ_ONCE(dev->link))) {
+		net_switch_forward(&dev->nic.port, batch, turn);
+	} else {
+		COUNT(tx->count.link_down, batch->n);
+	}
+}
+
+static void write_back(struct e1000_tx *tx, struct tx_poll *poll)
+{
+	for (unsigned i = 0; i < tx->n_done; i++) {
+		uint64_t at = poll->ring.base + (uint64_t)tx->done[i] * RING_DESC_BYTES + 12;
+		uint8_t *sta = memory_at(&tx->ring_reader, at, 1, MEMORY_WRITE);
+
+		/* EC, LC and TU are never set, so the status is DD alone */
+		if (likely(sta))
+			STORE_RELEASE(*sta, TXD_STA_DD);
+	}
+	e1000_head_publish(&tx->head);
+}
+
+static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work *work)
+{
+	struct e1000 *dev = tx->dev;
+	struct tx_poll poll = {
+		.scratch = turn->scratch,
+		.desc_left = E1000_TX_DESC_MAX,
+		.all_delayed = true,
+	};
+	struct packet_batch *batch = &poll.scratch->batch;
+	uint64_t octets = tx->count.good.octets;
+	uint32_t head, causes;
+
+	e1000_ring_load(dev, TDBAL(tx->index), &tx->head, &poll.ring);
+	head = tx->head.head;
+	if (!poll.ring.n || head == poll.ring.tail)
+		return;
+
+	memory_reader_begin(&tx->ring_reader);
+	memory_reader_begin(&tx->data_reader);
+	packet_batch_init(batch);
+	tx->n_done = 0;
+	while (batch->n < turn->budget_packets &&
+	       tx->count.good.octets - octets < turn->budget_bytes && take_one(tx, &poll))
+		;
+	if (batch->n)
+		send_batch(tx, batch, turn);
+	if (tx->head.head != head) {
+		write_back(tx, &poll);
+		causes = poll.rs ? ICR_TXQ0 << tx->index : 0;
+		if (tx->head.head == poll.ring.tail)
+			causes |= ICR_TXQE;
+		if (causes)
+			e1000_irq_tx(dev, causes, poll.all_delayed, turn->now_ns);
+	}
+
+	work->packets = batch->n;
+	work->bytes = tx->count.good.octets - octets;
+	work->more = tx->head.head != poll.ring.tail && !poll.stuck && tx->head.head != head;
+	if (work->more)
+		work->backlog = (poll.ring.tail + poll.ring.n - tx->head.head) % poll.ring.n;
+}
+
+static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
+{
+	struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
+	struct e1000 *dev = tx->dev;
+
+	*work = (struct io_work){ 0 };
+	pthread_mutex_lock(&tx->lock);
+	/* before anything is read: what changes from now on is looked at again */
+	__atomic_exchange_n(&tx->recheck, 0, __ATOMIC_ACQ_REL);
+	tx->seen_len = e1000_page(dev, TDLEN(tx->index));
+	tx->seen_base = e1000_page(dev, TDBAL(tx->index));
+	tx->seen_tail = e1000_page(dev, TDT(tx->index));
+	if (e1000_get(dev, TCTL) & TCTL_EN && e1000_dma_ok(dev))
+		poll_ring(tx, turn, work);
+	if (work->more)
+		WRITE_ONCE(tx->recheck, 1);
+	pthread_mutex_unlock(&tx->lock);
+}
+
+static bool tx_pending(struct io_queue *queue)
+{
+	struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
+	const struct e1000 *dev = tx->dev;
+
+	return e1000_page(dev, TDT(tx->index)) != tx->seen_tail || READ_ONCE(tx->recheck) ||
+	       e1000_page(dev, TDLEN(tx->index)) != tx->seen_len ||
+	       e1000_page(dev, TDBAL(tx->index)) != tx->seen_base;
+}
+
+const struct io_queue_ops e1000_tx_ops = {
+	.poll = tx_poll,
+	.pending = tx_pending,
+};
+
+void e1000_tx_kick(struct e1000 *dev)
+{
+	for (unsigned i = 0; i < dev->variant->n_queues; i++) {
+		STORE_RELEASE(dev->tx[i].recheck, 1);
+		io_queue_kick(&dev->tx[i].queue);
+	}
+}
+
+void e1000_tx_reset(struct e1000_tx *tx)
+{
+	e1000_head_init(&tx->head, tx->dev->tx_page + (TDH(tx->index) & 0xfff) / 4);
+	memset(tx->context, 0, sizeof(tx->context));
+	tx->dropping = false;
+	tx->n_done = 0;
+}
