@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# What scenarios are made of. L1's shell is busybox's.
+T=/sys/kernel/tracing
+CPU=1			# the dedicated one
+CTL=/dev/exitless_kvm
+
+pass() { echo "PASS: $*"; }
+fail() { echo "FAIL: $*"; }
+note() { echo "NOTE: $*"; }
+# check WHAT TEST...: the test is a command
+check()
+{
+	what=$1
+	shift
+	if "$@"; then pass "$what"; else fail "$what"; fi
+}
+
+mods()
+{
+	for m in "$@"; do
+		while read -r ko; do
+			insmod "/mod/$ko" 2>/dev/null
+		done <"/mod/$m.order"
+	done
+}
+
+# Finds the NIC, gives it (or a VF of it) to vfio; the PCI address is then in $DEVICE.
+nic_setup()
+{
+	mods "$NIC" vfio-pci vfio_iommu_type1 kvm-amd
+	for d in /sys/bus/pci/devices/*; do
+		case $(cat "$d/device") in
+		0x10d3 | 0x10c9) DEVICE=${d##*/} ;;
+		esac
+	done
+	L2_NIC=$NIC
+	if [ "$NIC" = igb ]; then
+		echo 2 >"/sys/bus/pci/devices/$DEVICE/sriov_numvfs"
+		ip link set "$(ls "/sys/bus/pci/devices/$DEVICE/net")" up
+		DEVICE=$(basename "$(readlink "/sys/bus/pci/devices/$DEVICE/virtfn0")")
+		L2_NIC=igbvf
+		sleep 2
+	fi
+	d=/sys/bus/pci/devices/$DEVICE
+	echo vfio-pci >"$d/driver_override"
+	[ ! -e "$d/driver" ] || echo "$DEVICE" >"$d/driver/unbind"
+	echo "$DEVICE" >/sys/bus/pci/drivers_probe
+	case $(readlink "$d/driver") in
+	*vfio-pci) ;;
+	*) fail "vfio-pci did not take $DEVICE" ;;
+	esac
+}
+
+# l2_start [QEMU-ARGUMENT]...: starts the guest and waits for its shell. $VCPUS, $PM: defaults
+# 1 and on (the guest halts by itself).
+l2_start()
+{
+	rm -f /tmp/l2.in /tmp/l2.out
+	mkfifo /tmp/l2.in
+	: >/tmp/l2.out
+	sh -c 'exec qemu-system-x86_64 -L /usr/share/qemu -name l2,debug-threads=on -accel kvm \
+		-machine q35,kernel_irqchip=on \
+		-cpu host,kvm-pv-eoi=off,monitor=off,tsc-deadline=off \
+		-m 512 -smp '"${VCPUS:-1}"' -nodefaults -no-user-config -display none -serial stdio \
+		-no-reboot -kernel /l2/kernel -initrd /l2/initrd \
+		-append "console=ttyS0 quiet panic=-1 '"${L2_APPEND:-}"'" \
+		-overcommit cpu-pm='"${PM:-on}"' "$@" </tmp/l2.in >>/tmp/l2.out 2>&1' l2 "$@" &
+	exec 9>/tmp/l2.in
+	QEMU=$!
+	N_DONE=0
+	i=0
+	while ! grep -q 'L2 READY' /tmp/l2.out; do
+		i=$((i + 1))
+		if [ $i -gt 120 ] || ! kill -0 $QEMU 2>/dev/null; then
+			cat /tmp/l2.out
+			fail "L2 does not boot"
+			return 1
+		fi
+		sleep 1
+	done
+	pin
+}
+
+# Puts vCPU n on CPU n + 1, and the rest of QEMU on CPU 0.
+pin()
+{
+	for t in /proc/$QEMU/task/*; do
+		case $(cat "$t/comm") in
+		CPU\ *)
+			n=$(sed 's/CPU \([0-9]*\).*/\1/' "$t/comm")
+			taskset -p "$(printf %x $((1 << (n + CPU))))" "${t##*/}" >/dev/null
+			;;
+		*) taskset -p 1 "${t##*/}" >/dev/null ;;
+		esac
+	done
+}
+
+# The device's host interrupts go to their vCPU's CPU.
+irqs_to_cpu()
+{
+	n=0
+	for i in $(grep vfio /proc/interrupts | cut -d: -f1); do
+		echo $((CPU + n % ${VCPUS:-1})) >/proc/irq/$i/smp_affinity_list
+		n=$((n + 1))
+	done
+}
+
+# l2_async COMMAND; l2_wait [SECONDS]
+l2_async()
+{
+	echo "$*" >&9
+	N_DONE=$((N_DONE + 1))
+}
+l2_wait()
+{
+	i=0
+	while [ "$(grep -c 'L2 DONE' /tmp/l2.out)" -lt $N_DONE ]; do
+		i=$((i + 1))
+		if [ $i -gt $((${1:-60} * 5)) ] || ! kill -0 $QEMU 2>/dev/null; then
+			tail -n 30 /tmp/l2.out
+			fail "L2 does not answer"
+			return 1
+		fi
+		sleep 0.2
+	done
+	grep 'L2 DONE' /tmp/l2.out | tail -n 1 | grep -q 'DONE 0'
+}
+# l2 COMMAND: run it in the guest and wait; its status
+l2()
+{
+	l2_async "$@"
+	l2_wait 120
+}
+# l2_value COMMAND: its last line of output
+l2_value()
+{
+	l2 "echo VALUE \$($*)"
+	grep 'VALUE' /tmp/l2.out | tail -n 1 | tr -d '\r' | sed 's/^.*VALUE //'
+}
+
+l2_net()
+{
+	l2 "mods $L2_NIC; ip link set eth0 up; ip addr add 10.0.2.50/24 dev eth0; sleep 3;" \
+		"ping -q -c 3 -i 0.2 10.0.2.2"
+}
+
+l2_stop()
+{
+	l2 "dmesg | grep -E 'BUG:|WARNING:|soft lockup|rcu.*detected|nobody cared|No irq handler'" &&
+		{ tail -n 20 /tmp/l2.out; fail "L2's dmesg"; }
+	echo "poweroff -f" >&9
+	i=0
+	while kill -0 $QEMU 2>/dev/null && [ $i -lt 50 ]; do
+		sleep 0.2
+		i=$((i + 1))
+	done
+	kill $QEMU 2>/dev/null
+	exec 9>&-
+	wait $QEMU
+}
+
+# exits_begin; exits_end NAME: exits by reason in between, into /tmp/NAME
+exits_begin()
+{
+	for e in kvm_exit:exit_reason kvm_msr:write,ecx; do
+		f=$T/events/kvm/${e%%:*}/trigger
+		grep -q hist "$f" && echo "!hist:keys=${e#*:}" >"$f"
+		echo "hist:keys=${e#*:}" >"$f"
+	done
+}
+exits_end()
+{
+	grep hitcount: $T/events/kvm/kvm_exit/hist |
+		sed 's/.*exit_reason: *\([0-9]*\).*hitcount: *\([0-9]*\).*/\1 \2/;t;d' >"/tmp/$1"
+	grep hitcount: $T/events/kvm/kvm_msr/hist |
+		sed 's/.*write: *\([0-9]*\), ecx: *\([0-9]*\).*hitcount: *\([0-9]*\).*/msr\1-\2 \3/;t;d' \
+			>>"/tmp/$1"
+	sed "s/^/NOTE: $1 exits by reason: /" "/tmp/$1"
+}
+# exits NAME: those that interrupts and the timer cause: external interrupt (96), interrupt
+# window (100), HLT (120), and accesses of EOI (0x80b), ICR excluded, and timer registers
+exits()
+{
+	awk '$1 == 96 || $1 == 100 || $1 == 120 { n += $2 }
+		$1 ~ /^msr[01]-(2059|2098|2104|2105|2110)$/ { n += $2 }
+		END { print n + 0 }' "/tmp/$1"
+}
