@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "port/port.h"
+
+#include "base/util.h"
+#include "port/private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static const struct {
+	const char *kind;
+	int (*make)(const struct host_port_config *config, struct host_port **out,
+		    const char **why);
+} kinds[] = {
+	{ "null", null_port_new },
+	{ "user", user_port_new },
+};
+
+struct host_port *host_port_new(const struct host_port_config *config, const char **why)
+{
+	struct host_port *port = NULL;
+	const char *ignored;
+	char *name;
+	int err = -EINVAL;
+
+	if (!why)
+		why = &ignored;
+	*why = NULL;
+	name = strdup(config->name ? config->name : "");
+	if (!name) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!config->kind || strcmp(config->kind, kinds[i].kind))
+			continue;
+		err = kinds[i].make(config, &port, why);
+		if (err)
+			break;
+		port->kind = kinds[i].kind;
+		port->name = name;
+		port->port.name = name;
+		for (unsigned q = 0; q < port->n_queues; q++)
+			port->queues[q]->name = name;
+		return port;
+	}
+	if (!port && err == -EINVAL && !*why)
+		*why = "no such kind of port";
+	free(name);
+	errno = -err;
+	return NULL;
+}

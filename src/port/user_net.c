@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "port/user_net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int number(const char *text, unsigned long min, unsigned long max)
+{
+	char *end;
+	unsigned long n;
+
+	if (*text < '0' || *text > '9')
+		return -1;
+	n = strtoul(text, &end, 10);
+	return *end || n < min || n > max ? -1 : (int)n;
+}
+
+int user_net_parse(const char *text, struct user_net *net, const char **why)
+{
+	struct in_addr network;
+	uint32_t base, mask;
+	char copy[32];
+	char *slash;
+	int bits;
+
+	if (!text)
+		text = "10.0.2.0/24";
+	*why = "ipv4_net is written as \"10.0.2.0/24\"";
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	slash = strchr(copy, '/');
+	if (!slash)
+		return -EINVAL;
+	*slash = '\0';
+	if (inet_pton(AF_INET, copy, &network) != 1)
+		return -EINVAL;
+	bits = number(slash + 1, 0, 32);
+	if (bits < 0)
+		return -EINVAL;
+	*why = "ipv4_net is to have 8 to 27 bits";
+	if (bits < 8 || bits > 27)
+		return -EINVAL;
+	mask = ~0u << (32 - bits);
+	base = ntohl(network.s_addr);
+	*why = "ipv4_net has bits beyond its length";
+	if (base & ~mask)
+		return -EINVAL;
+	*why = NULL;
+	net->network = network;
+	net->mask.s_addr = htonl(mask);
+	net->gateway.s_addr = htonl(base + 2);
+	net->dns.s_addr = htonl(base + 3);
+	net->dhcp_start.s_addr = htonl(base + 15);
+	return 0;
+}
+
+/* "ADDRESS:PORT" or ":PORT". */
+static int end_parse(char *text, struct in_addr *address, int *port)
+{
+	char *colon = strrchr(text, ':');
+
+	if (!colon)
+		return -EINVAL;
+	*colon = '\0';
+	if (*text && inet_pton(AF_INET, text, address) != 1)
+		return -EINVAL;
+	*port = number(colon + 1, 1, 65535);
+	return *port < 0 ? -EINVAL : 0;
+}
+
+int user_forward_parse(const char *text, struct user_forward *forward, const char **why)
+{
+	struct user_forward f = { .host.s_addr = htonl(INADDR_LOOPBACK) };
+	char copy[80];
+	char *dash;
+
+	*why = "a forward is written as \"tcp:127.0.0.1:2222-10.0.2.15:22\"";
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	f.udp = !strncmp(copy, "udp:", 4);
+	if (!f.udp && strncmp(copy, "tcp:", 4))
+		return -EINVAL;
+	dash = strchr(copy, '-');
+	if (!dash)
+		return -EINVAL;
+	*dash = '\0';
+	if (end_parse(copy + 4, &f.host, &f.host_port) ||
+	    end_parse(dash + 1, &f.guest, &f.guest_port))
+		return -EINVAL;
+	*why = NULL;
+	*forward = f;
+	return 0;
+}

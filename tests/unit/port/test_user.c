@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The user-mode network with a fake guest: DHCP, ARP, UDP and TCP to the host's loopback. */
+#include "guest.h"
+
+#include "port/user_net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#define OUR_MAC "\x52\x54\0\x12\x34\x56"
+
+static struct world w;
+static uint8_t gateway[6];
+
+static struct host_port_config user = { .name = "out", .kind = "user" };
+
+static void ip_begin(uint8_t *p, const uint8_t *to, uint8_t protocol, uint32_t l4_len, uint32_t src,
+		     uint32_t dst)
+{
+	uint16_t sum;
+
+	memcpy(p, to, 6);
+	memcpy(p + 6, OUR_MAC, 6);
+	store_be16(p + 12, 0x0800);
+	memset(p + 14, 0, 20);
+	p[14] = 0x45;
+	store_be16(p + 16, (uint16_t)(20 + l4_len));
+	p[22] = 64;
+	p[23] = protocol;
+	store_be32(p + 26, src);
+	store_be32(p + 30, dst);
+	sum = ~csum_fold(csum_add(0, p + 14, 20, false));
+	memcpy(p + 24, &sum, 2);
+}
+
+/* The pseudo-header's sum, where the checksum goes. */
+static void pseudo(uint8_t *p, uint32_t l4_len, uint32_t offset)
+{
+	uint8_t ph[12];
+	uint16_t sum;
+
+	memcpy(ph, p + 26, 8);
+	store_be16(ph + 8, p[23]);
+	store_be16(ph + 10, (uint16_t)l4_len);
+	sum = csum_fold(csum_add(0, ph, 12, false));
+	memcpy(p + 34 + offset, &sum, 2);
+}
+
+static bool got_offer(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		if (w.guest.frames[i].len > 280 && load_be16(p + 36) == 68 &&
+		    load_be32(p + 58) == 0x0a00020f)
+			return true;
+	}
+	return false;
+}
+
+static void gives_addresses(void **state)
+{
+	uint8_t p[400] = { 0 };
+
+	world_make(&w, &user);
+	ip_begin(p, (const uint8_t *)"\xff\xff\xff\xff\xff\xff", 17, 8 + 300, 0, 0xffffffff);
+	store_be16(p + 34, 68);
+	store_be16(p + 36, 67);
+	store_be16(p + 38, 8 + 300);
+	p[42] = 1;
+	p[43] = 1;
+	p[44] = 6;
+	store_be32(p + 46, 0x1234);
+	memcpy(p + 70, OUR_MAC, 6);
+	store_be32(p + 278, 0x63825363);
+	memcpy(p + 282, "\x35\x01\x01\xff", 4);
+	world_add(&w, p, 42 + 300, NULL);
+	world_send(&w);
+	world_until(&w, got_offer);
+	world_done(&w);
+}
+
+static bool got_arp(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		if (load_be16(p + 12) == 0x0806 && load_be16(p + 20) == 2 &&
+		    load_be32(p + 28) == 0x0a000202) {
+			memcpy(gateway, p + 22, 6);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void ask_gateway(void)
+{
+	uint8_t p[60] = { 0 };
+
+	memset(p, 0xff, 6);
+	memcpy(p + 6, OUR_MAC, 6);
+	store_be16(p + 12, 0x0806);
+	memcpy(p + 14, "\0\1\x08\0\6\4\0\1", 8);
+	memcpy(p + 22, OUR_MAC, 6);
+	store_be32(p + 28, 0x0a00020f);
+	store_be32(p + 38, 0x0a000202);
+	world_add(&w, p, 60, NULL);
+	world_send(&w);
+	world_until(&w, got_arp);
+}
+
+static int loopback_socket(int type, uint16_t *port)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(addr);
+	int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	*port = ntohs(addr.sin_port);
+	return fd;
+}
+
+static int udp_fd;
+static uint8_t udp_got[2000];
+static ssize_t udp_len;
+static struct sockaddr_in udp_from;
+
+static bool got_datagram(struct world *world)
+{
+	socklen_t len = sizeof(udp_from);
+
+	udp_len = recvfrom(udp_fd, udp_got, sizeof(udp_got), 0, (struct sockaddr *)&udp_from, &len);
+	return udp_len >= 0;
+}
+
+static bool got_answer(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		if (p[23] == 17 && !memcmp(p + 42, "answer", 6)) {
+			assert_int_equal(w.guest.frames[i].off.flags, OFFLOAD_CSUM_VALID);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A datagram whose checksum the guest left open arrives; the answer comes back. */
+static void carries_datagrams(void **state)
+{
+	struct offload off = { .flags = OFFLOAD_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6 };
+	uint8_t p[300];
+	uint16_t port;
+
+	world_make(&w, &user);
+	udp_fd = loopback_socket(SOCK_DGRAM, &port);
+	ask_gateway();
+	ip_begin(p, gateway, 17, 8 + 101, 0x0a00020f, 0x0a000202);
+	store_be16(p + 34, 4000);
+	store_be16(p + 36, port);
+	store_be16(p + 38, 8 + 101);
+	memset(p + 42, 'x', 101);
+	pseudo(p, 8 + 101, 6);
+	world_add(&w, p, 42 + 101, &off);
+	world_send(&w);
+	world_until(&w, got_datagram);
+	assert_int_equal(udp_len, 101);
+	assert_int_equal(udp_got[100], 'x');
+	assert_int_equal(
+		sendto(udp_fd, "answer", 6, 0, (struct sockaddr *)&udp_from, sizeof(udp_from)), 6);
+	world_until(&w, got_answer);
+	close(udp_fd);
+	world_done(&w);
+}
+
+static int tcp_fd, conn_fd;
+static uint32_t their_seq;
+
+static bool got_syn_ack(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		if (p[23] == 6 && p[47] == 0x12) {
+			their_seq = load_be32(p + 38);
+			return true;
+		}
+	}
+	return false;
+}
+
+static size_t tcp_got;
+
+static bool got_stream(struct world *world)
+{
+	static uint8_t buf[65536];
+	ssize_t n;
+
+	if (conn_fd < 0)
+		conn_fd = accept4(tcp_fd, NULL, NULL, SOCK_NONBLOCK);
+	n = conn_fd < 0 ? -1 : recv(conn_fd, buf, sizeof(buf), 0);
+	for (ssize_t i = 0; i < n; i++, tcp_got++)
+		assert_int_equal(buf[i], (uint8_t)(tcp_got * 13 >> 3));
+	return tcp_got == 40000;
+}
+
+static uint32_t tcp_make(uint8_t *p, uint16_t port, uint32_t seq, uint32_t ack, uint8_t flags,
+			 uint32_t payload)
+{
+	ip_begin(p, gateway, 6, 20 + payload, 0x0a00020f, 0x0a000202);
+	memset(p + 34, 0, 20);
+	store_be16(p + 34, 5000);
+	store_be16(p + 36, port);
+	store_be32(p + 38, seq);
+	store_be32(p + 42, ack);
+	p[46] = 0x50;
+	p[47] = flags;
+	store_be16(p + 48, 65535);
+	for (uint32_t i = 0; i < payload; i++)
+		p[54 + i] = (uint8_t)(i * 13 >> 3);
+	pseudo(p, 20 + payload, 16);
+	return 54 + payload;
+}
+
+/* A segment of 40000 bytes with an MSS of 1000 goes out as few large ones, and arrives. */
+static void carries_large_segments(void **state)
+{
+	struct offload off = { .flags = OFFLOAD_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16 };
+	static uint8_t p[41000];
+	uint64_t before;
+	uint16_t port;
+	uint32_t len;
+
+	world_make(&w, &user);
+	tcp_fd = loopback_socket(SOCK_STREAM, &port);
+	conn_fd = -1;
+	tcp_got = 0;
+	listen(tcp_fd, 1);
+	ask_gateway();
+	len = tcp_make(p, port, 100, 0, 0x02, 0);
+	world_add(&w, p, len, &off);
+	world_send(&w);
+	world_until(&w, got_syn_ack);
+	len = tcp_make(p, port, 101, their_seq + 1, 0x10, 0);
+	world_add(&w, p, len, &off);
+	world_send(&w);
+	before = world_stat(&w, "tx_packets");
+	len = tcp_make(p, port, 101, their_seq + 1, 0x18, 40000);
+	off.gso = OFFLOAD_GSO_TCPV4;
+	off.gso_size = 1000;
+	off.hdr_len = 54;
+	store_be16(p + 16, 0); /* as drivers leave it for the card to fill */
+	world_add(&w, p, len, &off);
+	world_send(&w);
+	assert_int_equal(world_stat(&w, "tx_packets") - before, 2);
+	world_until(&w, got_stream);
+	close(conn_fd);
+	close(tcp_fd);
+	world_done(&w);
+}
+
+static bool got_syn(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		/* libslirp asks for the guest's address first */
+		if (load_be16(p + 12) == 0x0806 && load_be16(p + 20) == 1 &&
+		    load_be32(p + 38) == 0x0a00020f) {
+			uint8_t a[60] = { 0 };
+
+			memcpy(a, p + 6, 6);
+			memcpy(a + 6, OUR_MAC, 6);
+			store_be16(a + 12, 0x0806);
+			memcpy(a + 14, "\0\1\x08\0\6\4\0\2", 8);
+			memcpy(a + 22, OUR_MAC, 6);
+			store_be32(a + 28, 0x0a00020f);
+			memcpy(a + 32, p + 22, 10);
+			w.guest.n = 0;
+			world_add(&w, a, 60, NULL);
+			world_send(&w);
+			return false;
+		}
+		if (p[23] == 6 && p[47] == 0x02 && load_be16(p + 36) == 22)
+			return true;
+	}
+	return false;
+}
+
+static void forwards_ports(void **state)
+{
+	uint16_t port;
+	int probe = loopback_socket(SOCK_STREAM, &port), fd;
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				    .sin_port = htons(port) };
+	char forward[64];
+	const char *forwards[] = { forward, NULL };
+	struct host_port_config config = user;
+
+	close(probe);
+	snprintf(forward, sizeof(forward), "tcp:127.0.0.1:%u-10.0.2.15:22", port);
+	config.forwards = forwards;
+	world_make(&w, &config);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	world_until(&w, got_syn);
+	close(fd);
+	world_done(&w);
+}
+
+/* Frames of any bytes, and more than the ring holds: dropped and counted, nothing waits. */
+static void survives_nonsense(void **state)
+{
+	struct offload off = { .flags = OFFLOAD_NEEDS_CSUM,
+			       .gso = OFFLOAD_GSO_TCPV4,
+			       .hdr_len = 60,
+			       .gso_size = 100,
+			       .csum_start = 34,
+			       .csum_offset = 16 };
+	static uint8_t p[60000];
+
+	world_make(&w, &user);
+	for (unsigned i = 0; i < 2000; i++) {
+		for (unsigned k = 0; k < 200; k++)
+			p[k] = (uint8_t)rand();
+		p[0] = p[6] = 2;
+		store_be16(p + 12, i & 1 ? 0x0800 : 0x0806);
+		p[14] = 0x45;
+		world_add(&w, p, 14 + (i * 37) % 3000, NULL);
+		if (i % 50 == 0)
+			world_add(&w, p, sizeof(p), &off);
+		world_send(&w);
+		world_turn(&w);
+	}
+	assert_true(world_stat(&w, "tx_dropped_malformed") > 0);
+	world_done(&w);
+}
+
+static void parses_words(void **state)
+{
+	static const char *const bad_nets[] = {
+		"",	      "10.0.2.0",     "10.0.2.0/28", "10.0.2.1/24",
+		"10.0.2.0/7", "10.0.2.0/24x", "10.0.2/24",   "10.0.2.0/-24",
+		"fd00::/64"
+	};
+	static const char *const bad_forwards[] = {
+		"",	      "tcp:",		"tcp::0-:22", "tcp::1-:65536",
+		"sctp::1-:2", "tcp:1.2.3:1-:2", "tcp::1:2",   "udp::5-22"
+	};
+	struct user_forward f;
+	struct user_net net;
+	const char *why;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_nets); i++) {
+		why = NULL;
+		assert_int_equal(user_net_parse(bad_nets[i], &net, &why), -EINVAL);
+		assert_non_null(why);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_forwards); i++) {
+		why = NULL;
+		assert_int_equal(user_forward_parse(bad_forwards[i], &f, &why), -EINVAL);
+		assert_non_null(why);
+	}
+	assert_int_equal(user_net_parse("172.16.0.0/16", &net, &why), 0);
+	assert_int_equal(ntohl(net.gateway.s_addr), 0xac100002);
+	assert_int_equal(user_forward_parse("udp:0.0.0.0:53-:5353", &f, &why), 0);
+	assert_true(f.udp && !f.host.s_addr && !f.guest.s_addr);
+	assert_int_equal(f.guest_port, 5353);
+	assert_null(
+		host_port_new(&(struct host_port_config){ .kind = "user", .ipv4_net = "x" }, &why));
+	assert_non_null(why);
+	assert_null(host_port_new(&(struct host_port_config){ .kind = "pigeon" }, &why));
+	assert_int_equal(errno, EINVAL);
+	assert_non_null(why);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(gives_addresses),   cmocka_unit_test(carries_datagrams),
+		cmocka_unit_test(forwards_ports),    cmocka_unit_test(carries_large_segments),
+		cmocka_unit_test(survives_nonsense), cmocka_unit_test(parses_words),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
