@@ -91,7 +91,7 @@ void e1000_rss(const struct e1000 *dev, const uint8_t *header, const struct head
 {
 	uint32_t mrqc = e1000_get(dev, MRQC);
 	uint8_t input[36];
-	unsigned len;
+	unsigned len = 0;
 
 	*rss = (struct e1000_rss){ 0 };
 	if (MRQC_ENABLE(mrqc) != MRQC_RSS)
