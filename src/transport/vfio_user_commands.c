@@ -188,6 +188,8 @@ static int get_region_info(struct vfio_user_server *s, struct vfio_user_message 
 			r.areas[i].size = bar->shared[i].size;
 		}
 		len = offsetof(__typeof__(r), areas) + bar->n_shared * sizeof(r.areas[0]);
+		/* in the truncated reply too: QEMU 11.1 refuses CAPS without an offset */
+		r.info.cap_offset = sizeof(r.info);
 	}
 	r.info.argsz = (uint32_t)len;
 	/* QEMU refuses a region with capabilities at no offset, in a reply without them too */
