@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The device's side of a virtqueue, split or packed (VIRTIO 1.3, sections 2.7 and 2.8), in batches:
+ *
+ *	lock; virtqueue_begin();
+ *	virtqueue_take()     chains of buffers, as host addresses
+ *	virtqueue_give()     each, when it has been used
+ *	virtqueue_publish()  all that was given; tells whether the driver wants a notification
+ *	unlock; virtqueue_notify()
+ *
+ * The other side is hostile. Each descriptor is read exactly once, into registers, and what was
+ * checked is what is used. A chain whose buffers cannot be reached is handed out with an error, for
+ * the device to count and give back; a ring whose structure is wrong (index out of range, a
+ * loop, a readable buffer behind a writable one) is marked broken, and nothing is taken from it
+ * until it is started again.
+ *
+ * Host addresses in a chain are valid until the thread's next quiescent point (memory/space.h),
+ * unless the device has the transport wait for its chains before memory goes (virtqueue_drain()).
+ *
+ * Threads: the lock protects all but call_fd and err_fd, which are swapped by RCU. Functions are
+ * called with the lock held unless they say otherwise.
+ */
+#ifndef EXITLESS_VIRTIO_VIRTQUEUE_H
+#define EXITLESS_VIRTIO_VIRTQUEUE_H
+
+#include "memory/space.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define VIRTQ_NUM_MAX 32768
+#define VIRTQ_CHAIN_MAX                                                                            \
+	1024 /* entries of an indirect table, or the ring's size if that is more                   \
+	      */
+
+/* Feature bits that virtqueues implement; a device adds its own. */
+#define VIRTQ_FEATURES                                                                             \
+	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC |                        \
+	 1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_F_RING_PACKED |                          \
+	 1ull << VIRTIO_F_IN_ORDER | 1ull << VIRTIO_F_RING_RESET)
+
+/* What the driver made available: @n_out readable pieces, then @n_in writable ones. */
+struct virtq_chain {
+	struct iovec *iov;
+	uint64_t out_bytes, in_bytes;
+	uint16_t n_out, n_in;
+	uint16_t id;	 /* split: head descriptor; packed: buffer ID */
+	uint16_t slots;	 /* of the ring that it takes up */
+	uint16_t record; /* in-flight region: its entry */
+	bool again;	 /* taken before, by a process that is gone */
+	int error;	 /* 0, -EFAULT: not in memory, -E2BIG: more pieces than there is room for */
+};
+
+/* Room for pieces. */
+struct virtq_arena {
+	struct iovec *iov;
+	unsigned n, max;
+};
+
+/* Where the rings are: guest addresses. For packed rings @avail is the driver's event suppression
+ * structure, @used the device's. */
+struct virtq_config {
+	uint32_t num; /* a power of two with split rings; 1..32768 */
+	uint64_t desc, avail, used;
+	uint64_t features; /* negotiated */
+	uint32_t base;	   /* as vhost-user's SET_VRING_BASE */
+};
+
+struct virtq_stats {
+	uint64_t chains, bad_chains; /* taken; handed out with an error */
+	uint64_t broken;	     /* times */
+	uint64_t notified, suppressed;
+	uint64_t resubmitted; /* from the in-flight region */
+};
+
+struct virtq_inflight;
+
+struct virtqueue {
+	pthread_mutex_t lock;
+	/* descriptors, taken over; -1: none; only with virtqueue_set_call() and _set_err() */
+	int call_fd, err_fd;
+	/* Called with the lock held, once, when a drained queue has got all chains back. */
+	void (*drained)(struct virtqueue *vq, void *arg);
+	void *drained_arg;
+	struct virtq_stats stats;
+
+	/* read by devices */
+	bool started; /* between virtqueue_start() and _stop() */
+	bool enabled; /* by the driver's or VMM's will; kept while stopped */
+	bool broken;
+	bool draining; /* nothing more is taken */
+	bool packed, event_idx, in_order;
+	uint16_t num;
+	unsigned in_flight; /* taken and not given */
+
+	/* private */
+	bool indirect;
+	bool avail_wrap, used_wrap; /* packed */
+	bool batch_open;	    /* packed: first_flags are not written yet */
+	bool always_notify;	    /* nothing has been published yet */
+	uint16_t avail;		    /* next to take: index (split), slot (packed) */
+	uint16_t avail_seen;	    /* split: the driver's index as last read */
+	uint16_t used;		    /* next to give */
+	uint16_t published;	    /* split: index the driver can see */
+	uint16_t first_slot, first_flags;
+	unsigned unpublished; /* chains (split), slots (packed) given since */
+	bool log_writes, log_used;
+	struct memory_reader reader;
+	uint64_t generation; /* of the pointers below; 0: none */
+	bool reachable;
+	struct vring_desc *desc; /* packed: struct vring_packed_desc */
+	uint16_t *avail_ring;	 /* packed: driver's struct vring_packed_desc_event */
+	uint16_t *used_ring;	 /* packed: the device's */
+	struct virtq_config config;
+	struct virtq_inflight *inflight; /* NULL: not tracked */
+};
+
+/* 0 or -errno. @space outlives it. Not running, enabled off. */
+int virtqueue_init(struct virtqueue *vq, struct memory_space *space);
+/* Stops it and closes its descriptors. No core uses it any more. */
+void virtqueue_done(struct virtqueue *vq);
+
+/*
+ * Control thread, lock held. -EINVAL: sizes, alignment; -EFAULT: not in memory; -EBUSY: started.
+ * With an in-flight region (virtqueue_inflight_set()) what was in flight is taken first, in the
+ * order it was in, and the base is what the region says.
+ */
+int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config);
+/* Nothing is taken any more. Returns true if no chain is out; otherwise drained() will be called.
+ * Nothing is changed by a second call. */
+bool virtqueue_drain(struct virtqueue *vq);
+/* Undoes the drain of a queue that goes on. */
+void virtqueue_resume(struct virtqueue *vq);
+/* Stops at once. Chains that are out are forgotten: giving them back has no effect on the ring
+ * (devices drop them, see virtqueue_drain()). */
+void virtqueue_stop(struct virtqueue *vq);
+/* As vhost-user's GET_VRING_BASE: where a start would go on. */
+uint32_t virtqueue_base(const struct virtqueue *vq);
+/* The base where nothing was taken that has not been given. */
+uint32_t virtqueue_used_base(const struct virtqueue *vq);
+/* Dirty logging: of buffers, and of the used ring too. */
+void virtqueue_log(struct virtqueue *vq, bool writes, bool used);
+
+/* Control thread, lock not held: takes @fd over, closes the old one when no core can use it any
+ * more, and signals once on the new one if the queue is started. */
+void virtqueue_set_call(struct virtqueue *vq, int fd);
+void virtqueue_set_err(struct virtqueue *vq, int fd);
+
+/* Before taking or giving, each time the lock was taken. False: the ring cannot be used now. */
+bool virtqueue_begin(struct virtqueue *vq);
+
+/*
+ * Up to @max chains; pieces come from @arena, as long as it has room (a chain that does not fit is
+ * left for the next call, unless it found the arena empty: then it has error -E2BIG). Returns how
+ * many.
+ */
+unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsigned max,
+			struct virtq_arena *arena);
+/* Puts back the last @n chains that were taken, as if they had not been. */
+void virtqueue_put_back(struct virtqueue *vq, const struct virtq_chain *chains, unsigned n);
+/* The driver can have it: @len bytes were written from its first writable byte on. */
+void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint32_t len);
+/* Makes visible what was given. True: call virtqueue_notify(). */
+bool virtqueue_publish(struct virtqueue *vq);
+/* Any online RCU reader, or the control thread; lock not needed. Never blocks. */
+void virtqueue_notify(struct virtqueue *vq);
+/* Asks the driver for kicks, or not to. On: returns true, and leaves them off, if there is
+ * something to take. */
+bool virtqueue_kicks(struct virtqueue *vq, bool on);
+/* Something to take? */
+bool virtqueue_pending(struct virtqueue *vq);
+
+/* Descriptors: what the driver did cannot be true. */
+void virtqueue_break(struct virtqueue *vq);
+
+/* ---- in-flight tracking (inflight.c) ------------------------------------------------------ */
+
+/* Bytes of region per queue of @num descriptors; a multiple of 64. */
+size_t virtqueue_inflight_bytes(bool packed, uint16_t num);
+/*
+ * Before virtqueue_start(), lock held: @region is shared memory of that many bytes, which stays
+ * until virtqueue_inflight_set(NULL) or _done(). Its content is not trusted. 0, -EINVAL (@num is
+ * not what the region says), -ENOMEM.
+ */
+int virtqueue_inflight_set(struct virtqueue *vq, void *region, bool packed, uint16_t num);
+
+#endif

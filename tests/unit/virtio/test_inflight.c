@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device dies at every point between taking and publishing; the next one finds all that was not
+ * published, once, in order. And regions that are garbage.
+ */
+#include "base/util.h"
+#include "rig.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define PACKED	 (1ull << VIRTIO_F_RING_PACKED)
+#define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define NUM	 16
+
+static struct rig rig;
+static struct iovec pieces[2048];
+static struct virtq_chain chains[NUM];
+
+static void die(void)
+{
+	/* what a process leaves: the ring and the region */
+	virtqueue_done(&rig.vq);
+	virtqueue_init(&rig.vq, rig.space);
+}
+
+static unsigned take(unsigned max)
+{
+	struct virtq_arena arena = { pieces, 0, ARRAY_SIZE(pieces) };
+
+	assert_true(virtqueue_begin(&rig.vq));
+	return virtqueue_take(&rig.vq, chains, max, &arena);
+}
+
+static uintptr_t number_of(const struct virtq_chain *chain)
+{
+	uint8_t *data = memory_at(&rig.vq.reader, RIG_DATA, 1, MEMORY_READ);
+
+	return (uintptr_t)((uint8_t *)chain->iov[0].iov_base - data) / 64;
+}
+
+/* Submits @n of 1..3 descriptors, dies with @taken taken, of which @given are given and @published
+ * of those are published. */
+static void one_death(uint64_t features, unsigned n, unsigned taken, unsigned given,
+		      unsigned published)
+{
+	bool packed = features & PACKED;
+	void *region = calloc(1, virtqueue_inflight_bytes(packed, NUM));
+	unsigned char seen[64] = { 0 };
+	unsigned i, again = 0;
+	uint32_t len, base = packed ? 0x80008000u : 0;
+	void *token;
+
+	assert_int_equal(rig_init(&rig, features, NUM, 0), 0);
+	/* twice, so that the second life begins in the middle of the ring */
+	for (unsigned life = 0; life < 3; life++) {
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, NUM), 0);
+		assert_int_equal(rig_start(&rig, base), 0);
+		if (!life) {
+			again = 0;
+		} else {
+			/* all that was not published is there again, oldest first */
+			again = taken - published;
+			assert_int_equal(rig.vq.stats.resubmitted, 0);
+			if (again)
+				assert_int_equal(take(NUM), again);
+			assert_int_equal(rig.vq.stats.resubmitted, again);
+			for (i = 0; i < again; i++) {
+				assert_int_equal(chains[i].error, 0);
+				if (i)
+					assert_true(number_of(&chains[i]) >
+						    number_of(&chains[i - 1]));
+				virtqueue_give(&rig.vq, &chains[i], 7);
+			}
+			virtqueue_publish(&rig.vq);
+			while ((i = take(NUM))) {
+				while (i--)
+					virtqueue_give(&rig.vq, &chains[i], 7);
+				virtqueue_publish(&rig.vq);
+			}
+			while ((token = vdrv_get(&rig.drv, &len)))
+				seen[(uintptr_t)token - 1]++;
+			for (i = 0; i < n; i++)
+				assert_int_equal(seen[i], 1);
+			assert_int_equal(rig.drv.n_free, NUM);
+			assert_null(vdrv_get(&rig.drv, &len));
+		}
+		memset(seen, 0, sizeof(seen));
+		for (i = 0; i < n; i++) {
+			struct vdrv_buf bufs[3];
+
+			for (unsigned b = 0; b < 3; b++)
+				bufs[b] = (struct vdrv_buf){ RIG_DATA + i * 64 + b * 8, 8, b > 0 };
+			assert_int_equal(vdrv_add(&rig.drv, bufs, 1 + i % 3,
+						  (void *)(uintptr_t)(i + 1), false),
+					 0);
+		}
+		vdrv_publish(&rig.drv);
+		for (i = 0; i < taken; i++) {
+			struct virtq_chain one;
+
+			assert_int_equal(take(1), 1);
+			one = chains[0];
+			if (i < given)
+				virtqueue_give(&rig.vq, &one, 7);
+			if (i + 1 == published)
+				virtqueue_publish(&rig.vq);
+		}
+		base = virtqueue_base(&rig.vq);
+		if (!packed)
+			base = rig.drv.used[1]; /* what a VMM restores when nobody answers */
+		die();
+	}
+	rig_done(&rig);
+	free(region);
+}
+
+static void every_death(void **state)
+{
+	for (unsigned k = 0; k < 2; k++)
+		for (unsigned n = 1; n <= 7; n++)
+			for (unsigned taken = 0; taken <= n; taken++)
+				for (unsigned given = 0; given <= taken; given++)
+					for (unsigned published = 0; published <= given;
+					     published++)
+						one_death(k ? PACKED : 0, n, taken, given,
+							  published);
+}
+
+/* Split: the index is out, the region does not know yet (the narrowest window). */
+static void dies_right_after_publishing(void **state)
+{
+	uint8_t *region = calloc(1, virtqueue_inflight_bytes(false, NUM)), *before;
+	size_t bytes = virtqueue_inflight_bytes(false, NUM);
+
+	before = malloc(bytes);
+	assert_int_equal(rig_init(&rig, 0, NUM, 0), 0);
+	assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, NUM), 0);
+	assert_int_equal(rig_start(&rig, 0), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vdrv_add(&rig.drv,
+					  &(struct vdrv_buf){ RIG_DATA + 64 * i, 8, false }, 1,
+					  &rig, false),
+				 0);
+	vdrv_publish(&rig.drv);
+	assert_int_equal(take(3), 3);
+	virtqueue_give(&rig.vq, &chains[0], 0);
+	virtqueue_give(&rig.vq, &chains[2], 0);
+	memcpy(before, region, bytes);
+	virtqueue_publish(&rig.vq);
+	memcpy(region, before, bytes);
+	die();
+	assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, NUM), 0);
+	assert_int_equal(rig_start(&rig, 2), 0);
+	assert_int_equal(take(8), 1);
+	assert_int_equal(number_of(&chains[0]), 1);
+	assert_int_equal(virtqueue_base(&rig.vq), 3);
+	rig_done(&rig);
+	free(region);
+	free(before);
+}
+
+static void refuses_other_sizes(void **state)
+{
+	uint16_t region[512] = { 0 };
+
+	assert_int_equal(rig_init(&rig, 0, NUM, 0), 0);
+	region[4] = 1;	     /* version */
+	region[5] = NUM * 2; /* descriptors */
+	assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, NUM), -EINVAL);
+	region[4] = 2;
+	region[5] = NUM;
+	assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, NUM), -EINVAL);
+	region[4] = 0;
+	/* another kind or size than the ring that is started then */
+	assert_int_equal(virtqueue_inflight_set(&rig.vq, region, true, NUM), 0);
+	assert_int_equal(rig_start(&rig, 0), -EINVAL);
+	assert_int_equal(virtqueue_inflight_set(&rig.vq, NULL, false, NUM), 0);
+	assert_int_equal(rig_start(&rig, 0), 0);
+	rig_done(&rig);
+}
+
+/* CVE-2026-63110: the region is in the hands of whoever sends it. */
+static void garbage(void **state)
+{
+	size_t bytes = virtqueue_inflight_bytes(true, NUM);
+	uint8_t *region = malloc(bytes);
+	uint32_t seed = 7;
+
+	for (unsigned round = 0; round < 20000; round++) {
+		bool packed = round & 1;
+		unsigned n;
+
+		assert_int_equal(rig_init(&rig, packed ? PACKED : 0, NUM, 0), 0);
+		for (size_t i = 0; i < bytes; i++) {
+			seed = seed * 1664525 + 1013904223;
+			region[i] = (uint8_t)(seed >> 24) & (round % 3 ? 0x0f : 0xff);
+		}
+		memcpy(region + 8, &(uint16_t){ 1 }, 2);
+		memcpy(region + 10, &(uint16_t){ NUM }, 2);
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, NUM), 0);
+		if (!rig_start(&rig, packed ? 0x80008000u : 0)) {
+			for (unsigned turns = 0; turns < 4 && virtqueue_begin(&rig.vq); turns++) {
+				n = take(NUM);
+				assert_true(n <= NUM);
+				while (n--)
+					virtqueue_give(&rig.vq, &chains[n], 0);
+				virtqueue_publish(&rig.vq);
+			}
+		}
+		rig_done(&rig);
+	}
+	free(region);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_death),
+		cmocka_unit_test(dies_right_after_publishing),
+		cmocka_unit_test(refuses_other_sizes),
+		cmocka_unit_test(garbage),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
