@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A virtio device as a transport sees it: feature bits, a configuration space, queues. The
+ * transport negotiates and starts and stops queues under their locks; the device takes from and
+ * gives to queues that are started. Control thread for all functions here.
+ */
+#ifndef EXITLESS_VIRTIO_DEVICE_H
+#define EXITLESS_VIRTIO_DEVICE_H
+
+#include "core/core.h"
+#include "virtio/virtqueue.h"
+
+#define VIRTIO_QUEUES_MAX 64
+
+struct virtio_device;
+
+/* Each may be NULL. */
+struct virtio_device_ops {
+	/* The driver has acknowledged these; no queue is started. */
+	void (*features_set)(struct virtio_device *dev, uint64_t features);
+	/* Bytes of the device's configuration; -EINVAL beyond its end. */
+	int (*config_read)(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len);
+	/* @migration: not by the guest. -EPERM: read-only field. */
+	int (*config_write)(struct virtio_device *dev, uint32_t offset, const void *buf,
+			    uint32_t len, bool migration);
+	/* Virtio reset, or the front end has gone. All queues are stopped. */
+	void (*reset)(struct virtio_device *dev);
+	int (*mtu_set)(struct virtio_device *dev, uint64_t mtu);
+	/* After a migration: let the network know where @mac is now. */
+	void (*announce)(struct virtio_device *dev, const uint8_t mac[6]);
+};
+
+struct virtio_device {
+	const struct virtio_device_ops *ops;
+	const char *name; /* owned by the device */
+	struct memory_space *space;
+	uint64_t features; /* offered */
+	uint64_t acked;
+	bool in_pairs;	/* counts its queues in pairs: network */
+	bool in_flight; /* tracks them: storage */
+	bool has_config;
+	unsigned n_queues;
+	struct virtqueue *queues[VIRTIO_QUEUES_MAX];
+	/* the I/O queue that takes from this one; NULL: nobody waits for kicks */
+	struct io_queue *io[VIRTIO_QUEUES_MAX];
+	/* set by the transport: tells the front end that the configuration changed; may be NULL */
+	void (*config_changed)(struct virtio_device *dev, void *arg);
+	void *config_changed_arg;
+};
+
+/* Takes over @fd (-1: none) as what the driver kicks queue @i with. */
+void virtio_device_set_kick(struct virtio_device *dev, unsigned i, int fd);
+/* There may be work in queue @i. */
+void virtio_device_wake(struct virtio_device *dev, unsigned i);
+
+#endif

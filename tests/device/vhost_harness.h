@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Two virtio-net devices on one switch, served over vhost-user with an I/O core, and guests that
+ * drive them. For the test_vhost_* programs.
+ */
+#ifndef EXITLESS_TESTS_DEVICE_VHOST_HARNESS_H
+#define EXITLESS_TESTS_DEVICE_VHOST_HARNESS_H
+
+#include "client/vhost_user_client.h"
+#include "nic/virtio_net/virtio_net.h"
+#include "transport/vhost_user.h"
+
+#define PAIRS	    4
+#define GUEST_BYTES (16u << 20)
+#define GUEST_BASE  0x100000000ull    /* guest address of its memory */
+#define USER_BASE   0x7f0000000000ull /* where its VMM has it */
+#define BUF_BYTES   2048u
+#define VHOST_ALL                                                                                  \
+	(1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 13 |      \
+	 1ull << 15 | 1ull << 16)
+#define V1 (1ull << VIRTIO_F_VERSION_1)
+
+struct guest {
+	struct vhost_client c;
+	int memfd;
+	uint8_t *mem;
+	struct vdrv rx, tx;
+	int rx_call, tx_call, kick;
+	uint64_t features;
+	unsigned hdr_len;
+	unsigned rx_buffers;
+	uint8_t *wanted; /* guest_receive() */
+};
+
+extern char vhost_path[2][64];
+extern struct vhost_user_server *vhost_server[2];
+extern struct nic *vhost_nic[2];
+
+int vhost_harness_start(void **state);
+int vhost_harness_stop(void **state);
+
+/* Runs @fn(@arg) on the control thread and waits. */
+void on_loop(void (*fn)(void *arg), void *arg);
+void nic_stat(unsigned i, const char *name, uint64_t *value);
+
+/* Connects to device @i with memory and pair 0 running. */
+void guest_start(struct guest *g, unsigned i, uint64_t features, uint16_t num, unsigned buf_bytes,
+		 unsigned n_buffers);
+void guest_stop(struct guest *g);
+/* Memory only: negotiates and shares it. */
+void guest_open(struct guest *g, unsigned i, uint64_t features);
+/* Sends @len bytes of frame behind @hdr in pieces of @piece bytes. */
+void guest_send(struct guest *g, const void *hdr, const void *frame, uint32_t len, uint32_t piece);
+/* Waits up to two seconds; copies header and frame (over merged buffers); returns the frame's
+ * length, or 0. */
+uint32_t guest_receive(struct guest *g, void *hdr, uint8_t *frame, uint32_t room);
+/* Where the back end closed the connection. */
+bool is_closed(struct vhost_client *c);
+unsigned open_fds(void);
+
+#endif
