@@ -180,6 +180,8 @@ static int get_region_info(struct vfio_user_server *s, struct vfio_user_message 
 	}
 	if (bar && bar->n_shared) {
 		r.info.flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
+		/* also in the short reply: QEMU 11.1 refuses the flag with an offset of 0 */
+		r.info.cap_offset = sizeof(r.info);
 		r.cap.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
 		r.cap.version = 1;
 		r.n_areas = bar->n_shared;

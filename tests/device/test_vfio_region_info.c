@@ -48,6 +48,7 @@ static void asks_twice(void **state)
 	assert_int_equal(vu_request(&client, 5, request, 32, NULL, 0, reply, 256, &fd), 32);
 	memcpy(&argsz, reply, 4);
 	assert_int_equal(argsz, 32 + 16 + 2 * 16);
+	assert_int_equal(reply[12], 32); /* where the capabilities would be */
 	assert_int_equal(fd, -1);
 	memcpy(request, &argsz, 4);
 	assert_int_equal(vu_request(&client, 5, request, 32, NULL, 0, reply, 256, &fd), (int)argsz);
