@@ -190,13 +190,8 @@ static int get_region_info(struct vfio_user_server *s, struct vfio_user_message 
 			r.areas[i].size = bar->shared[i].size;
 		}
 		len = offsetof(__typeof__(r), areas) + bar->n_shared * sizeof(r.areas[0]);
-		/* in the truncated reply too: QEMU 11.1 refuses CAPS without an offset */
-		r.info.cap_offset = sizeof(r.info);
 	}
 	r.info.argsz = (uint32_t)len;
-	/* QEMU refuses a region with capabilities at no offset, in a reply without them too */
-	if (len > sizeof(r.info))
-		r.info.cap_offset = sizeof(r.info);
 	/* too little room: the fixed part says how much is needed, and the client asks again */
 	if (argsz < len) {
 		vfio_user_reply(s, m, &r, sizeof(r.info), -1);
