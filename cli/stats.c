@@ -170,8 +170,7 @@ static double rate(const struct sample *sample, const char *group, const char *k
 static json_t *endpoint_rates(const struct sample *sample)
 {
 	json_t *rates = json_object();
-	double packets = rate(sample, "switch", "sent_packets") +
-			 rate(sample, "switch", "received_packets");
+	double packets = rate(sample, NULL, "packets");
 	double traps = rate(sample, NULL, "traps");
 
 	json_object_set(rates, "machine", json_object_get(sample->now, "machine"));
