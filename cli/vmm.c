@@ -73,6 +73,39 @@ static void qemu_vfio_user(json_t *argv, const json_t *dev, unsigned number)
 	json_decref(json);
 }
 
+/* A socket as a character device, which vhost-user devices are made on. */
+static void qemu_chardev(json_t *argv, const json_t *dev, unsigned number)
+{
+	bool listens = json_is_true(json_object_get(dev, "vmm_listens"));
+
+	add(argv, "-chardev");
+	addf(argv, "socket,id=exitless-chardev%u,path=%s%s", number, client_text(dev, "socket"),
+	     listens ? ",server=on,wait=on" : ",reconnect-ms=1000");
+}
+
+static void qemu_virtio_net(json_t *argv, const json_t *dev, unsigned number)
+{
+	unsigned queues = (unsigned)json_integer_value(json_object_get(dev, "queues"));
+	json_t *id = qemu_id(dev);
+
+	qemu_chardev(argv, dev, number);
+	add(argv, "-netdev");
+	if (queues > 1)
+		addf(argv, "vhost-user,id=exitless-netdev%u,chardev=exitless-chardev%u,queues=%u",
+		     number, number, queues);
+	else
+		addf(argv, "vhost-user,id=exitless-netdev%u,chardev=exitless-chardev%u", number,
+		     number);
+	add(argv, "-device");
+	if (queues > 1)
+		addf(argv, "virtio-net-pci,id=%s,netdev=exitless-netdev%u,mac=%s,mq=on,vectors=%u",
+		     json_string_value(id), number, client_text(dev, "mac"), 2 * queues + 2);
+	else
+		addf(argv, "virtio-net-pci,id=%s,netdev=exitless-netdev%u,mac=%s",
+		     json_string_value(id), number, client_text(dev, "mac"));
+	json_decref(id);
+}
+
 /* How each kind of device is attached, by its name in QEMU. */
 static const struct attach {
 	const char *qemu_device;
@@ -81,6 +114,7 @@ static const struct attach {
 	const char *cloud_format; /* of the socket, then the id */
 } attaches[] = {
 	{ "vfio-user-pci", qemu_vfio_user, "--user-device", "socket=%s,id=%s" },
+	{ "virtio-net-pci", qemu_virtio_net, "--net", "vhost_user=true,socket=%s,id=%s" },
 };
 
 static const struct attach *find_attach(const json_t *dev)

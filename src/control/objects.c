@@ -199,9 +199,11 @@ static const struct schema_row device_rows[] = {
 	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name),
 	  .help = "The device's name in its machine." },
 	{ "kind", SCHEMA_CHOICE, FIELD(kind), .choices = manager_device_kinds, .unset = "\"nic\"",
-	  .help = "What it is: `nic` is an emulated network chip over vfio-user." },
+	  .help = "What it is: `nic` is an emulated network chip over vfio-user, "
+		  "`virtio-net` a paravirtual one over vhost-user." },
 	{ "model", SCHEMA_TEXT, FIELD(model), .unset_help = "the kind's first",
-	  .help = "Which one: `82574L` (PCI Express, MSI-X) or `82540EM` (PCI, INTx)." },
+	  .help = "Which one: `82574L` (PCI Express, MSI-X) or `82540EM` (PCI, INTx) "
+		  "for a `nic`." },
 	{ "mac", SCHEMA_MAC, FIELD(mac), .unset_help = "made of the names, always the same",
 	  .help = "Its MAC address." },
 	{ "link", SCHEMA_WORD, SCHEMA_RUNTIME, FIELD(link_up), .words = { "down", "up" },
@@ -224,6 +226,10 @@ static const struct schema_row device_rows[] = {
 	{ "trap_doorbells", SCHEMA_BOOL, FIELD(trap_doorbells), .unset = "false",
 	  .help = "For diagnosis: ring pointers are not in shared memory, so each write of one "
 		  "leaves the guest." },
+	{ "queues", SCHEMA_UINT, FIELD(queues), .max = 16, .unset = "1",
+	  .help = "virtio devices: how many queues it offers; pairs, for `virtio-net`." },
+	{ "vmm_listens", SCHEMA_BOOL, FIELD(vmm_listens), .unset = "false",
+	  .help = "virtio devices: the VMM makes the socket, and the daemon connects to it." },
 };
 #undef SPEC
 

@@ -88,8 +88,8 @@ static void add_port(void *arg, const struct port_info *info)
 static json_t *device_brief(const struct device_info *info)
 {
 	json_t *spec = schema_encode(&device_schema, info->spec);
-	static const char *const keys[] = { "name", "kind",   "model", "mac",
-					    "link", "socket", "switch" };
+	static const char *const keys[] = { "name",   "kind",	"model",  "mac",	"link",
+					    "socket", "switch", "queues", "vmm_listens" };
 	json_t *json = json_object();
 
 	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {

@@ -97,6 +97,15 @@ struct device_kind {
 };
 
 extern const struct device_kind nic_device_kind;
+extern const struct device_kind virtio_net_device_kind;
+
+/* vhost_device.c */
+struct vhost_user_server;
+struct virtio_device;
+int vhost_serve(struct device *dev, struct virtio_device *virtio, struct vhost_user_server **server,
+		struct why *why);
+void vhost_look(const struct vhost_user_server *server, struct device_info *info);
+void vhost_stats(const struct vhost_user_server *server, manager_stat_fn *stat, void *arg);
 
 struct manager {
 	struct loop *loop;

@@ -86,6 +86,9 @@ struct device_spec {
 	bool link_up;
 	uint64_t max_rate_bps;
 	bool trap_doorbells;
+	/* virtio devices */
+	unsigned queues;  /* pairs, for network devices; 0: 1 */
+	bool vmm_listens; /* the daemon connects to the socket */
 };
 
 #endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* vhost-user devices for the tests of the manager: there are none. */
+#include "nic/virtio_net/virtio_net.h"
+#include "transport/vhost_user.h"
+
+#include <errno.h>
+
+struct nic *virtio_net_new(const struct nic_config *config, struct memory_space *space,
+			   unsigned pairs)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+struct virtio_device *virtio_net_device(struct nic *nic)
+{
+	return NULL;
+}
+
+struct vhost_user_server *vhost_user_server_new(struct loop *loop,
+						const struct vhost_user_config *config,
+						struct virtio_device *dev)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+void vhost_user_server_free(struct vhost_user_server *s)
+{
+}
+
+void vhost_user_server_stats(const struct vhost_user_server *s, struct vhost_user_stats *stats)
+{
+}
+
+void vhost_user_server_disconnect(struct vhost_user_server *s)
+{
+}
+
+void vhost_user_server_check(struct vhost_user_server *s)
+{
+}
