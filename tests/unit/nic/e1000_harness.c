@@ -40,6 +40,11 @@ void net_switch_forward(struct switch_port *from, struct packet_batch *batch, st
 	}
 }
 
+int guest_file(void)
+{
+	return guest_fd;
+}
+
 static int start(const char *model, bool trap)
 {
 	struct nic_config config = {

@@ -57,6 +57,7 @@ uint32_t rd(uint32_t offset);
 void wr(uint32_t offset, uint32_t value);
 void bus_master(bool on);
 void *at(uint64_t address); /* guest memory */
+int guest_file(void);
 
 /* Interrupts: @mode with one eventfd per vector; fired() counts and clears. */
 void interrupts(enum pci_irq_index mode);

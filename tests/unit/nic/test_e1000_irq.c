@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Interrupts in each mode, masks, moderation. */
+#include "e1000_harness.h"
+
+#define LSC ICR_LSC
+
+static uint8_t frame[2048];
+
+static void receive_one(void)
+{
+	uint32_t len = frame_udp(frame, own_mac, 100);
+
+	assert_int_equal(rx_give(frame, len, NULL, -1), 1);
+}
+
+/* ---- INTx -------------------------------------------------------------------------------- */
+
+static void test_intx_is_a_level(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(ICS, LSC);
+	assert_false(pci_intx_get(nic->pci));
+	wr(IMS, LSC);
+	assert_true(pci_intx_get(nic->pci));
+	assert_int_equal(fired(0), 1);
+	/* not acknowledged: again after the client's unmask */
+	pci_intx_unmask(nic->pci);
+	assert_int_equal(fired(0), 1);
+	assert_int_equal(rd(ICR) & ~ICR_ASSERTED, LSC);
+	assert_false(pci_intx_get(nic->pci));
+	pci_intx_unmask(nic->pci);
+	assert_int_equal(fired(0), 0);
+}
+
+static void test_interrupt_test_of_ethtool(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	for (unsigned bit = 0; bit < 10; bit++) {
+		uint32_t mask = BIT(bit);
+
+		wr(IMC, mask);
+		wr(ICS, mask);
+		assert_false(pci_intx_get(nic->pci));
+		rd(ICR);
+		wr(IMS, mask);
+		wr(ICS, mask);
+		assert_true(pci_intx_get(nic->pci));
+		assert_true(rd(ICR) & mask);
+		assert_false(pci_intx_get(nic->pci));
+		wr(IMC, ~mask & 0x7fff);
+		wr(ICS, ~mask & 0x7fff);
+		assert_false(pci_intx_get(nic->pci));
+		wr(IMC, ~0u);
+		wr(ICR, ~0u);
+	}
+}
+
+static void test_82540em_icr(void **state)
+{
+	wr(IMS, 0);
+	wr(ICS, LSC | ICR_TXDW);
+	assert_int_equal(rd(ICS), LSC | ICR_TXDW); /* reads without clearing */
+	wr(ICR, LSC);
+	assert_int_equal(rd(ICR), ICR_TXDW);
+	assert_int_equal(rd(ICR), 0);
+	wr(IMS, LSC);
+	wr(IMS, ICR_TXDW);
+	assert_int_equal(rd(IMS), LSC | ICR_TXDW);
+	wr(IMC, LSC);
+	assert_int_equal(rd(IMS), ICR_TXDW);
+	/* a read clears even what is masked, and there is no bit 31 */
+	wr(ICS, LSC);
+	assert_int_equal(rd(ICR), LSC);
+	assert_int_equal(rd(ICR), 0);
+}
+
+static void test_82574_icr_keeps_masked_causes(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(IMS, ICR_RXT0);
+	wr(ICS, LSC);
+	assert_int_equal(rd(ICR), LSC);
+	assert_int_equal(rd(ICR), LSC);
+	wr(ICS, ICR_RXT0);
+	assert_int_equal(rd(ICR), ICR_ASSERTED | LSC | ICR_RXT0);
+	assert_int_equal(rd(ICR), 0);
+}
+
+static void test_82574_auto_mask(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(CTRL_EXT, CTRL_EXT_IAME);
+	wr(IAM, ~0u);
+	wr(IMS, LSC | ICR_RXT0);
+	wr(ICS, LSC);
+	assert_true(rd(ICR) & ICR_ASSERTED);
+	assert_int_equal(rd(IMS), 0);
+	assert_false(pci_intx_get(nic->pci));
+}
+
+/* Windows clears OTHER and means everything behind it. */
+static void test_82574_writing_other(void **state)
+{
+	interrupts(PCI_IRQ_MSIX);
+	wr(ICS, LSC | ICR_RXO);
+	assert_true(rd(ICS) & ICR_OTHER);
+	wr(ICR, ICR_OTHER);
+	assert_int_equal(rd(ICS), 0);
+}
+
+/* ---- MSI --------------------------------------------------------------------------------- */
+
+static void msi(void)
+{
+	uint16_t control;
+
+	interrupts(PCI_IRQ_MSI);
+	pci_config_read(nic->pci, 0xd2, &control, 2);
+	control |= 1;
+	pci_config_write(nic->pci, 0xd2, &control, 2);
+	interrupts(PCI_IRQ_MSI);
+}
+
+static void test_msi_on_rising_causes(void **state)
+{
+	msi();
+	wr(IMS, LSC | BIT(3));
+	wr(ICS, LSC);
+	assert_int_equal(fired(0), 1);
+	wr(ICS, LSC); /* still set */
+	assert_int_equal(fired(0), 0);
+	wr(ICS, BIT(3)); /* another one */
+	assert_int_equal(fired(0), 1);
+	rd(ICR);
+	wr(ICS, LSC);
+	assert_int_equal(fired(0), 1);
+}
+
+/* ---- MSI-X ------------------------------------------------------------------------------- */
+
+/* As Linux e1000e: receive 0, transmit 1, other 2. */
+static void msix(void)
+{
+	interrupts(PCI_IRQ_MSIX);
+	wr(EIAC, 0x00500000);
+	wr(IVAR, 0x800a0908);
+	wr(CTRL_EXT, CTRL_EXT_IAME);
+	wr(IAM, ~0u);
+	wr(IMS, 0x01570244);
+}
+
+static void test_msix_link_by_ics(void **state)
+{
+	msix();
+	wr(ICS, LSC | ICR_OTHER);
+	assert_int_equal(fired(2), 1);
+	assert_int_equal(fired(0) + fired(1), 0);
+	/* its read of ICR does not mask the queues (Linux does not unmask them there) */
+	assert_true(rd(ICR) & LSC);
+	assert_int_equal(rd(IMS), 0x01570244);
+	assert_int_equal(rd(ICR), 0);
+	wr(ICS, LSC);
+	assert_int_equal(fired(2), 1);
+}
+
+static void test_msix_receive(void **state)
+{
+	msix();
+	rx_start(0, RCTL_EN | RCTL_SECRC);
+	receive_one();
+	assert_int_equal(fired(0), 1);
+	assert_int_equal(fired(1) + fired(2), 0);
+	/* auto-cleared: masked until the driver re-arms */
+	assert_false(rd(IMS) & ICR_RXQ0);
+	receive_one();
+	assert_int_equal(fired(0), 0);
+	wr(IMS, ICR_RXQ0);
+	assert_int_equal(fired(0), 1); /* what came meanwhile, at once */
+	wr(IMS, ICR_RXQ0);
+	assert_int_equal(fired(0), 0);
+}
+
+static void test_msix_transmit(void **state)
+{
+	uint32_t len = frame_udp(frame, peer_mac, 100);
+
+	msix();
+	tx_start(0);
+	tx_frame(0, frame, len);
+	assert_int_equal(fired(1), 1);
+	assert_int_equal(fired(0) + fired(2), 0);
+}
+
+/* No descriptor asked for a report: nobody is told. */
+static void test_msix_transmit_without_rs(void **state)
+{
+	uint32_t len = frame_udp(frame, peer_mac, 100);
+
+	msix();
+	tx_start(0);
+	memcpy(at(TX_BUFFER), frame, len);
+	tx_desc(0, 0, TX_BUFFER, len | TXD_EOP, 0);
+	wr(TDT(0), 1);
+	tx_poll(0);
+	assert_int_equal(n_sent, 1);
+	assert_int_equal(fired(1), 0);
+}
+
+/* FreeBSD: both causes of a queue in one vector. */
+static void test_msix_shared_vector(void **state)
+{
+	interrupts(PCI_IRQ_MSIX);
+	wr(EIAC, 0x01f00000);
+	wr(IVAR, 0x80090808 & ~0xf0u);
+	wr(IMS, ICR_RXQ0 | ICR_TXQ0 | ICR_OTHER | LSC);
+	wr(ICS, ICR_RXQ0 | ICR_TXQ0);
+	assert_int_equal(fired(0), 1);
+	assert_false(rd(IMS) & (ICR_RXQ0 | ICR_TXQ0));
+	wr(ICS, ICR_RXQ0 | ICR_TXQ0);
+	wr(IMS, ICR_RXQ0);
+	assert_int_equal(fired(0), 1);
+	wr(IMS, ICR_TXQ0);
+	assert_int_equal(fired(0), 1);
+}
+
+static void test_msix_vector_out_of_range(void **state)
+{
+	msix();
+	for (unsigned vector = 5; vector < 8; vector++) {
+		wr(IVAR, 0x80000000 | (8 | vector) * 0x11111u);
+		wr(IMS, ~0u);
+		wr(ICS, ~0u);
+		wr(ICR, ~0u);
+	}
+	wr(IVAR, 0); /* no valid bits */
+	wr(ICS, ~0u);
+	for (unsigned i = 0; i < E1000_VECTORS; i++)
+		assert_int_equal(fired(i), 0);
+	assert_int_equal(stat("irq_raised"), 0);
+}
+
+static void test_eitr_delays_and_does_not_lose(void **state)
+{
+	msix();
+	wr(EITR0, 0xffff); /* 16.8 ms */
+	rx_start(0, RCTL_EN | RCTL_SECRC);
+	receive_one();
+	assert_int_equal(fired(0), 1);
+	wr(IMS, ICR_RXQ0);
+	receive_one();
+	receive_one();
+	assert_int_equal(fired(0), 0);
+	assert_int_equal(stat("irq_throttled") > 0, 1);
+	/* another vector has a clock of its own */
+	wr(ICS, LSC);
+	assert_int_equal(fired(2), 1);
+	assert_true(timer_run());
+	assert_int_equal(fired(0), 1);
+	assert_false(timer_run());
+	assert_int_equal(fired(0), 0);
+}
+
+static void test_eitr_0_lets_go(void **state)
+{
+	msix();
+	wr(EITR0, 0xffff);
+	wr(ICS, ICR_RXQ0);
+	assert_int_equal(fired(0), 1);
+	wr(IMS, ICR_RXQ0);
+	wr(ICS, ICR_RXQ0);
+	assert_int_equal(fired(0), 0);
+	wr(EITR0, 0);
+	assert_int_equal(fired(0), 1);
+}
+
+/* ---- delays without MSI-X ---------------------------------------------------------------- */
+
+static void test_itr(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(ITR, 0xffff);
+	wr(IMS, LSC);
+	wr(ICS, LSC);
+	assert_true(pci_intx_get(nic->pci));
+	rd(ICR);
+	wr(ICS, LSC);
+	assert_false(pci_intx_get(nic->pci));
+	assert_true(timer_run());
+	assert_true(pci_intx_get(nic->pci));
+}
+
+static void test_rdtr_and_radv(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(IMS, ICR_RXT0);
+	rx_start(0, RCTL_EN | RCTL_SECRC);
+	wr(RDTR, 0xffff);
+	wr(RADV, 10);
+	receive_one();
+	assert_false(rd(ICS) & ICR_RXT0);
+	assert_true(timer_run()); /* by RADV: RDTR is 67 ms */
+	assert_true(pci_intx_get(nic->pci));
+	rd(ICR);
+	wr(RDTR, 0); /* and now neither */
+	receive_one();
+	assert_true(pci_intx_get(nic->pci));
+}
+
+static void test_rdtr_flush(void **state)
+{
+	rx_start(0, RCTL_EN | RCTL_SECRC);
+	wr(RDTR, 0xffff | DELAY_FPD);
+	assert_true(rd(ICS) & ICR_RXT0);
+	assert_int_equal(rd(RDTR), 0xffff);
+}
+
+static void test_tidv_with_ide_only(void **state)
+{
+	uint32_t len = frame_udp(frame, peer_mac, 100);
+
+	interrupts(PCI_IRQ_INTX);
+	wr(IMS, ICR_TXDW);
+	tx_start(0);
+	wr(TIDV, 20);
+	memcpy(at(TX_BUFFER), frame, len);
+	tx_desc(0, 0, TX_BUFFER, len | TXD_EOP | TXD_RS | TXD_IDE, 0);
+	wr(TDT(0), 1);
+	tx_poll(0);
+	assert_false(pci_intx_get(nic->pci));
+	assert_true(timer_run());
+	assert_true(pci_intx_get(nic->pci));
+	rd(ICR);
+	tx_frame(1, frame, len); /* without IDE */
+	assert_true(pci_intx_get(nic->pci));
+}
+
+static void test_reset_stops_timers(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(IMS, ICR_RXT0);
+	rx_start(0, RCTL_EN | RCTL_SECRC);
+	wr(RDTR, 100);
+	receive_one();
+	wr(CTRL, rd(CTRL) | CTRL_RST);
+	assert_false(timer_run());
+	assert_int_equal(rd(ICS), 0);
+}
+
+static void test_reset_drops_the_line(void **state)
+{
+	interrupts(PCI_IRQ_INTX);
+	wr(IMS, LSC);
+	wr(ICS, LSC);
+	assert_true(pci_intx_get(nic->pci));
+	wr(CTRL, rd(CTRL) | CTRL_RST);
+	assert_false(pci_intx_get(nic->pci));
+}
+
+/* iPXE: no interrupts at all, only ICR. */
+static void test_polled_by_icr(void **state)
+{
+	uint32_t len = frame_udp(frame, peer_mac, 100);
+
+	rx_start(0, RCTL_EN | RCTL_SECRC);
+	tx_start(0);
+	tx_frame(0, frame, len);
+	assert_int_equal(rd(ICR), ICR_TXDW | ICR_TXQE);
+	receive_one();
+	assert_int_equal(rd(ICR), ICR_RXT0);
+	assert_int_equal(rd(ICR), 0);
+}
+
+#define em(fn)                                                                                     \
+	{                                                                                          \
+		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
+	}
+#define l(fn)                                                                                      \
+	{                                                                                          \
+		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
+	}
+#define trap(fn)                                                                                   \
+	{                                                                                          \
+		"82574L trapped " #fn, fn, start_82574l_trapped, stop, NULL                        \
+	}
+#define both(fn) em(fn), l(fn)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		both(test_intx_is_a_level),
+		both(test_interrupt_test_of_ethtool),
+		em(test_82540em_icr),
+		l(test_82574_icr_keeps_masked_causes),
+		l(test_82574_auto_mask),
+		l(test_82574_writing_other),
+		l(test_msi_on_rising_causes),
+		l(test_msix_link_by_ics),
+		l(test_msix_receive),
+		l(test_msix_transmit),
+		l(test_msix_transmit_without_rs),
+		l(test_msix_shared_vector),
+		l(test_msix_vector_out_of_range),
+		l(test_eitr_delays_and_does_not_lose),
+		l(test_eitr_0_lets_go),
+		both(test_itr),
+		both(test_rdtr_and_radv),
+		trap(test_rdtr_flush),
+		both(test_tidv_with_ide_only),
+		both(test_reset_stops_timers),
+		both(test_reset_drops_the_line),
+		both(test_polled_by_icr),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
