@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a disk's requests are done by; private to disk/. A backend has a part per queue, which the
+ * core that polls that queue uses alone (under the queue's lock).
+ */
+#ifndef EXITLESS_DISK_BACKEND_H
+#define EXITLESS_DISK_BACKEND_H
+
+#include "disk/disk.h"
+
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_ZEROES };
+
+/* One operation. Pieces, offset and bytes have been checked against the disk's size. */
+struct disk_io {
+	enum disk_op op;
+	bool durable; /* WRITE, ZEROES: on stable storage before it is done */
+	bool unmap;   /* ZEROES: may deallocate */
+	uint64_t offset, bytes;
+	struct iovec *iov; /* READ, WRITE; stays until it is done */
+	unsigned n_iov;
+	int result; /* 0 or -errno, when it is done */
+};
+
+#define DISK_PENDING 1
+
+struct disk_backend;
+
+struct disk_backend_ops {
+	void (*free)(struct disk_backend *backend);
+	/* Core. 0 or -errno: done; DISK_PENDING: reap() will tell; -EAGAIN: no room, later. */
+	int (*start)(struct disk_backend *backend, unsigned queue, struct disk_io *io);
+	/* Core, once after a batch of starts. NULL: nothing to do. */
+	void (*submit)(struct disk_backend *backend, unsigned queue);
+	/* Core. Up to @max that are done, with their result. NULL: nothing is ever pending. */
+	unsigned (*reap)(struct disk_backend *backend, unsigned queue, struct disk_io **done,
+			 unsigned max);
+	/* Control thread: bytes there are now; 0: as many as are asked for. May be NULL. */
+	uint64_t (*size)(struct disk_backend *backend);
+};
+
+struct disk_backend {
+	const struct disk_backend_ops *ops;
+	bool can_discard;
+};
+
+/* NULL with errno set. */
+struct disk_backend *disk_null_new(const struct disk_config *config);
+struct disk_backend *disk_malloc_new(const struct disk_config *config);
+struct disk_backend *disk_file_new(const struct disk_config *config);
+
+/* Requests in flight per queue, at most. */
+#define DISK_DEPTH 256
+
+#endif

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A disk in a process of its own, and a guest that drives it: every kind of request on every kind
+ * of ring and backend, what only a hostile guest sends, and kill -9 in the middle of it.
+ */
+#include "base/log.h"
+#include "base/util.h"
+#include "client/vhost_user_client.h"
+#include "disk/disk.h"
+#include "transport/vhost_user.h"
+
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SIZE	 (8u << 20)
+#define MEM	 (16u << 20)
+#define SLOT	 0x400000u /* requests: 64 KiB each from here on */
+#define NUM	 64
+#define PACKED	 (1ull << VIRTIO_F_RING_PACKED)
+#define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define V1	 (1ull << VIRTIO_F_VERSION_1)
+#define F(name)	 (1ull << VIRTIO_BLK_F_##name)
+#define PROTOCOL (1ull << 0 | 1ull << 3 | 1ull << 9 | 1ull << 12 | 1ull << 13 | 1ull << 15)
+
+static char directory[] = "/tmp/exitless-blk-XXXXXX", path[64], image[64];
+static pid_t server;
+static struct vhost_client c;
+static struct vdrv ring;
+static uint8_t *mem;
+static int memfd, kick, call, inflight = -1;
+static uint64_t features;
+
+/* ---- the daemon's half ------------------------------------------------------------------- */
+
+static void serve(const char *backend, bool read_only)
+{
+	struct disk_config config = { .name = "vm/disk",
+				      .backend = backend,
+				      .path = image,
+				      .size_bytes = SIZE,
+				      .queues = 2,
+				      .read_only = read_only,
+				      .serial = "a serial of 20 chars" };
+	struct vhost_user_config vhost = { .path = path, .owner = (uid_t)-1, .group = (gid_t)-1 };
+	struct io_core_params params = { .cpu = -1 };
+	struct loop *loop = loop_new();
+	struct io_core *core = io_core_new("io0", &params);
+	struct memory_space *space = memory_space_new("vm");
+	struct disk *disk = disk_new(&config, space);
+	struct io_queue *const *queues;
+	unsigned n;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	memory_faults_init();
+	if (!disk) {
+		perror("disk_new");
+		_exit(1);
+	}
+	queues = disk_queues(disk, &n);
+	for (unsigned i = 0; i < n; i++)
+		io_queue_add(core, queues[i]);
+	if (!vhost_user_server_new(loop, &vhost, disk_device(disk)))
+		_exit(1);
+	loop_run(loop);
+	_exit(0);
+}
+
+static void server_start(const char *backend, bool read_only)
+{
+	fflush(NULL);
+	server = fork();
+	if (!server)
+		serve(backend, read_only);
+}
+
+static void server_kill(void)
+{
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+}
+
+/* ---- the guest's half -------------------------------------------------------------------- */
+
+static void guest_memory(void)
+{
+	memfd = memfd_create("guest", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(memfd, MEM), 0);
+	mem = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	kick = eventfd(0, EFD_NONBLOCK);
+	call = eventfd(0, EFD_NONBLOCK);
+}
+
+static void attach(uint32_t base)
+{
+	/* many regions, so that requests cross their borders */
+	assert_int_equal(vhost_connect(&c, path), 0);
+	assert_int_equal(vhost_negotiate(&c, features, PROTOCOL), 0);
+	assert_int_equal(c.features & features, features);
+	for (uint64_t at = 0; at < MEM;) {
+		uint64_t size = at < SLOT ? SLOT : 0x10000;
+		struct vhost_client_region region = { at, size, at, at };
+
+		assert_int_equal(vhost_add_region(&c, &region, memfd), 0);
+		at += size;
+	}
+	if (inflight >= 0) {
+		struct {
+			uint64_t size, offset;
+			uint16_t queues, num;
+		} m = { 0, 0, 1, NUM };
+		struct vhost_header header;
+		uint32_t len = 20;
+		int fd;
+
+		m.size = (uint64_t)lseek(inflight, 0, SEEK_END);
+		if (!m.size) {
+			close(inflight);
+			assert_int_equal(vhost_send(&c, VHOST_GET_INFLIGHT_FD, 0, &m, 20, NULL, 0),
+					 0);
+			assert_int_equal(vhost_receive(&c, &header, &m, &len, &fd), 0);
+			assert_int_equal(len, 20);
+			assert_true(fd >= 0);
+			inflight = fd;
+		}
+		assert_int_equal(vhost_request(&c, VHOST_SET_INFLIGHT_FD, &m, 20, inflight), 0);
+	}
+	assert_int_equal(vhost_ring_start(&c, 0, &ring, base, kick, call), 0);
+}
+
+static void guest_start(uint64_t wanted)
+{
+	features = wanted;
+	guest_memory();
+	assert_int_equal(vdrv_init(&ring, mem, 0, NUM, features), 0);
+	vdrv_notifications(&ring, true);
+	attach(features & PACKED ? 0x80008000u : 0);
+}
+
+static void guest_stop(void)
+{
+	vhost_close(&c);
+	vdrv_done(&ring);
+	munmap(mem, MEM);
+	close(memfd);
+	close(kick);
+	close(call);
+}
+
+static uint8_t *slot(unsigned i)
+{
+	return mem + SLOT + i * 0x10000;
+}
+
+/* Header at the slot's start, status behind, data from 64 on. */
+static void submit(unsigned i, uint32_t type, uint64_t sector, uint32_t len, bool in,
+		   uint32_t piece)
+{
+	uint64_t at = SLOT + i * 0x10000ull;
+	struct virtio_blk_outhdr hdr = { .type = type, .sector = sector };
+	struct vdrv_buf bufs[VDRV_INDIRECT_MAX];
+	unsigned n = 0;
+
+	memcpy(slot(i), &hdr, sizeof(hdr));
+	slot(i)[32] = 0xee;
+	bufs[n++] = (struct vdrv_buf){ at, 16, false };
+	for (uint32_t done = 0; done < len;) {
+		uint32_t here = MIN(piece, len - done);
+
+		bufs[n++] = (struct vdrv_buf){ at + 512 + done, here, in };
+		done += here;
+	}
+	bufs[n++] = (struct vdrv_buf){ at + 32, 1, true };
+	assert_int_equal(vdrv_add(&ring, bufs, n, slot(i), features & INDIRECT), 0);
+	if (vdrv_publish(&ring))
+		assert_int_equal(write(kick, &(uint64_t){ 1 }, 8), 8);
+}
+
+static unsigned finish(void)
+{
+	uint32_t len;
+	uint8_t *done = NULL;
+
+	for (unsigned i = 0; !done; i++) {
+		assert_true(i < 500000);
+		done = vdrv_get(&ring, &len);
+		if (!done)
+			usleep(10);
+	}
+	assert_true(len >= 1 || done[32] == 0xee);
+	return (unsigned)(done - mem - SLOT) / 0x10000;
+}
+
+static uint8_t request(uint32_t type, uint64_t sector, uint32_t len, bool in)
+{
+	submit(0, type, sector, len, in, 4096);
+	assert_int_equal(finish(), 0);
+	return slot(0)[32];
+}
+
+static uint8_t *data(unsigned i)
+{
+	return slot(i) + 512;
+}
+
+static void fill(unsigned i, uint32_t len, uint8_t seed)
+{
+	for (uint32_t k = 0; k < len; k++)
+		data(i)[k] = (uint8_t)(k * 13 + seed + k / 512);
+}
+
+static void check(unsigned i, uint32_t len, uint8_t seed)
+{
+	for (uint32_t k = 0; k < len; k++)
+		assert_int_equal(data(i)[k], (uint8_t)(k * 13 + seed + k / 512));
+}
+
+/* ---- tests ------------------------------------------------------------------------------- */
+
+static void reads_and_writes(const char *backend, uint64_t extra)
+{
+	struct virtio_blk_discard_write_zeroes range = { .sector = 16, .num_sectors = 8 };
+
+	server_start(backend, false);
+	guest_start(V1 | F(FLUSH) | F(DISCARD) | F(WRITE_ZEROES) | extra);
+	for (unsigned i = 0; i < 32; i++) {
+		uint32_t len = 512 * (1 + i * 5 % 60);
+
+		/* with pieces that are not aligned for O_DIRECT too */
+		fill(i, len, (uint8_t)i);
+		submit(i, VIRTIO_BLK_T_OUT, 128 * i, len, false,
+		       i % 3		     ? 4096
+		       : features & INDIRECT ? 1500
+					     : 16384);
+		assert_int_equal(finish(), i);
+		assert_int_equal(slot(i)[32], VIRTIO_BLK_S_OK);
+		memset(data(i), 0, len);
+	}
+	assert_int_equal(request(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+	/* many at once, in any order */
+	for (unsigned i = 0; i < 16; i++)
+		submit(i, VIRTIO_BLK_T_IN, 128 * i, 512 * (1 + i * 5 % 60), true, 32768);
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned k = finish();
+
+		assert_int_equal(slot(k)[32], VIRTIO_BLK_S_OK);
+		check(k, 512 * (1 + k * 5 % 60), (uint8_t)k);
+	}
+	/* zeroes, and the rest untouched */
+	fill(0, 16384, 7);
+	assert_int_equal(request(VIRTIO_BLK_T_OUT, 8, 16384, false), VIRTIO_BLK_S_OK);
+	memcpy(data(0), &range, sizeof(range));
+	assert_int_equal(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false), VIRTIO_BLK_S_OK);
+	assert_int_equal(request(VIRTIO_BLK_T_IN, 8, 16384, true), VIRTIO_BLK_S_OK);
+	for (unsigned k = 4096; k < 8192; k++)
+		assert_int_equal(data(0)[k], 0);
+	assert_int_equal(data(0)[8192], (uint8_t)(8192 * 13 + 7 + 16));
+	memcpy(data(0), &range, sizeof(range));
+	assert_int_equal(request(VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_OK);
+	/* the serial number, whole and cut off */
+	assert_int_equal(request(VIRTIO_BLK_T_GET_ID, 0, 20, true), VIRTIO_BLK_S_OK);
+	assert_memory_equal(data(0), "a serial of 20 chars", 20);
+	memset(data(0), 0, 20);
+	assert_int_equal(request(VIRTIO_BLK_T_GET_ID, 0, 8, true), VIRTIO_BLK_S_OK);
+	assert_memory_equal(data(0), "a serial\0\0", 10);
+	guest_stop();
+	server_kill();
+}
+
+static void malloc_disk(void **state)
+{
+	reads_and_writes("malloc", 0);
+	reads_and_writes("malloc", PACKED);
+	reads_and_writes("malloc", INDIRECT | PACKED);
+}
+
+static void file_disk(void **state)
+{
+	reads_and_writes("file", 0);
+	reads_and_writes("file", PACKED | INDIRECT);
+	reads_and_writes("file", INDIRECT | (1ull << VIRTIO_RING_F_EVENT_IDX));
+}
+
+static void configuration(void **state)
+{
+	struct {
+		uint32_t offset, size, flags;
+		struct virtio_blk_config config;
+	} __attribute__((packed)) m = { 0, sizeof(m.config), 0, { 0 } };
+	struct vhost_header header;
+	uint32_t len = sizeof(m);
+
+	server_start("null", true);
+	guest_start(V1 | F(RO));
+	assert_int_equal(vhost_send(&c, VHOST_GET_CONFIG, 0, &m, sizeof(m), NULL, 0), 0);
+	assert_int_equal(vhost_receive(&c, &header, &m, &len, NULL), 0);
+	assert_int_equal(len, sizeof(m));
+	assert_int_equal(m.config.capacity, SIZE / 512);
+	assert_int_equal(m.config.num_queues, 2);
+	assert_int_equal(m.config.blk_size, 512);
+	/* the capacity is not the guest's to write */
+	m.offset = 0;
+	m.size = 8;
+	m.flags = 0;
+	assert_int_equal(vhost_request(&c, VHOST_SET_CONFIG, &m, 20, -1), -5);
+	m.offset = offsetof(struct virtio_blk_config, wce);
+	m.size = 1;
+	assert_int_equal(vhost_request(&c, VHOST_SET_CONFIG, &m, 13, -1), 0);
+	/* read-only */
+	assert_int_equal(request(VIRTIO_BLK_T_OUT, 0, 512, false), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+	assert_int_equal(request(VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_UNSUPP);
+	guest_stop();
+	server_kill();
+}
+
+static void hostile(void **state)
+{
+	static const struct {
+		uint32_t type;
+		uint64_t sector;
+		uint32_t len;
+		bool in;
+		uint8_t status;
+	} bad[] = {
+		{ VIRTIO_BLK_T_IN, SIZE / 512, 512, true, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_IN, SIZE / 512 - 1, 1024, true, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_IN, UINT64_MAX, 512, true, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_IN, UINT64_MAX / 512, 512, true, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_OUT, 1ull << 55, 512, false, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_IN, 0, 511, true, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_OUT, 0, 513, false, VIRTIO_BLK_S_IOERR },
+		{ VIRTIO_BLK_T_IN, 0, 0, true, VIRTIO_BLK_S_OK },
+		{ VIRTIO_BLK_T_IN, 0, 512, false, VIRTIO_BLK_S_OK }, /* nothing to write into */
+		{ 99, 0, 512, true, VIRTIO_BLK_S_UNSUPP },
+		{ VIRTIO_BLK_T_DISCARD, 0, 15, false, VIRTIO_BLK_S_UNSUPP },
+		{ VIRTIO_BLK_T_DISCARD, 0, 8192, false, VIRTIO_BLK_S_UNSUPP },
+	};
+	static const struct virtio_blk_discard_write_zeroes ranges[] = {
+		{ 0, UINT32_MAX, 0 },
+		{ UINT64_MAX, 1, 0 },
+		{ SIZE / 512, 1, 0 },
+		{ 0, 1, 2 },
+	};
+	struct vdrv_buf buf = { SLOT, 16, false };
+	uint32_t len;
+
+	server_start("malloc", false);
+	guest_start(V1 | F(DISCARD) | F(WRITE_ZEROES) | INDIRECT);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		memset(data(0), 0xff, 8192);
+		assert_int_equal(request(bad[i].type, bad[i].sector, bad[i].len, bad[i].in),
+				 bad[i].status);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
+		memcpy(data(0), &ranges[i], sizeof(ranges[i]));
+		assert_int_not_equal(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false),
+				     VIRTIO_BLK_S_OK);
+	}
+	/* no status; a status only; a short header */
+	assert_int_equal(vdrv_add(&ring, &buf, 1, mem, false), 0);
+	buf = (struct vdrv_buf){ SLOT + 32, 1, true };
+	assert_int_equal(vdrv_add(&ring, &buf, 1, mem, false), 0);
+	assert_int_equal(
+		vdrv_add(&ring, (struct vdrv_buf[]){ { SLOT, 15, false }, { SLOT + 40, 1, true } },
+			 2, mem, false),
+		0);
+	vdrv_publish(&ring);
+	assert_int_equal(write(kick, &(uint64_t){ 1 }, 8), 8);
+	for (unsigned i = 0; i < 3;)
+		i += vdrv_get(&ring, &len) != NULL;
+	assert_int_equal(slot(0)[32], VIRTIO_BLK_S_IOERR);
+	assert_int_equal(slot(0)[40], VIRTIO_BLK_S_IOERR);
+	/* and it goes on */
+	assert_int_equal(request(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+	guest_stop();
+	server_kill();
+}
+
+/* kill -9 under load, again and again: no request is lost, none fails, all data is there. */
+static void killed_under_load(uint64_t extra)
+{
+	uint8_t seeds[32] = { 0 };
+	unsigned busy = 0, rounds = 0;
+	uint32_t len;
+
+	inflight = memfd_create("none", MFD_CLOEXEC);
+	server_start("file", false);
+	guest_start(V1 | F(FLUSH) | INDIRECT | extra);
+	for (unsigned life = 0; life < 12; life++) {
+		for (unsigned step = 0; step < 150; step++) {
+			uint8_t *done;
+
+			/* a free slot for each that is not busy */
+			for (unsigned i = 0; i < 32; i++) {
+				if (busy >> i & 1)
+					continue;
+				seeds[i]++;
+				fill(i, 4096, (uint8_t)(seeds[i] + i));
+				submit(i, VIRTIO_BLK_T_OUT, 64 * i, 4096, false, 2048);
+				busy |= 1u << i;
+			}
+			while ((done = vdrv_get(&ring, &len))) {
+				unsigned i = (unsigned)(done - mem - SLOT) / 0x10000;
+
+				assert_true(busy >> i & 1);
+				assert_int_equal(done[32], VIRTIO_BLK_S_OK);
+				busy &= ~(1u << i);
+				rounds++;
+			}
+		}
+		server_kill();
+		vhost_close(&c);
+		server_start("file", false);
+		/* the base that a VMM restores when nobody answered it */
+		attach(features & PACKED ? 0x80008000u : ring.used[1]);
+	}
+	while (busy) {
+		unsigned i = finish();
+
+		assert_int_equal(slot(i)[32], VIRTIO_BLK_S_OK);
+		assert_true(busy >> i & 1);
+		busy &= ~(1u << i);
+	}
+	assert_true(rounds > 0);
+	assert_int_equal(ring.n_free, NUM);
+	for (unsigned i = 0; i < 32; i++) {
+		submit(i, VIRTIO_BLK_T_IN, 64 * i, 4096, true, 4096);
+		assert_int_equal(finish(), i);
+		check(i, 4096, (uint8_t)(seeds[i] + i));
+	}
+	guest_stop();
+	server_kill();
+	close(inflight);
+	inflight = -1;
+}
+
+static void survives_kills(void **state)
+{
+	killed_under_load(0);
+	killed_under_load(PACKED);
+}
+
+static int setup(void **state)
+{
+	int fd;
+
+	if (!mkdtemp(directory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/blk.sock", directory);
+	snprintf(image, sizeof(image), "%s/image", directory);
+	fd = creat(image, 0600);
+	return fd < 0 || ftruncate(fd, SIZE) < 0 || close(fd) < 0 ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	unlink(path);
+	unlink(image);
+	return rmdir(directory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(malloc_disk),	  cmocka_unit_test(file_disk),
+		cmocka_unit_test(configuration),  cmocka_unit_test(hostile),
+		cmocka_unit_test(survives_kills),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
