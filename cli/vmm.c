@@ -106,6 +106,18 @@ static void qemu_virtio_net(json_t *argv, const json_t *dev, unsigned number)
 	json_decref(id);
 }
 
+static void qemu_virtio_blk(json_t *argv, const json_t *dev, unsigned number)
+{
+	unsigned queues = (unsigned)json_integer_value(json_object_get(dev, "queues"));
+	json_t *id = qemu_id(dev);
+
+	qemu_chardev(argv, dev, number);
+	add(argv, "-device");
+	addf(argv, "vhost-user-blk-pci,id=%s,chardev=exitless-chardev%u,num-queues=%u",
+	     json_string_value(id), number, queues ? queues : 1);
+	json_decref(id);
+}
+
 /* How each kind of device is attached, by its name in QEMU. */
 static const struct attach {
 	const char *qemu_device;
@@ -115,6 +127,7 @@ static const struct attach {
 } attaches[] = {
 	{ "vfio-user-pci", qemu_vfio_user, "--user-device", "socket=%s,id=%s" },
 	{ "virtio-net-pci", qemu_virtio_net, "--net", "vhost_user=true,socket=%s,id=%s" },
+	{ "vhost-user-blk-pci", qemu_virtio_blk, "--disk", "vhost_user=true,socket=%s,id=%s" },
 };
 
 static const struct attach *find_attach(const json_t *dev)

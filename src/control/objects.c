@@ -200,10 +200,12 @@ static const struct schema_row device_rows[] = {
 	  .help = "The device's name in its machine." },
 	{ "kind", SCHEMA_CHOICE, FIELD(kind), .choices = manager_device_kinds, .unset = "\"nic\"",
 	  .help = "What it is: `nic` is an emulated network chip over vfio-user, "
-		  "`virtio-net` a paravirtual one over vhost-user." },
+		  "`virtio-net` a paravirtual one over vhost-user, `virtio-blk` a paravirtual "
+		  "disk." },
 	{ "model", SCHEMA_TEXT, FIELD(model), .unset_help = "the kind's first",
 	  .help = "Which one: `82574L` (PCI Express, MSI-X) or `82540EM` (PCI, INTx) "
-		  "for a `nic`." },
+		  "for a `nic`; a disk's storage: `file`, `malloc` (memory that is lost with the "
+		  "daemon) or `null` (nothing is kept)." },
 	{ "mac", SCHEMA_MAC, FIELD(mac), .unset_help = "made of the names, always the same",
 	  .help = "Its MAC address." },
 	{ "link", SCHEMA_WORD, SCHEMA_RUNTIME, FIELD(link_up), .words = { "down", "up" },
@@ -230,6 +232,20 @@ static const struct schema_row device_rows[] = {
 	  .help = "virtio devices: how many queues it offers; pairs, for `virtio-net`." },
 	{ "vmm_listens", SCHEMA_BOOL, FIELD(vmm_listens), .unset = "false",
 	  .help = "virtio devices: the VMM makes the socket, and the daemon connects to it." },
+	{ "file", SCHEMA_TEXT, FIELD(file),
+	  .help = "Disks: the image or block device, for the model `file`." },
+	{ "size_bytes", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(size_bytes), .max = INT64_MAX / 2,
+	  .unset_help = "the file's",
+	  .help = "Disks: the size, a multiple of 512. Set again (or to another value) while the "
+		  "guest runs, it is told." },
+	{ "block_bytes", SCHEMA_UINT, FIELD(block_bytes), .max = 4096, .unset = "512",
+	  .help = "Disks: the block size that the guest sees, 512 or 4096." },
+	{ "read_only", SCHEMA_BOOL, FIELD(read_only), .unset = "false",
+	  .help = "Disks: the guest cannot write." },
+	{ "cached", SCHEMA_BOOL, FIELD(cached), .unset = "false",
+	  .help = "Disks: through the host's page cache even where the file could be read past "
+		  "it." },
+	{ "serial", SCHEMA_TEXT, FIELD(serial), .help = "Disks: up to 20 characters." },
 };
 #undef SPEC
 

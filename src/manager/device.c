@@ -17,6 +17,7 @@
 static const struct device_kind *const kinds[] = {
 	&nic_device_kind,
 	&virtio_net_device_kind,
+	&virtio_blk_device_kind,
 };
 
 const char *const *manager_device_kinds(void)

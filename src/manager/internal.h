@@ -98,6 +98,7 @@ struct device_kind {
 
 extern const struct device_kind nic_device_kind;
 extern const struct device_kind virtio_net_device_kind;
+extern const struct device_kind virtio_blk_device_kind;
 
 /* vhost_device.c */
 struct vhost_user_server;

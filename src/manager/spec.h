@@ -89,6 +89,12 @@ struct device_spec {
 	/* virtio devices */
 	unsigned queues;  /* pairs, for network devices; 0: 1 */
 	bool vmm_listens; /* the daemon connects to the socket */
+	/* disks */
+	char file[SPEC_FILE_BYTES];
+	uint64_t size_bytes; /* 0: the file's */
+	unsigned block_bytes;
+	bool read_only, cached;
+	char serial[24];
 };
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* vhost-user devices for the tests of the manager: there are none. */
+#include "disk/disk.h"
 #include "nic/virtio_net/virtio_net.h"
 #include "transport/vhost_user.h"
 
@@ -38,5 +39,47 @@ void vhost_user_server_disconnect(struct vhost_user_server *s)
 }
 
 void vhost_user_server_check(struct vhost_user_server *s)
+{
+}
+
+const char *const *disk_backends(void)
+{
+	static const char *const names[] = { "null", NULL };
+
+	return names;
+}
+
+struct disk *disk_new(const struct disk_config *config, struct memory_space *space)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+void disk_free(struct disk *disk)
+{
+}
+
+struct virtio_device *disk_device(struct disk *disk)
+{
+	return NULL;
+}
+
+struct io_queue *const *disk_queues(struct disk *disk, unsigned *n)
+{
+	*n = 0;
+	return NULL;
+}
+
+int disk_resize(struct disk *disk, uint64_t size_bytes)
+{
+	return -EINVAL;
+}
+
+uint64_t disk_size(const struct disk *disk)
+{
+	return 0;
+}
+
+void disk_stats(struct disk *disk, disk_stat_fn *stat, void *arg)
 {
 }
