@@ -171,6 +171,34 @@ int cmd_log(int argc, char **argv)
 	return status;
 }
 
+int cmd_balance(int argc, char **argv)
+{
+	json_t *params = json_object(), *result = NULL, *value;
+	const char *key, *text;
+	int status;
+
+	argc = cli_options(argc, argv);
+	status = argc < 0 ? CLI_USAGE : read_spec(argc, argv, 1, params);
+	if (status)
+		json_decref(params);
+	else
+		result = client_call("balance", params, &status);
+	if (result && cli_json()) {
+		client_print(result);
+	} else if (result) {
+		json_object_foreach(result, key, value)
+		{
+			text = json_string_value(value);
+			if (json_is_integer(value))
+				printf("%-14s %lld\n", key, (long long)json_integer_value(value));
+			else
+				printf("%-14s %s\n", key, text ? text : "-");
+		}
+	}
+	json_decref(result);
+	return status;
+}
+
 int cmd_metrics(int argc, char **argv)
 {
 	json_t *result;

@@ -38,6 +38,7 @@ int cmd_link(int argc, char **argv);
 int cmd_disconnect(int argc, char **argv);
 int cmd_flush(int argc, char **argv);
 int cmd_log(int argc, char **argv);
+int cmd_balance(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_rpc(int argc, char **argv);
 int cmd_vmm(int argc, char **argv);

@@ -25,6 +25,8 @@ static const struct command {
 	{ "disconnect", cmd_disconnect, "MACHINE/DEVICE", "drop a device's VMM" },
 	{ "flush", cmd_flush, "SWITCH", "forget the addresses that a switch learned" },
 	{ "log", cmd_log, "[error|warning|info|debug]", "show or set the daemon's log level" },
+	{ "balance", cmd_balance, "[KEY=VALUE...]",
+	  "show or change how devices move between cores by load" },
 	{ "vmm", cmd_vmm, "MACHINE --qemu|--libvirt|--cloud-hypervisor [--memory SIZE] [--cpus N]",
 	  "print what attaches a machine's devices" },
 	{ "metrics", cmd_metrics, "", "counters for Prometheus" },

@@ -168,7 +168,7 @@ static void check_plug(struct reader *reader, const struct config *config,
 static void check_core(struct reader *reader, const struct config *config, const char *core,
 		       const struct json_path *object)
 {
-	if (core[0] && (config->cores.n || strcmp(core, "io0")))
+	if (core[0] && strcmp(core, CORE_AUTO) && (config->cores.n || strcmp(core, "io0")))
 		resolve(reader, core, "core", &config->cores, sizeof(struct core_spec), object,
 			"core");
 }
@@ -427,6 +427,7 @@ int config_apply(const struct config *config, struct manager *m, struct why *why
 	struct core_spec only;
 	int err = 0;
 
+	manager_balance_set(m, &config->balance);
 	if (!config->cores.n) {
 		schema_defaults(&core_schema, &only);
 		strcpy(only.name, "io0");

@@ -236,6 +236,8 @@ static json_t *show(void *context, const json_t *params, struct rpc_error *error
 			schema_encode(&control_schema, ((struct control *)context)->spec));
 		json_object_set_new(json, "log_level",
 				    json_string(log_level_name(log_get_level())));
+		json_object_set_new(json, "balance",
+				    schema_encode(&balance_schema, manager_balance(m)));
 	} else if (!strcmp(target.object, "core")) {
 		json = report_core(m, target.name);
 	} else if (!strcmp(target.object, "switch")) {
@@ -501,6 +503,29 @@ static json_t *log_method(void *context, const json_t *params, struct rpc_error 
 	return json;
 }
 
+/* With parameters: changes them. */
+static json_t *balance(void *context, const json_t *params, struct rpc_error *error)
+{
+	struct manager *m = ((struct control *)context)->m;
+	struct balance_spec spec = *manager_balance(m);
+	struct balance_stats now;
+	json_t *json;
+
+	if (!params_decode(&balance_schema, params, &spec, SCHEMA_CHANGE, NULL, error))
+		return NULL;
+	if (params && json_object_size(params))
+		manager_balance_set(m, &spec);
+	manager_balance_stats(m, &now);
+	json = schema_encode(&balance_schema, &spec);
+	json_object_set_new(json, "rounds", json_integer((json_int_t)now.rounds));
+	json_object_set_new(json, "wishes", json_integer((json_int_t)now.wishes));
+	json_object_set_new(json, "moves", json_integer((json_int_t)now.moves));
+	json_object_set_new(json, "dry_moves", json_integer((json_int_t)now.dry_moves));
+	json_object_set_new(json, "failed", json_integer((json_int_t)now.failed));
+	json_object_set_new(json, "last", now.last[0] ? json_string(now.last) : json_null());
+	return json;
+}
+
 const struct rpc_method control_methods[] = {
 	{ "status", status },	      /* all objects in short */
 	{ "stats", stats },	      /* counters */
@@ -512,6 +537,7 @@ const struct rpc_method control_methods[] = {
 	{ "link", link_method },      /* a device's, up or down */
 	{ "disconnect", disconnect }, /* a device's VMM */
 	{ "flush", flush },	      /* what a switch learned */
+	{ "balance", balance },	      /* moving by load */
 	{ "log", log_method },	      /* the log's level */
 	{ NULL, NULL },
 };

@@ -89,6 +89,47 @@ const struct schema core_schema = {
 	.size = sizeof(struct core_spec),
 };
 
+/* ---- balance ---------------------------------------------------------------------------- */
+
+static const char *const *balance_modes(void)
+{
+	static const char *const modes[] = {
+		[BALANCE_OFF] = "off",
+		[BALANCE_DRY_RUN] = "dry_run",
+		[BALANCE_ON] = "on",
+		NULL,
+	};
+
+	return modes;
+}
+
+#define SPEC balance_spec
+static const struct schema_row balance_rows[] = {
+	{ "mode", SCHEMA_INDEX, SCHEMA_RUNTIME, FIELD(mode), .choices = balance_modes,
+	  .unset = "\"off\"", .help = "`dry_run` decides and counts, and moves nothing." },
+	{ "interval_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(interval_ns), US, .min = 10000,
+	  .max = 3600000000ll, .unset = "1000000", .help = "Time between two looks." },
+	{ "high_percent", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(high_percent), .min = 1, .max = 100,
+	  .unset = "80", .help = "A core that is less busy gives nothing away." },
+	{ "gain_percent", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(gain_percent), .min = 1, .max = 100,
+	  .unset = "10",
+	  .help = "By how much of a core a move must relieve the busier of the two." },
+	{ "hold_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(hold_ns), US, .max = 3600000000ll,
+	  .unset = "10000000", .help = "Who was moved stays for this long." },
+};
+#undef SPEC
+
+const struct schema balance_schema = {
+	.name = "balance",
+	.help = "Devices and ports move between cores by measured load: from a core that is nearly "
+		"full to the least busy one, when two looks running say so. Those whose `core` names "
+		"one stay; those with `auto`, or none, may move. `exitless balance` shows and changes "
+		"it.",
+	.rows = balance_rows,
+	.n_rows = ARRAY_SIZE(balance_rows),
+	.size = sizeof(struct balance_spec),
+};
+
 /* ---- switches --------------------------------------------------------------------------- */
 
 #define SPEC switch_spec
@@ -154,8 +195,8 @@ static const struct schema_row port_rows[] = {
 	{ "kind", SCHEMA_CHOICE, SCHEMA_REQUIRED, FIELD(kind), .choices = manager_port_kinds,
 	  .help = "What is on the host's side: a `tap` interface, a `user`-mode network (no "
 		  "privileges needed), `pcap` files, or nothing." },
-	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core), .unset_help = "the least loaded",
-	  .help = "The core that polls it." },
+	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core),
+	  .unset_help = "`auto`: the least loaded", .help = "The core that polls it." },
 	PLUG_ROWS,
 	{ "ifname", SCHEMA_TEXT, FIELD(ifname), .only = "tap", .unset_help = "the kernel's choice",
 	  .help = "Name of the interface; made when missing." },
@@ -210,8 +251,8 @@ static const struct schema_row device_rows[] = {
 	  .help = "Its MAC address." },
 	{ "link", SCHEMA_WORD, SCHEMA_RUNTIME, FIELD(link_up), .words = { "down", "up" },
 	  .unset = "\"up\"", .help = "Whether the guest sees a link." },
-	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core), .unset_help = "the least loaded",
-	  .help = "The core that polls it." },
+	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core),
+	  .unset_help = "`auto`: the least loaded", .help = "The core that polls it." },
 	PLUG_ROWS,
 	{ "check_source", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.check_source), .unset = "false",
 	  .help = "Frames from another address than `mac` are dropped." },
@@ -311,6 +352,8 @@ static const struct schema_row config_rows[] = {
 	  .unset_help = "its defaults", .help = "The control socket." },
 	{ "log_level", SCHEMA_CHOICE, FIELD(log_level), .choices = log_levels, .unset = "\"info\"",
 	  .help = "What is logged: this and what is graver." },
+	{ "balance", SCHEMA_OBJECT, FIELD(balance), .schema = &balance_schema, .unset_help = "off",
+	  .help = "Moving between cores by load." },
 	{ "cores", SCHEMA_OBJECTS, FIELD(cores), .schema = &core_schema, OBJECTS,
 	  .unset_help = "one, `io0`, on any CPU", .help = "Threads that poll." },
 	{ "switches", SCHEMA_OBJECTS, FIELD(switches), .schema = &switch_schema, OBJECTS,

@@ -29,11 +29,13 @@ struct machine_entry {
 struct config {
 	struct control_spec control;
 	char log_level[SPEC_KIND_BYTES];
+	struct balance_spec balance;
 	struct schema_list cores, switches, ports; /* of struct core_spec... */
 	struct schema_list machines;		   /* of struct machine_entry */
 };
 
 extern const struct schema control_schema;
+extern const struct schema balance_schema;
 extern const struct schema core_schema;
 extern const struct schema switch_schema;
 extern const struct schema port_schema;

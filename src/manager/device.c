@@ -306,7 +306,7 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 			       "the kind, model, socket and MAC address of %s cannot change while "
 			       "it lives",
 			       dev->id);
-	if (spec->core[0]) {
+	if (spec->core[0] && strcmp(spec->core, CORE_AUTO)) {
 		core = core_choose(m, spec->core, why);
 		if (!core)
 			return -errno;

@@ -12,7 +12,7 @@ struct core *core_choose(struct manager *m, const char *name, struct why *why)
 {
 	struct core *core, *best = NULL;
 
-	if (name[0]) {
+	if (name[0] && strcmp(name, CORE_AUTO)) {
 		best = find_core(m, name);
 		if (!best)
 			why_set(why, 0, "there is no core %s", name);

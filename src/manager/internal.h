@@ -13,8 +13,9 @@ struct core {
 	struct list node;
 	struct core_spec spec;
 	struct io_core *io;
-	unsigned endpoints; /* that it polls */
-	unsigned queues;    /* of those */
+	unsigned endpoints;	   /* that it polls */
+	unsigned queues;	   /* of those */
+	struct io_core_stats seen; /* at the balance's last look */
 };
 
 struct bridge {
@@ -35,6 +36,8 @@ struct endpoint {
 
 	struct core *core;     /* NULL while stopped */
 	struct bridge *bridge; /* NULL while unplugged */
+	/* the balance's */
+	uint64_t cycles_seen, moved_ns;
 };
 
 struct port {
@@ -113,6 +116,12 @@ struct manager {
 	char directory[SPEC_SOCKET_BYTES];
 	struct list cores, bridges, ports, machines;
 	struct loop_timer check_timer;
+	struct balance_spec balance;
+	struct balance_stats balance_stats;
+	struct loop_timer balance_timer;
+	/* what the last round would have liked; compared, never followed */
+	const struct endpoint *balance_wish;
+	const struct core *balance_wish_core;
 };
 
 struct core *find_core(const struct manager *m, const char *name);
@@ -142,6 +151,9 @@ int endpoint_replug(struct manager *m, struct endpoint *end, const struct plug_s
 void endpoint_look(const struct endpoint *end, struct endpoint_info *info);
 /* 0, or -ENOENT/-EINVAL when @plug cannot be. */
 int plug_check(struct manager *m, const struct plug_spec *plug, struct why *why);
+
+/* balance.c: one look, and perhaps one move */
+void balance_round(struct manager *m);
 
 /* device.c */
 void device_remove(struct device *dev);

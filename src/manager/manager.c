@@ -115,6 +115,7 @@ void manager_free(struct manager *m)
 	if (!m)
 		return;
 	loop_timer_cancel(&m->check_timer);
+	loop_timer_cancel(&m->balance_timer);
 	list_for_each(machine, &m->machines, node) machine_remove(machine);
 	list_for_each(port, &m->ports, node) manager_port_remove(m, port->spec.name, NULL);
 	list_for_each(bridge, &m->bridges, node) bridge_remove(bridge);

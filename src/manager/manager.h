@@ -78,6 +78,18 @@ int manager_device_disconnect(struct manager *m, const char *machine, const char
 /* Forgets what a switch has learned. */
 int manager_switch_flush(struct manager *m, const char *name, struct why *why);
 
+/* ---- balance: moving by measured load ---------------------------------------------------- */
+
+struct balance_stats {
+	uint64_t rounds, wishes, moves, dry_moves, failed;
+	char last[160]; /* move, in words */
+};
+
+/* Off until it is set. */
+void manager_balance_set(struct manager *m, const struct balance_spec *spec);
+const struct balance_spec *manager_balance(const struct manager *m);
+void manager_balance_stats(const struct manager *m, struct balance_stats *stats);
+
 /* ---- looking ----------------------------------------------------------------------------- */
 
 /* The pointers in these are valid during the call only. */

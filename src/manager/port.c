@@ -148,7 +148,7 @@ int manager_port_set(struct manager *m, const struct port_spec *spec, struct why
 		return why_set(why, -EOPNOTSUPP,
 			       "only the core and the switch of port %s can change while it lives",
 			       spec->name);
-	if (spec->core[0]) {
+	if (spec->core[0] && strcmp(spec->core, CORE_AUTO)) {
 		core = core_choose(m, spec->core, why);
 		if (!core)
 			return -errno;

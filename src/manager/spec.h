@@ -21,6 +21,19 @@
 #define SPEC_FORWARD_BYTES 96
 #define SPEC_VIDS_MAX	   128
 
+#define CORE_AUTO "auto" /* as a core's name: the least loaded, and the balance may move it */
+
+enum balance_mode { BALANCE_OFF, BALANCE_DRY_RUN, BALANCE_ON };
+
+/* When devices and ports move between cores by themselves. */
+struct balance_spec {
+	enum balance_mode mode;
+	uint64_t interval_ns;  /* between two looks */
+	unsigned high_percent; /* a core that is less busy gives nothing away */
+	unsigned gain_percent; /* of a core, that a move must gain */
+	uint64_t hold_ns;      /* who was moved stays for this long */
+};
+
 struct core_spec {
 	char name[SPEC_NAME_BYTES];
 	struct io_core_params params;

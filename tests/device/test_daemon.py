@@ -395,6 +395,16 @@ class Command(Daemon):
         self.assertEqual(self.cli_json("rpc", "log", '{"level": "info"}'), {"level": "info"})
         self.run_cli("rpc", "none", status=1)
 
+    def test_balance(self):
+        self.assertEqual(self.cli_json("balance")["mode"], "off")
+        self.assertRegex(self.cli("balance", "mode=dry_run", "interval_us=10000"),
+                         r"mode +dry_run")
+        wait_for(lambda: self.cli_json("balance")["rounds"] > 2, "rounds")
+        self.assertEqual(self.cli_json("show", "config")["balance"]["interval_us"], 10000)
+        self.run_cli("balance", "mode=sometimes", status=1)
+        self.run_cli("balance", "mode", status=2)
+        self.cli("set", "device", "vm1/net0", "core=auto")
+
     def test_metrics(self):
         text = self.cli("metrics")
         self.assertIn('\nexitless_device_traps{machine="vm1",device="net0"} ', text)
