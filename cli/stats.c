@@ -57,6 +57,13 @@ static void print_summary(const json_t *stats)
 			  client_int_in(counters, "switch", "receive_dropped"));
 	}
 	table_done(&table, stdout);
+	table_init(&table, "MACHINE|>PACKETS|>BYTES|>CORE TIME|>LIMITED|>PROMOTED");
+	json_array_foreach(json_object_get(stats, "machines"), i, object)
+		table_row(&table, "%s|%lld|%lld|%.3f s|%lld|%lld", client_text(object, "name"),
+			  client_int(object, "packets"), client_int(object, "bytes"),
+			  (double)client_int(object, "busy_ns") / 1e9,
+			  client_int(object, "limited"), client_int(object, "promoted"));
+	table_done(&table, stdout);
 	table_init(&table, "CORE|>TURNS|>SLEEPS|>BUSY|>IDLE|>ASLEEP");
 	json_array_foreach(json_object_get(stats, "cores"), i, object)
 		table_row(&table, "%s|%lld|%lld|%.3f s|%.3f s|%.3f s", client_text(object, "name"),
@@ -81,16 +88,19 @@ static void print_counters(const json_t *object)
 			&table, "%s|%s|%lld", name, key, (long long)json_integer_value(value));
 	table_done(&table, stdout);
 	table_init(&table, "QUEUE|STATE|>POLLS|>EMPTY|>PACKETS|>BYTES|>LIMITED|>KICKS|>PARKED|"
-			   ">CYCLES/PACKET");
+			   ">PROMOTED|>WAITED|>MIGRATED|>CYCLES/PACKET");
 	json_array_foreach(json_object_get(object, "queues"), i, value)
 	{
 		long long packets = client_int(value, "packets");
 
-		table_row(&table, "%s|%s|%lld|%lld|%lld|%lld|%lld|%lld|%lld|%lld",
+		table_row(&table, "%s|%s|%lld|%lld|%lld|%lld|%lld|%lld|%lld|%lld|%.3f s|%lld|%lld",
 			  client_text(value, "name"), client_text(value, "state"),
 			  client_int(value, "polls"), client_int(value, "empty_polls"), packets,
 			  client_int(value, "bytes"), client_int(value, "limited"),
 			  client_int(value, "kicks"), client_int(value, "parked"),
+			  client_int(value, "promoted"),
+			  (double)client_int(value, "waited_ns") / 1e9,
+			  client_int(value, "migrated"),
 			  packets ? client_int(value, "cycles") / packets : 0);
 	}
 	table_done(&table, stdout);
@@ -206,27 +216,49 @@ static json_t *core_rates(const struct sample *sample)
 	return rates;
 }
 
-static json_t *all_rates(const json_t *now, const json_t *before, double seconds)
+static json_t *machine_rates(const struct sample *sample)
 {
-	static const char *const lists[] = { "devices", "ports", "cores" };
 	json_t *rates = json_object();
 
-	for (unsigned i = 0; i < 3; i++) {
+	json_object_set(rates, "name", json_object_get(sample->now, "name"));
+	json_object_set_new(rates, "packets_ps", json_real(rate(sample, NULL, "packets")));
+	json_object_set_new(rates, "bytes_ps", json_real(rate(sample, NULL, "bytes")));
+	/* of one core */
+	json_object_set_new(rates, "core_share", json_real(rate(sample, NULL, "busy_ns") / 1e9));
+	json_object_set_new(rates, "limited_ps", json_real(rate(sample, NULL, "limited")));
+	json_object_set_new(rates, "promoted_ps", json_real(rate(sample, NULL, "promoted")));
+	return rates;
+}
+
+static json_t *all_rates(const json_t *now, const json_t *before, double seconds)
+{
+	static const struct {
+		const char *list;
+		json_t *(*rates)(const struct sample *sample);
+	} lists[] = {
+		{ "devices", endpoint_rates },
+		{ "ports", endpoint_rates },
+		{ "machines", machine_rates },
+		{ "cores", core_rates },
+	};
+	json_t *rates = json_object();
+
+	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		json_t *list = json_array(), *object;
+		const char *name = lists[i].list;
 		size_t j;
 
-		json_array_foreach(json_object_get(now, lists[i]), j, object)
+		json_array_foreach(json_object_get(now, name), j, object)
 		{
 			struct sample sample = {
 				.now = object,
-				.before = earlier(json_object_get(before, lists[i]), object),
+				.before = earlier(json_object_get(before, name), object),
 				.seconds = seconds,
 			};
 
-			json_array_append_new(list, i < 2 ? endpoint_rates(&sample)
-							  : core_rates(&sample));
+			json_array_append_new(list, lists[i].rates(&sample));
 		}
-		json_object_set_new(rates, lists[i], list);
+		json_object_set_new(rates, name, list);
 	}
 	json_object_set_new(rates, "seconds", json_real(seconds));
 	return rates;
@@ -265,6 +297,19 @@ static void print_rates(const json_t *rates)
 	json_array_foreach(json_object_get(rates, "devices"), i, object)
 		endpoint_row(&table, object);
 	json_array_foreach(json_object_get(rates, "ports"), i, object) endpoint_row(&table, object);
+	table_done(&table, stdout);
+	table_init(&table, "MACHINE|>PACKETS|>BYTES|>OF A CORE|>LIMITED|>PROMOTED");
+	json_array_foreach(json_object_get(rates, "machines"), i, object)
+	{
+		char n[4][16];
+
+		table_row(&table, "%s|%s|%s|%.1f %%|%s|%s", client_text(object, "name"),
+			  table_number(n[0], real(object, "packets_ps")),
+			  table_number(n[1], real(object, "bytes_ps")),
+			  100 * real(object, "core_share"),
+			  table_number(n[2], real(object, "limited_ps")),
+			  table_number(n[3], real(object, "promoted_ps")));
+	}
 	table_done(&table, stdout);
 	table_init(&table, "CORE|>BUSY|>IDLE|>ASLEEP|>TURNS/S|>QUEUES|>POLLED");
 	json_array_foreach(json_object_get(rates, "cores"), i, object)

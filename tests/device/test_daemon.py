@@ -423,6 +423,7 @@ class Command(Daemon):
         lines = self.cli("top", "--interval", "0.1", "--count", "2", "--json").splitlines()
         self.assertEqual(len(lines), 2)
         self.assertEqual(len(json.loads(lines[0])["devices"]), 2)
+        self.assertEqual([m["name"] for m in json.loads(lines[1])["machines"]], ["vm1", "vm2"])
         self.run_cli("top", "--interval", "x", status=2)
         process = subprocess.Popen([EXITLESS, "--socket", self.socket, "top", "--json",
                                     "--interval", "0.05"], stdout=subprocess.PIPE)
