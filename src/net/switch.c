@@ -149,6 +149,11 @@ int net_switch_attach(struct net_switch *sw, struct switch_port *port,
 	return 0;
 }
 
+bool net_switch_attached(const struct switch_port *port)
+{
+	return rcu_read(port->state) != NULL;
+}
+
 void net_switch_detach(struct switch_port *port)
 {
 	struct switch_port_state *state = port->state;

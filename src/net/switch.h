@@ -79,6 +79,8 @@ const char *net_switch_name(const struct net_switch *sw);
 /* Control thread. 0, -ENOMEM, -ENOSPC (more than 1024 ports), -EINVAL (bad VID). */
 int net_switch_attach(struct net_switch *sw, struct switch_port *port,
 		      const struct switch_port_config *config);
+/* Any thread. */
+bool net_switch_attached(const struct switch_port *port);
 /* Returns when no core can give to the port any more. Nothing if not attached. */
 void net_switch_detach(struct switch_port *port);
 /* Control thread: changes a port's configuration while it runs. */

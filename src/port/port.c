@@ -13,6 +13,7 @@ static const struct {
 		    const char **why);
 } kinds[] = {
 	{ "null", null_port_new },
+	{ "pcap", pcap_port_new },
 	{ "tap", tap_port_new },
 	{ "user", user_port_new },
 };
