@@ -71,7 +71,7 @@ static const struct schema_row core_rows[] = {
 	  .max = 1000000, .unset = "5",
 	  .help = "While awake the core looks at parked doorbells in shared memory this often." },
 	{ "wake_bound_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.wake_bound_ns), US, .min = 10,
-	  .max = 1000000, .unset = "1000",
+	  .max = 1000000, .unset = "4000",
 	  .help = "A sleeping core looks at them at least this often: the longest that a first "
 		  "packet after idleness waits." },
 	{ "quantum_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.quantum_ns), US, .min = 1,

@@ -230,7 +230,7 @@ static uint64_t nap_ns(const struct io_core *core, uint64_t now)
 
 	until = MIN(until, core->limited_until_ns);
 	if (core->n_looked) {
-		uint64_t idle = (now - core->last_work_ns) / 8;
+		uint64_t idle = (now - core->last_work_ns) / 64;
 
 		idle = MAX(idle, SHORTEST_NAP_NS);
 		idle = MIN(idle, core->params.wake_bound_ns);
@@ -338,7 +338,7 @@ static void fill_defaults(struct io_core_params *params)
 	if (!params->park_look_ns)
 		params->park_look_ns = 5 * NS_PER_US;
 	if (!params->wake_bound_ns)
-		params->wake_bound_ns = NS_PER_MS;
+		params->wake_bound_ns = 4 * NS_PER_MS;
 	if (!params->quantum_ns)
 		params->quantum_ns = 20 * NS_PER_US;
 }

@@ -189,7 +189,7 @@ struct io_core_params {
 	uint64_t turn_bytes;	/* budget of one poll; 0: 256 KiB */
 	uint64_t park_after_ns; /* idle for this long: park; 0: 50 us */
 	uint64_t park_look_ns;	/* looks at mapped doorbells while awake; 0: 5 us */
-	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 1 ms */
+	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 4 ms */
 	uint64_t quantum_ns;	/* a busy machine's share of a round, times its weight; 0: 20 us */
 };
 
