@@ -70,7 +70,7 @@ void schema_document(const struct schema *schema, FILE *out)
 		document_unset(row, out);
 		fprintf(out, " | %s | ", row->flags & SCHEMA_RUNTIME ? "yes" : "");
 		if (row->only)
-			fprintf(out, "Kind `%s`: ", row->only);
+			fprintf(out, "*%s*: ", row->only);
 		fprintf(out, "%s |\n", row->help);
 	}
 	fputc('\n', out);

@@ -157,37 +157,22 @@ const struct schema switch_schema = {
 /* ---- host ports ------------------------------------------------------------------------- */
 
 /* How anything is plugged in; the same keys for ports and devices. */
-#define PLUG_ROWS                                                                                  \
-	{ "switch",                                                                                \
-	  SCHEMA_NAME,                                                                             \
-	  SCHEMA_RUNTIME,                                                                          \
-	  FIELD(plug.sw),                                                                          \
-	  .unset_help = "not plugged in",                                                          \
-	  .help = "The switch that it is plugged into." },                                         \
-		{ "isolated",                                                                      \
-		  SCHEMA_BOOL,                                                                     \
-		  SCHEMA_RUNTIME,                                                                  \
-		  FIELD(plug.isolated),                                                            \
-		  .unset = "false",                                                                \
-		  .help = "Exchanges nothing with other isolated ports of the switch." },          \
-		{ "trunk",                                                                         \
-		  SCHEMA_BOOL,                                                                     \
-		  SCHEMA_RUNTIME,                                                                  \
-		  FIELD(plug.trunk),                                                               \
-		  .unset = "false",                                                                \
-		  .help = "In a VLAN-aware switch: frames carry their VLAN's tag here." },         \
-		{ "pvid",                                                                          \
-		  SCHEMA_UINT,                                                                     \
-		  SCHEMA_RUNTIME,                                                                  \
-		  FIELD(plug.pvid),                                                                \
-		  .max = 4094,                                                                     \
-		  .unset = "1",                                                                    \
-		  .help = "VLAN of frames without a tag; 0 on a trunk refuses them." },            \
-	{                                                                                          \
-		"vids", SCHEMA_UINTS, SCHEMA_RUNTIME, ELEMENTS(plug.vids, plug.n_vids),            \
-			.min = 1, .max = 4094, .unset_help = "all",                                \
-			.help = "VLANs that may pass on a trunk."                                  \
-	}
+/* clang-format off */
+#define PLUG_ROWS(kinds)                                                                           \
+	{ "switch", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(plug.sw), .only = kinds,                    \
+	  .unset_help = "not plugged in", .help = "The switch that it is plugged into." },         \
+	{ "isolated", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.isolated), .only = kinds,            \
+	  .unset = "false",                                                                        \
+	  .help = "Exchanges nothing with other isolated ports of the switch." },                  \
+	{ "trunk", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.trunk), .only = kinds,                  \
+	  .unset = "false",                                                                        \
+	  .help = "In a VLAN-aware switch: frames carry their VLAN's tag here." },                 \
+	{ "pvid", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(plug.pvid), .only = kinds, .max = 4094,       \
+	  .unset = "1", .help = "VLAN of frames without a tag; 0 on a trunk refuses them." },      \
+	{ "vids", SCHEMA_UINTS, SCHEMA_RUNTIME, ELEMENTS(plug.vids, plug.n_vids), .only = kinds,   \
+	  .min = 1, .max = 4094, .unset_help = "all",                                              \
+	  .help = "VLANs that may pass on a trunk." }
+/* clang-format on */
 
 #define SPEC port_spec
 static const struct schema_row port_rows[] = {
@@ -197,7 +182,7 @@ static const struct schema_row port_rows[] = {
 		  "privileges needed), `pcap` files, or nothing." },
 	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core),
 	  .unset_help = "`auto`: the least loaded", .help = "The core that polls it." },
-	PLUG_ROWS,
+	PLUG_ROWS(NULL),
 	{ "ifname", SCHEMA_TEXT, FIELD(ifname), .only = "tap", .unset_help = "the kernel's choice",
 	  .help = "Name of the interface; made when missing." },
 	{ "netns", SCHEMA_TEXT, FIELD(netns), .only = "tap", .unset_help = "the daemon's own",
@@ -235,6 +220,9 @@ const struct schema port_schema = {
 
 /* ---- machines and devices --------------------------------------------------------------- */
 
+#define NETWORK "nic,virtio-net"
+#define VIRTIO	"virtio-net,virtio-blk"
+
 #define SPEC device_spec
 static const struct schema_row device_rows[] = {
 	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name),
@@ -247,17 +235,17 @@ static const struct schema_row device_rows[] = {
 	  .help = "Which one: `82574L` (PCI Express, MSI-X) or `82540EM` (PCI, INTx) "
 		  "for a `nic`; a disk's storage: `file`, `malloc` (memory that is lost with the "
 		  "daemon) or `null` (nothing is kept)." },
-	{ "mac", SCHEMA_MAC, FIELD(mac), .unset_help = "made of the names, always the same",
-	  .help = "Its MAC address." },
-	{ "link", SCHEMA_WORD, SCHEMA_RUNTIME, FIELD(link_up), .words = { "down", "up" },
-	  .unset = "\"up\"", .help = "Whether the guest sees a link." },
+	{ "mac", SCHEMA_MAC, FIELD(mac), .only = NETWORK,
+	  .unset_help = "made of the names, always the same", .help = "Its MAC address." },
+	{ "link", SCHEMA_WORD, SCHEMA_RUNTIME, FIELD(link_up), .only = NETWORK,
+	  .words = { "down", "up" }, .unset = "\"up\"", .help = "Whether the guest sees a link." },
 	{ "core", SCHEMA_NAME, SCHEMA_RUNTIME, FIELD(core),
 	  .unset_help = "`auto`: the least loaded", .help = "The core that polls it." },
-	PLUG_ROWS,
-	{ "check_source", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.check_source), .unset = "false",
-	  .help = "Frames from another address than `mac` are dropped." },
-	{ "max_rate_bps", SCHEMA_UINT, FIELD(max_rate_bps), .max = 1000000000000ll, .unset = "0",
-	  .help = "Bits per second that its guest may send; 0 for no limit." },
+	PLUG_ROWS(NETWORK),
+	{ "check_source", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.check_source), .only = NETWORK,
+	  .unset = "false", .help = "Frames from another address than `mac` are dropped." },
+	{ "max_rate_bps", SCHEMA_UINT, FIELD(max_rate_bps), .only = "nic", .max = 1000000000000ll,
+	  .unset = "0", .help = "Bits per second that its guest may send; 0 for no limit." },
 	{ "socket", SCHEMA_TEXT, FIELD(socket), .unset_help = "`DIRECTORY/MACHINE-NAME.sock`",
 	  .help = "Where its VMM connects." },
 	{ "socket_owner", SCHEMA_USER, FIELD(socket_owner), .unset_help = "the daemon's user",
@@ -266,27 +254,28 @@ static const struct schema_row device_rows[] = {
 	  .help = "Group of that socket." },
 	{ "socket_mode", SCHEMA_MODE, FIELD(socket_mode), .unset = "\"0660\"",
 	  .help = "Its mode." },
-	{ "trap_doorbells", SCHEMA_BOOL, FIELD(trap_doorbells), .unset = "false",
+	{ "trap_doorbells", SCHEMA_BOOL, FIELD(trap_doorbells), .only = "nic", .unset = "false",
 	  .help = "For diagnosis: ring pointers are not in shared memory, so each write of one "
 		  "leaves the guest." },
-	{ "queues", SCHEMA_UINT, FIELD(queues), .max = 16, .unset = "1",
-	  .help = "virtio devices: how many queues it offers; pairs, for `virtio-net`." },
-	{ "vmm_listens", SCHEMA_BOOL, FIELD(vmm_listens), .unset = "false",
-	  .help = "virtio devices: the VMM makes the socket, and the daemon connects to it." },
-	{ "file", SCHEMA_TEXT, FIELD(file),
-	  .help = "Disks: the image or block device, for the model `file`." },
-	{ "size_bytes", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(size_bytes), .max = INT64_MAX / 2,
-	  .unset_help = "the file's",
-	  .help = "Disks: the size, a multiple of 512. Set again (or to another value) while the "
+	{ "queues", SCHEMA_UINT, FIELD(queues), .only = VIRTIO, .max = 16, .unset = "1",
+	  .help = "How many queues it offers; pairs, for `virtio-net`." },
+	{ "vmm_listens", SCHEMA_BOOL, FIELD(vmm_listens), .only = VIRTIO, .unset = "false",
+	  .help = "The VMM makes the socket, and the daemon connects to it." },
+	{ "file", SCHEMA_TEXT, FIELD(file), .only = "virtio-blk",
+	  .help = "The image or block device, for the model `file`." },
+	{ "size_bytes", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(size_bytes), .only = "virtio-blk",
+	  .max = INT64_MAX / 2, .unset_help = "the file's",
+	  .help = "The size, a multiple of 512. Set again (or to another value) while the "
 		  "guest runs, it is told." },
-	{ "block_bytes", SCHEMA_UINT, FIELD(block_bytes), .max = 4096, .unset = "512",
-	  .help = "Disks: the block size that the guest sees, 512 or 4096." },
-	{ "read_only", SCHEMA_BOOL, FIELD(read_only), .unset = "false",
-	  .help = "Disks: the guest cannot write." },
-	{ "cached", SCHEMA_BOOL, FIELD(cached), .unset = "false",
-	  .help = "Disks: through the host's page cache even where the file could be read past "
+	{ "block_bytes", SCHEMA_UINT, FIELD(block_bytes), .only = "virtio-blk", .max = 4096,
+	  .unset = "512", .help = "The block size that the guest sees, 512 or 4096." },
+	{ "read_only", SCHEMA_BOOL, FIELD(read_only), .only = "virtio-blk", .unset = "false",
+	  .help = "The guest cannot write." },
+	{ "cached", SCHEMA_BOOL, FIELD(cached), .only = "virtio-blk", .unset = "false",
+	  .help = "Through the host's page cache even where the file could be read past "
 		  "it." },
-	{ "serial", SCHEMA_TEXT, FIELD(serial), .help = "Disks: up to 20 characters." },
+	{ "serial", SCHEMA_TEXT, FIELD(serial), .only = "virtio-blk",
+	  .help = "Up to 20 characters." },
 };
 #undef SPEC
 

@@ -496,7 +496,17 @@ void schema_defaults(const struct schema *schema, void *object)
 /* @object is decoded far enough to know its kind. */
 static bool kind_fits(const struct schema *schema, const struct schema_row *row, const void *object)
 {
-	return !row->only || !strcmp((const char *)object + schema->kind_offset, row->only);
+	const char *kind = (const char *)object + schema->kind_offset;
+	size_t len = strlen(kind);
+
+	if (!row->only)
+		return true;
+	for (const char *at = row->only; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (!strncmp(at, kind, len) && (at[len] == ',' || !at[len]))
+			return true;
+	}
+	return false;
 }
 
 bool schema_decode(const struct schema *schema, const json_t *json, void *object,
@@ -541,8 +551,8 @@ bool schema_decode(const struct schema *schema, const json_t *json, void *object
 		if (value && !kind_fits(schema, row, object)) {
 			struct json_path here = { .up = at, .key = row->key };
 
-			schema_mistake(sink, &here, "\"%s\" is for a %s of kind \"%s\" only",
-				       row->key, schema->name, row->only);
+			schema_mistake(sink, &here, "\"%s\" is for a %s of kind %s only", row->key,
+				       schema->name, row->only);
 		}
 	}
 	return sink->mistakes == before;

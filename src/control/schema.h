@@ -63,7 +63,7 @@ struct schema_row {
 	uint64_t scale;	   /* what is stored is the number given times this; 0: 1 */
 	int64_t min, max;  /* of the number given */
 	const char *unset; /* what it is when left out, as JSON; NULL: all zero bytes */
-	const char *only;  /* only for objects of this kind */
+	const char *only;  /* only for objects of this kind, or these: "a,b" */
 	const char *const *(*choices)(void);
 	const char *words[2];
 	size_t count_offset;

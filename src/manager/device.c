@@ -137,7 +137,7 @@ static int device_resolve(struct device *dev, struct why *why)
 	err = model_choose(dev, why);
 	if (err)
 		return err;
-	if (!memcmp(dev->spec.mac, none, sizeof(none)))
+	if (dev->kind->network && !memcmp(dev->spec.mac, none, sizeof(none)))
 		mac_derive(dev->id, dev->spec.mac);
 	if (dev->spec.mac[0] & 1)
 		return why_set(why, -EINVAL, "the MAC address of %s is a group's", dev->id);
@@ -311,6 +311,9 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 		if (!core)
 			return -errno;
 	}
+	if (!dev->kind->network && spec->link_up != dev->spec.link_up)
+		return why_set(why, -EOPNOTSUPP, "%s is no network device and has no link",
+			       dev->id);
 	if (dev->kind->set) {
 		err = dev->kind->set(dev, spec, why);
 		if (err)

@@ -348,6 +348,30 @@ class Command(Daemon):
             self.cli("remove", "core", "io1")
         self.assertEqual(self.cli_json("show", "config"), before)
 
+    def test_kinds(self):
+        image = self.dir + "/image"
+        with open(image, "wb") as f:
+            f.truncate(1 << 20)
+        self.cli("add", "machine", "vm3")
+        self.cli("add", "device", "vm3/net0", "kind=virtio-net", "switch=lan", "queues=2")
+        self.cli("add", "device", "vm3/disk0", "kind=virtio-blk", "model=file", "file=" + image)
+        self.cli("add", "device", "vm3/disk1", "kind=virtio-blk", "model=null",
+                 "size_bytes=1048576", "read_only=true")
+        self.cli("show", "device", "vm3/disk0")
+        self.assertIsNone(self.devices()["vm3/disk0"]["mac"])
+        words = self.cli_json("vmm", "vm3", "--qemu")
+        for name in ("net0", "disk0", "disk1"):
+            self.assertTrue(any(w.endswith("path=%s/vm3-%s.sock,reconnect-ms=1000" %
+                                           (self.dir, name)) for w in words), words)
+        self.assertEqual(len(self.cli_json("stats", "vm3")["devices"]), 3)
+        for spec in (["kind=virtio-blk", "switch=lan"], ["kind=virtio-blk"], ["file=" + image],
+                     ["kind=virtio-net", "trap_doorbells=true"]):
+            self.run_cli("add", "device", "vm3/other", *spec, status=1)
+        self.run_cli("link", "vm3/disk0", "down", status=1)
+        self.cli("link", "vm3/net0", "down")
+        self.test_what_runs_is_a_configuration()
+        self.cli("remove", "machine", "vm3")
+
     def test_add_refused(self):
         said = self.run_cli("add", "device", "vm1/net1", "modle=82574L", "pvid=9999",
                             status=1).stderr

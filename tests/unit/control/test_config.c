@@ -59,7 +59,7 @@ static const struct {
 	{ "{ \"switches\": [ { \"name\": \"a\", \"vlan_aware\": 1 } ] }",
 	  "vlan_aware: expected true or false, found 1" },
 	{ "{ \"ports\": [ { \"name\": \"a\", \"kind\": \"null\", \"ifname\": \"x\" } ] }",
-	  "ports[0].ifname: \"ifname\" is for a port of kind \"tap\" only" },
+	  "ports[0].ifname: \"ifname\" is for a port of kind tap only" },
 	{ "{ \"ports\": [ { \"name\": \"a\", \"kind\": \"null\", \"core\": \"io1\" } ] }",
 	  "ports[0].core: there is no core \"io1\"" },
 	{ "{ \"switches\": [ { \"name\": \"lan\" } ], \"ports\": [ { \"name\": \"a\", \"kind\": "
@@ -72,6 +72,12 @@ static const struct {
 	  "\"vids\" is for trunks only" },
 	{ "{ \"ports\": [ { \"name\": \"a\", \"kind\": \"null\", \"trunk\": true, \"vids\": [ 1, 4095 ] } ] }",
 	  "ports[0].vids[1]: expected a whole number from 1 to 4094, found 4095" },
+	{ "{ \"machines\": [ { \"name\": \"a\", \"devices\": [ { \"name\": \"b\", \"kind\": "
+	  "\"virtio-blk\", \"mac\": \"02:00:00:00:00:01\" } ] } ] }",
+	  "machines[0].devices[0].mac: \"mac\" is for a device of kind nic,virtio-net only" },
+	{ "{ \"machines\": [ { \"name\": \"a\", \"devices\": [ { \"name\": \"b\", \"file\": "
+	  "\"/x\" } ] } ] }",
+	  "machines[0].devices[0].file: \"file\" is for a device of kind virtio-blk only" },
 	{ "{ \"machines\": [ { \"name\": \"a\", \"devices\": [ { \"name\": \"b\", \"mac\": "
 	  "\"1:2\" } ] } ] }",
 	  "machines[0].devices[0].mac: expected a MAC address like" },
