@@ -22,6 +22,8 @@ class QMP:
                 data = self.sock.recv(65536)
             except TimeoutError:
                 raise Failure("QMP: no answer") from None
+            except ConnectionResetError:
+                data = b""
             if not data:
                 raise Failure("QMP: QEMU closed the connection")
             self.buffer += data

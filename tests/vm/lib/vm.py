@@ -148,7 +148,11 @@ class VM:
                 f.write("+ %s\n" % " ".join(self.argv))
             self.process = spawn(self.argv, self.qemu_log)
             self.agent = self._accept(listeners[0])
-            self.qmp = QMP(self._accept(listeners[1]))
+            try:
+                self.qmp = QMP(self._accept(listeners[1]))
+            except Failure as failure:
+                self._check_alive()
+                raise failure
         finally:
             for s in listeners:
                 s.close()
@@ -164,6 +168,8 @@ class VM:
         raise Failure("%s: QEMU did not start" % self.name)
 
     def _check_alive(self):
+        # What closed a socket of ours may take a moment to be gone.
+        time.sleep(0.1)
         if self.process.poll() is not None:
             raise Failure("%s: QEMU ended with status %d\n%s" %
                           (self.name, self.process.returncode, tail(self.qemu_log)))
