@@ -94,7 +94,8 @@ void vhost_user_reply(struct vhost_user_server *s, const void *payload, size_t l
 	};
 
 	memcpy(s->out, &header, sizeof(header));
-	memcpy(s->out + sizeof(header), payload, len);
+	if (len)
+		memcpy(s->out + sizeof(header), payload, len);
 	s->out_len = sizeof(header) + len;
 	s->out_sent = 0;
 	s->out_fd = fd;
