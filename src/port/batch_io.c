@@ -9,6 +9,9 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <poll.h>
+
+#define WATCH_DATA UINT64_MAX
 
 void batch_io_init(struct batch_io *io, int fd, bool write)
 {
@@ -16,7 +19,7 @@ void batch_io_init(struct batch_io *io, int fd, bool write)
 	io->fd = fd;
 	io->write = write;
 	io->rw_flags = RWF_NOWAIT;
-	io->have_ring = io_uring_queue_init(BATCH_IO_MAX, &io->ring, 0) == 0;
+	io->have_ring = io_uring_queue_init(2 * BATCH_IO_MAX, &io->ring, 0) == 0;
 	io->fixed = io->have_ring && io_uring_register_files(&io->ring, &fd, 1) == 0;
 }
 
@@ -66,10 +69,50 @@ static void prepare(struct batch_io *io, unsigned i)
 	io_uring_sqe_set_data64(sqe, i);
 }
 
+/* Behind the reads: completes at once if they left something, else when something comes. */
+static void watch(struct batch_io *io)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
+
+	io_uring_prep_poll_add(sqe, io->fixed ? 0 : io->fd, POLLIN);
+	if (io->fixed)
+		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	io_uring_sqe_set_data64(sqe, WATCH_DATA);
+	io->watching = true;
+}
+
+/* Takes what is complete; returns how many of them are results. */
+static unsigned reap(struct batch_io *io)
+{
+	unsigned head, seen = 0, results = 0;
+	struct io_uring_cqe *cqe;
+
+	io_uring_for_each_cqe(&io->ring, head, cqe)
+	{
+		uint64_t data = io_uring_cqe_get_data64(cqe);
+
+		seen++;
+		if (data == WATCH_DATA) {
+			io->watching = false;
+			continue;
+		}
+		io->results[data] = cqe->res;
+		results++;
+	}
+	io_uring_cq_advance(&io->ring, seen);
+	return results;
+}
+
+bool batch_io_ready(struct batch_io *io)
+{
+	if (io->watching && io_uring_cq_ready(&io->ring))
+		reap(io);
+	return !io->watching;
+}
+
 static void run_ring(struct batch_io *io)
 {
 	unsigned n = io->n, done = 0;
-	struct io_uring_cqe *cqe;
 
 	for (unsigned i = 0; i < n; i++) {
 		prepare(io, i);
@@ -77,17 +120,13 @@ static void run_ring(struct batch_io *io)
 	}
 	/* the descriptor does not block, so all are done when the call returns; waiting for them is
 	 * what makes sure that nobody uses the buffers any more */
+	if (io->watched && !io->watching)
+		watch(io);
 	while (done < n) {
 		int err = io_uring_submit_and_wait(&io->ring, n - done);
-		unsigned head, seen = 0;
+		unsigned seen = reap(io);
 
 		COUNT(io->calls, 1);
-		io_uring_for_each_cqe(&io->ring, head, cqe)
-		{
-			io->results[io_uring_cqe_get_data64(cqe)] = cqe->res;
-			seen++;
-		}
-		io_uring_cq_advance(&io->ring, seen);
 		done += seen;
 		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY && !seen)
 			break;

@@ -18,6 +18,8 @@ struct batch_io {
 	bool have_ring, fixed;
 	int fd;
 	bool write;
+	bool watched;  /* set by the owner: batch_io_ready() is to know */
+	bool watching; /* the kernel will tell when there is something to read */
 	int rw_flags;
 	unsigned n;
 	const struct iovec *iov[BATCH_IO_MAX];
@@ -39,5 +41,12 @@ static inline void batch_io_add(struct batch_io *io, const struct iovec *iov, un
 /* Does what was added, in order; empties it. Returns how many results there are. Without io_uring
  * reads stop at the first that would block. */
 unsigned batch_io_run(struct batch_io *io);
+
+/*
+ * May a read find something? Costs a look at memory: with @watched, each batch of reads also asks
+ * the kernel to put a word into the ring when the descriptor becomes readable. Always true without
+ * @watched or io_uring.
+ */
+bool batch_io_ready(struct batch_io *io);
 
 #endif

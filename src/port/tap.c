@@ -6,8 +6,9 @@
  *
  * Reads and writes go in batches by io_uring, one system call each (batch_io.c). From the
  * interface, as many reads are asked for as came last time, and twice that when all were served, so
- * that a quiet interface does not cost a batch of failed reads. To the interface, one give is one
- * batch; the sender's memory is read in place and nothing is copied here.
+ * that a quiet interface does not cost a batch of failed reads. Polling an empty one costs no
+ * system call: the kernel says in the ring when there is something again. To the interface, one
+ * give is one batch; the sender's memory is read in place and nothing is copied here.
  *
  * With several queues, each is polled by the core that it was added to. A core that gives uses a
  * queue of its own if it has one and it is free, then any other that is free, and waits for its
@@ -97,6 +98,8 @@ static void tap_poll(struct io_queue *queue, struct io_turn *turn, struct io_wor
 	struct packet_batch *batch = turn->scratch;
 	unsigned want = MIN(q->rx_want, (unsigned)PACKET_BATCH), n, got = 0;
 
+	if (!batch_io_ready(&q->rx))
+		return;
 	want = MIN(want, turn->budget_packets);
 	want = (unsigned)MIN((uint64_t)want, turn->budget_bytes / q->rx_average + 1);
 	for (unsigned i = 0; i < want; i++)
@@ -313,6 +316,7 @@ static struct tap_queue *queue_new(struct tap_port *tap, int fd)
 	q->rx_average = 1500;
 	pthread_mutex_init(&q->tx_lock, NULL);
 	batch_io_init(&q->rx, fd, false);
+	q->rx.watched = true;
 	batch_io_init(&q->tx, fd, true);
 	q->queue.ops = &tap_queue_ops;
 	q->queue.wake_fd = fd;

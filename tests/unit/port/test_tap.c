@@ -142,8 +142,31 @@ static void batches(void **state)
 		assert_int_equal(in.calls, round + 1);
 		assert_int_equal(out.calls, round + 1);
 	}
+	/* watched: not ready while there is nothing, ready again when something came */
+	in.watched = true;
+	assert_true(batch_io_ready(&in));
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t end = time_now_ns() + 10 * NS_PER_S, calls;
+
+		batch_io_add(&in, &iov[63], 1);
+		batch_io_run(&in);
+		assert_int_equal(in.results[0], round ? 1 : -EAGAIN);
+		if (round) { /* it did not know yet that this was the last one */
+			batch_io_add(&in, &iov[63], 1);
+			batch_io_run(&in);
+			assert_int_equal(in.results[0], -EAGAIN);
+		}
+		calls = in.calls;
+		for (unsigned i = 0; i < 1000; i++)
+			assert_false(batch_io_ready(&in));
+		assert_int_equal(in.calls, calls);
+		assert_int_equal(send(fds[0], "x", 1, 0), 1);
+		while (!batch_io_ready(&in))
+			assert_true(time_now_ns() < end);
+	}
 	batch_io_done(&in);
 	batch_io_done(&out);
+	assert_int_equal(recv(fds[1], bufs[0], 64, 0), 1);
 	/* and without it */
 	batch_io_init(&in, fds[1], false);
 	batch_io_done(&in);
