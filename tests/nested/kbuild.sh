@@ -23,7 +23,10 @@ cp -r "$top/kernel/." "$work/"
 inside=${work#"$root"}
 for part in host guest; do
 	[ -e "$work/$part/Kbuild" ] || continue
-	chroot "$root" make -s -j2 -C "/usr/lib/modules/$version/build" \
+	# objtool reads /proc; the mount goes with the shell that made it.
+	# shellcheck disable=SC2016 # expanded inside
+	unshare -m sh -ec 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" "$@"' \
+		sh "$root" make -s -j2 -C "/usr/lib/modules/$version/build" \
 		M="$inside/$part" "$@" modules
 	cp "$work/$part"/*.ko "$out/"
 done

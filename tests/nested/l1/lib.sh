@@ -131,11 +131,11 @@ l2()
 	l2_async "$@"
 	l2_wait 120
 }
-# l2_value COMMAND: its last line of output
+# l2_value COMMAND: its output, as one line, into $VALUE
 l2_value()
 {
 	l2 "echo VALUE \$($*)"
-	grep 'VALUE' /tmp/l2.out | tail -n 1 | tr -d '\r' | sed 's/^.*VALUE //'
+	VALUE=$(grep '^VALUE' /tmp/l2.out | tail -n 1 | tr -d '\r' | sed 's/^VALUE //')
 }
 
 l2_net()
