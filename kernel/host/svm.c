@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Direct entries on AMD SVM (APM volume 2, chapter 15).
+ *
+ * With the INTR intercept and V_INTR_MASKING clear, physical interrupts go through the guest's IDT
+ * whenever its RFLAGS.IF allows. A vector past the IDT's limit, or with an empty gate, raises #GP,
+ * which is intercepted; EXITINTINFO then names the vector. CR8 would be the physical task priority,
+ * so it is intercepted too; and LIDT, which would lift the limit.
+ */
+#include <linux/kvm_host.h>
+
+#include <asm/apicdef.h>
+#include <asm/svm.h>
+
+#include "direct.h"
+
+#define MSR_EOI	  (APIC_BASE_MSR + (APIC_EOI >> 4))
+#define MSR_TMICT (APIC_BASE_MSR + (APIC_TMICT >> 4))
+#define MSR_TMCCT (APIC_BASE_MSR + (APIC_TMCCT >> 4))
+#define EXC(n)	  (INTERCEPT_EXCEPTION_OFFSET + (n))
+#define GP	  13
+
+static struct vmcb *vmcb_of(struct ex_vcpu *d)
+{
+	return *(struct vmcb **)((char *)d->vcpu + ex_off.svm_vmcb);
+}
+
+static bool bit_get(const struct vmcb_control_area *c, u32 bit)
+{
+	return c->intercepts[bit / 32] >> bit % 32 & 1;
+}
+
+static void bit_put(struct vmcb_control_area *c, u32 bit, bool on)
+{
+	if (on)
+		c->intercepts[bit / 32] |= 1u << bit % 32;
+	else
+		c->intercepts[bit / 32] &= ~(1u << bit % 32);
+}
+
+/* MSRs below 0x2000 have two bits each (read, write) from the map's start (APM 2, 15.11). */
+static void msr_pass(struct vmcb_control_area *c, u32 msr, u8 which, bool pass)
+{
+	u8 *map = phys_to_virt(c->msrpm_base_pa & PAGE_MASK), *byte = map + msr / 4;
+	u8 bits = which << msr % 4 * 2;
+
+	if (pass)
+		*byte &= ~bits;
+	else
+		*byte |= bits;
+}
+
+static int svm_init(void)
+{
+	return boot_cpu_has(X86_FEATURE_SVM) ? 0 : -ENODEV;
+}
+
+static enum ex_why svm_may(struct ex_vcpu *d)
+{
+	struct vmcb_control_area *c = &vmcb_of(d)->control;
+
+	if (c->int_ctl & AVIC_ENABLE_MASK)
+		return EX_AVIC;
+	/* Its own injections go through the guest's IDT, which is not the one that we set. */
+	if (c->event_inj & SVM_EVTINJ_VALID)
+		return EX_INJECTING;
+	return EX_DIRECT;
+}
+
+static void svm_idt_get(struct ex_vcpu *d, u64 *base, u32 *limit, u64 *cr3, bool *la57)
+{
+	struct vmcb_save_area *s = &vmcb_of(d)->save;
+
+	*base = s->idtr.base;
+	*limit = s->idtr.limit;
+	*cr3 = s->cr3;
+	*la57 = s->cr4 & X86_CR4_LA57;
+}
+
+/* What is changed for a direct entry, and goes back to what KVM had. */
+static const u8 saved_bits[] = { INTERCEPT_INTR, INTERCEPT_CR8_READ, INTERCEPT_CR8_WRITE, EXC(GP),
+				 INTERCEPT_LOAD_IDTR };
+
+static void svm_enter(struct ex_vcpu *d, u32 limit, bool timer)
+{
+	struct vmcb *v = vmcb_of(d);
+	struct vmcb_control_area *c = &v->control;
+	unsigned int i;
+
+	d->arch[0] = v;
+	d->saved[0] = 0;
+	for (i = 0; i < ARRAY_SIZE(saved_bits); i++) {
+		d->saved[0] |= (u64)bit_get(c, saved_bits[i]) << i;
+		bit_put(c, saved_bits[i], saved_bits[i] != INTERCEPT_INTR);
+	}
+	d->saved[1] = c->int_ctl & V_INTR_MASKING_MASK;
+	c->int_ctl &= ~V_INTR_MASKING_MASK;
+	d->saved[2] = v->save.idtr.limit;
+	v->save.idtr.limit = min_t(u32, v->save.idtr.limit, limit);
+	msr_pass(c, MSR_EOI, 2, true);
+	if (timer) {
+		msr_pass(c, MSR_TMICT, 3, true);
+		msr_pass(c, MSR_TMCCT, 1, true);
+	}
+	d->saved[3] = timer;
+	c->clean = 0;
+}
+
+static int svm_leave(struct ex_vcpu *d, bool *lidt)
+{
+	struct vmcb *v = d->arch[0];
+	struct vmcb_control_area *c = &v->control;
+	u32 info = c->exit_int_info, type = info & SVM_EXITINTINFO_TYPE_MASK;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(saved_bits); i++)
+		bit_put(c, saved_bits[i], d->saved[0] >> i & 1);
+	c->int_ctl |= d->saved[1];
+	v->save.idtr.limit = d->saved[2];
+	msr_pass(c, MSR_EOI, 2, false);
+	if (d->saved[3]) {
+		msr_pass(c, MSR_TMICT, 3, false);
+		msr_pass(c, MSR_TMCCT, 1, false);
+	}
+	c->clean = 0;
+
+	/* KVM has no handler for it: make it an exit that needs none. */
+	*lidt = c->exit_code == SVM_EXIT_IDTR_WRITE;
+	if (*lidt)
+		c->exit_code = SVM_EXIT_INTR;
+	/* QEMU's TCG calls an external interrupt an exception, which has no vector from 32 on. */
+	if (!(info & SVM_EXITINTINFO_VALID) || (info & SVM_EXITINTINFO_VEC_MASK) < 32 ||
+	    (type != SVM_EXITINTINFO_TYPE_INTR && type != SVM_EXITINTINFO_TYPE_EXEPT))
+		return -1;
+	c->exit_int_info = 0;
+	if (c->exit_code == SVM_EXIT_EXCP_BASE + GP)
+		c->exit_code = SVM_EXIT_INTR;
+	return info & SVM_EXITINTINFO_VEC_MASK;
+}
+
+static void svm_dirty(struct ex_vcpu *d)
+{
+	vmcb_of(d)->control.clean = 0;
+}
+
+const struct ex_ops ex_svm = {
+	.name = "SVM",
+	.btf = "kvm_amd",
+	.init = svm_init,
+	.may = svm_may,
+	.idt_get = svm_idt_get,
+	.enter = svm_enter,
+	.leave = svm_leave,
+	.reraise = true,
+	.dirty = svm_dirty,
+};

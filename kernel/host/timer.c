@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The LAPIC timer of a dedicated CPU goes to the guest, and the host's own time-keeping there goes
+ * on: a per-CPU clock event device of a higher rating makes Linux let go of the LAPIC's timer. It
+ * has no hardware of its own. A housekeeping CPU looks every millisecond whether its deadline has
+ * passed, and then calls its handler by IPI. With nohz_full the host sets few such deadlines.
+ *
+ * The same look is the watchdog. A guest with its interrupts off does not take the host's IPIs
+ * either, so one that is late is followed by an NMI, which always makes the guest exit.
+ */
+#include <linux/delay.h>
+#include <linux/kprobes.h>
+#include <linux/rcuwait.h>
+#include <linux/slab.h>
+#include <linux/tracepoint.h>
+
+#include <asm/apicdef.h>
+#include <asm/irq_regs.h>
+#include <asm/nmi.h>
+#include <asm/smp.h>
+
+#include "compat.h"
+#include "direct.h"
+
+#define X2APIC(reg)   (APIC_BASE_MSR + ((reg) >> 4))
+#define LOOK_NS	      1000000ull
+#define IPI_LATE_NS   2000000ull
+#define GUEST_LONG_NS 1000000000ull
+#define MEASURE_MS    100
+#define MEASURE_TRIES 5
+
+struct ex_proxy {
+	struct clock_event_device device;
+	struct clock_event_device *lapic; /* that it stands in for; used while registering */
+	call_single_data_t call;
+	u64 deadline; /* ktime; U64_MAX: none */
+	int cpu;
+};
+
+static struct hrtimer look;
+static int look_cpu;
+static struct tracepoint *tp_timer, *tp_ipi, *tp_ipi_mask;
+static DEFINE_PER_CPU(bool, nmi_sent);
+
+static struct ex_proxy *proxy_of(struct clock_event_device *device)
+{
+	return container_of(device, struct ex_proxy, device);
+}
+
+static int proxy_next(unsigned long delta, struct clock_event_device *device)
+{
+	WRITE_ONCE(proxy_of(device)->deadline, ktime_get_mono_fast_ns() + delta);
+	return 0;
+}
+
+static int proxy_shutdown(struct clock_event_device *device)
+{
+	WRITE_ONCE(proxy_of(device)->deadline, U64_MAX);
+	return 0;
+}
+
+static int proxy_oneshot(struct clock_event_device *device)
+{
+	return 0;
+}
+
+/* On the CPU, in an IPI. Without registers to look at, the tick does no accounting and no RCU. */
+static void proxy_fire(void *data)
+{
+	static struct pt_regs in_kernel = { .cs = __KERNEL_CS, .flags = X86_EFLAGS_FIXED };
+	struct ex_proxy *p = data;
+	struct pt_regs *old = set_irq_regs(&in_kernel);
+
+	if (p->device.event_handler)
+		p->device.event_handler(&p->device);
+	set_irq_regs(old);
+}
+
+static void proxy_register(void *data)
+{
+	struct ex_proxy *p = data;
+	unsigned int features = p->lapic->features;
+
+	p->lapic->features |= CLOCK_EVT_FEAT_C3STOP;
+	clockevents_config_and_register(&p->device, NSEC_PER_SEC, 1000, 0x7fffffff);
+	p->lapic->features = features;
+}
+
+/*
+ * Once released, the LAPIC's own device would be taken for the system's broadcast device (or, with
+ * the feature PERCPU, for a wake-up device), which never lets go of one: then the CPU could not
+ * have it back. The feature C3STOP, for as long as it is offered, prevents both. The device is
+ * private to the kernel, so it is caught as it is programmed.
+ */
+struct lapic_hunt {
+	struct hrtimer timer;
+	struct clock_event_device *found;
+	int cpu;
+};
+static struct lapic_hunt hunt; /* under the lock of main.c */
+
+static int lapic_programmed(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (raw_smp_processor_id() == READ_ONCE(hunt.cpu))
+		WRITE_ONCE(hunt.found, (struct clock_event_device *)regs->si);
+	return 0;
+}
+
+static enum hrtimer_restart hunt_ends(struct hrtimer *t)
+{
+	return HRTIMER_NORESTART;
+}
+
+static void hunt_timer(void *data)
+{
+	hrtimer_start(&hunt.timer, ns_to_ktime(200 * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
+}
+
+/* NULL if the CPU does not use it, or this kernel programs it by other functions. */
+static struct clock_event_device *lapic_find(int cpu)
+{
+	static const char *const by[] = { "lapic_next_event", "lapic_next_deadline" };
+	struct clock_event_device *found;
+	unsigned int i, tries;
+
+	hunt.found = NULL;
+	hunt.cpu = cpu;
+	ex_hrtimer_init(&hunt.timer, hunt_ends);
+	for (i = 0; i < ARRAY_SIZE(by) && !hunt.found; i++) {
+		struct kprobe probe = { .symbol_name = by[i], .pre_handler = lapic_programmed };
+
+		if (register_kprobe(&probe))
+			continue;
+		for (tries = 0; tries < 5 && !READ_ONCE(hunt.found); tries++) {
+			smp_call_function_single(cpu, hunt_timer, NULL, 1);
+			msleep(10);
+		}
+		unregister_kprobe(&probe);
+	}
+	hrtimer_cancel(&hunt.timer);
+	found = hunt.found;
+	if (!found || strncmp(found->name, "lapic", 5) ||
+	    !cpumask_equal(found->cpumask, cpumask_of(cpu)))
+		return NULL;
+	return found;
+}
+
+static void nothing(void *data)
+{
+}
+
+struct measure {
+	u64 ns;
+	u32 count;
+};
+
+static void measure_begin(void *data)
+{
+	struct measure *m = data;
+
+	wrmsrq_(X2APIC(APIC_LVTT), APIC_LVT_MASKED | EX_TIMER_VECTOR);
+	wrmsrq_(X2APIC(APIC_TDCR), APIC_TDR_DIV_1);
+	m->ns = ktime_get_mono_fast_ns();
+	wrmsrq_(X2APIC(APIC_TMICT), ~0u);
+}
+
+static void measure_end(void *data)
+{
+	struct measure *m = data;
+	u64 count;
+
+	rdmsrq_(X2APIC(APIC_TMCCT), count);
+	m->ns = ktime_get_mono_fast_ns() - m->ns;
+	m->count = ~0u - (u32)count;
+	wrmsrq_(X2APIC(APIC_TMICT), 0);
+}
+
+/* The guest has calibrated its timer against KVM's, or knows that one's frequency. */
+static int frequency_check(struct ex_vcpu *d)
+{
+	u64 bus_ns = d->vcpu->kvm->arch.apic_bus_cycle_ns, guest_ns;
+	struct measure m;
+	int i;
+
+	for (i = 0; i < MEASURE_TRIES; i++) {
+		if (smp_call_function_single(d->cpu, measure_begin, &m, 1))
+			return -ENODEV;
+		msleep(MEASURE_MS);
+		if (smp_call_function_single(d->cpu, measure_end, &m, 1))
+			return -ENODEV;
+		guest_ns = m.count * bus_ns;
+		if (abs_diff(guest_ns, m.ns) < m.ns / 100)
+			return 0;
+	}
+	pr_warn("the LAPIC timer counts %u in %llu ns, but a guest takes %llu ns for a count\n",
+		m.count, m.ns, bus_ns);
+	return -ERANGE;
+}
+
+int ex_proxy_start(struct ex_vcpu *d)
+{
+	struct ex_proxy *p = kzalloc(sizeof(*p), GFP_KERNEL);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->cpu = d->cpu;
+	p->deadline = U64_MAX;
+	p->call = (call_single_data_t)CSD_INIT(proxy_fire, p);
+	p->device.name = "exitless";
+	p->device.features = CLOCK_EVT_FEAT_ONESHOT;
+	p->device.rating = 500;
+	p->device.cpumask = cpumask_of(d->cpu);
+	p->device.set_next_event = proxy_next;
+	p->device.set_state_shutdown = proxy_shutdown;
+	p->device.set_state_oneshot = proxy_oneshot;
+	p->device.set_state_oneshot_stopped = proxy_shutdown;
+	p->lapic = lapic_find(d->cpu);
+	if (!p->lapic) {
+		pr_warn("CPU %d does not keep time by its LAPIC\n", d->cpu);
+		kfree(p);
+		return -EOPNOTSUPP;
+	}
+	smp_store_release(&d->proxy, p);
+	err = smp_call_function_single(d->cpu, proxy_register, p, 1);
+	if (err) {
+		d->proxy = NULL;
+		synchronize_rcu();
+		kfree(p);
+		return err;
+	}
+	err = frequency_check(d);
+	if (err)
+		ex_proxy_stop(d);
+	return err;
+}
+
+void ex_proxy_stop(struct ex_vcpu *d)
+{
+	struct ex_proxy *p = d->proxy;
+	int err;
+
+	if (!p)
+		return;
+	err = clockevents_unbind_device(&p->device, p->cpu);
+	WRITE_ONCE(d->proxy, NULL);
+	synchronize_rcu();
+	/* A call that is under way ends before this one, which follows it to the same CPU. */
+	smp_call_function_single(p->cpu, nothing, NULL, 1);
+	if (err)
+		pr_err("the clock event device of CPU %d stays (%d)\n", p->cpu, err);
+	else
+		kfree(p);
+}
+
+/* A timer interrupt that the host took while the timer was the guest's. */
+static void timer_entry(void *data, int vector)
+{
+	struct ex_vcpu *d = this_cpu_read(ex_here);
+
+	if (!d || !d->timer_own)
+		return;
+	d->tick_pending = true;
+	if (rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu)))
+		ex_tick_inject(d);
+}
+
+static void ipi_note(unsigned int cpu)
+{
+	struct ex_vcpu *d = READ_ONCE(per_cpu(ex_here, cpu));
+
+	if (d && READ_ONCE(d->active) && !READ_ONCE(d->ipi_ns))
+		WRITE_ONCE(d->ipi_ns, ktime_get_mono_fast_ns());
+}
+
+static void ipi_sent(void *data, const unsigned int cpu, unsigned long site, void *callback)
+{
+	ipi_note(cpu);
+}
+
+static void ipi_sent_mask(void *data, const struct cpumask *mask, unsigned long site,
+			  void *callback)
+{
+	unsigned int cpu;
+
+	for_each_cpu(cpu, mask) ipi_note(cpu);
+}
+
+static int nmi_take(unsigned int type, struct pt_regs *regs)
+{
+	if (!this_cpu_read(nmi_sent))
+		return NMI_DONE;
+	this_cpu_write(nmi_sent, false);
+	return NMI_HANDLED;
+}
+
+static void look_at(struct ex_vcpu *d, u64 now)
+{
+	struct ex_proxy *p = smp_load_acquire(&d->proxy);
+	bool active = smp_load_acquire(&d->active);
+	u64 ipi = READ_ONCE(d->ipi_ns), entered = READ_ONCE(d->entered_ns);
+
+	if (p && READ_ONCE(p->deadline) <= now) {
+		WRITE_ONCE(p->deadline, U64_MAX);
+		smp_call_function_single_async(p->cpu, &p->call);
+	}
+	if (!smp_load_acquire(&d->vcpu))
+		return;
+	if (active && ((ipi && now > ipi + IPI_LATE_NS) || now > entered + GUEST_LONG_NS)) {
+		if (!READ_ONCE(per_cpu(nmi_sent, d->cpu))) {
+			WRITE_ONCE(per_cpu(nmi_sent, d->cpu), true);
+			d->n_nmi++;
+			weak_wrmsr_fence();
+			wrmsrq_(X2APIC(APIC_ICR),
+				(u64)per_cpu(x86_cpu_to_apicid, d->cpu) << 32 | APIC_DM_NMI);
+		}
+	}
+	if ((READ_ONCE(d->tick_pending) && rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu))) ||
+	    (READ_ONCE(d->timer_own) && READ_ONCE(d->vcpu->cpu) != d->cpu))
+		smp_call_function_single_async(d->cpu, &d->poke);
+}
+
+static enum hrtimer_restart look_now(struct hrtimer *t)
+{
+	ex_for_each(look_at, ktime_get_mono_fast_ns());
+	hrtimer_forward_now(t, ns_to_ktime(LOOK_NS));
+	return HRTIMER_RESTART;
+}
+
+static void look_start(void *data)
+{
+	hrtimer_start(&look, ns_to_ktime(LOOK_NS), HRTIMER_MODE_REL_PINNED);
+}
+
+void ex_watch(bool on)
+{
+	if (!on)
+		hrtimer_cancel(&look);
+	else if (!hrtimer_active(&look))
+		smp_call_function_single(look_cpu, look_start, NULL, 1);
+}
+
+static void tracepoint_find(struct tracepoint *tp, void *data)
+{
+	if (!strcmp(tp->name, "local_timer_entry"))
+		tp_timer = tp;
+	else if (!strcmp(tp->name, "ipi_send_cpu"))
+		tp_ipi = tp;
+	else if (!strcmp(tp->name, "ipi_send_cpumask"))
+		tp_ipi_mask = tp;
+}
+
+int ex_timer_init(void)
+{
+	int err;
+
+	for_each_kernel_tracepoint(tracepoint_find, NULL);
+	if (!tp_timer || !tp_ipi || !tp_ipi_mask) {
+		pr_err("the kernel has no tracepoint %s\n", !tp_timer ? "local_timer_entry"
+							    : !tp_ipi ? "ipi_send_cpu"
+								      : "ipi_send_cpumask");
+		return -ENXIO;
+	}
+	ex_hrtimer_init(&look, look_now);
+	look_cpu = cpumask_first(cpu_online_mask);
+	err = register_nmi_handler(NMI_LOCAL, nmi_take, 0, "exitless");
+	if (err)
+		return err;
+	err = tracepoint_probe_register(tp_timer, timer_entry, NULL);
+	if (err)
+		goto no_timer;
+	err = tracepoint_probe_register(tp_ipi, ipi_sent, NULL);
+	if (err)
+		goto no_ipi;
+	err = tracepoint_probe_register(tp_ipi_mask, ipi_sent_mask, NULL);
+	if (!err)
+		return 0;
+	tracepoint_probe_unregister(tp_ipi, ipi_sent, NULL);
+no_ipi:
+	tracepoint_probe_unregister(tp_timer, timer_entry, NULL);
+no_timer:
+	unregister_nmi_handler(NMI_LOCAL, "exitless");
+	return err;
+}
+
+void ex_timer_done(void)
+{
+	hrtimer_cancel(&look);
+	tracepoint_probe_unregister(tp_ipi_mask, ipi_sent_mask, NULL);
+	tracepoint_probe_unregister(tp_ipi, ipi_sent, NULL);
+	tracepoint_probe_unregister(tp_timer, timer_entry, NULL);
+	tracepoint_synchronize_unregister();
+	unregister_nmi_handler(NMI_LOCAL, "exitless");
+}
