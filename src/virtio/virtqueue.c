@@ -245,24 +245,23 @@ static uint64_t load_u64(const void *p)
 	return *(const volatile any_u64 *)p;
 }
 
-/* Reads a descriptor once, in two loads. */
-static ALWAYS_INLINE struct virtq_desc load_desc(const void *p, const bool packed)
+/* Reads a descriptor once, in two loads. Field by field into @d: returned as a whole it would be
+ * copied through the stack, which stalls on the fields just written. */
+static ALWAYS_INLINE void load_desc(struct virtq_desc *d, const void *p, const bool packed)
 {
 	uint64_t second = load_u64((const uint8_t *)p + 8);
-	uint64_t addr;
 
 	/* packed: flags say that the rest may be read */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	addr = load_u64(p);
-	if (packed)
-		return (struct virtq_desc){ .addr = addr,
-					    .len = (uint32_t)second,
-					    .id = (uint16_t)(second >> 32),
-					    .flags = (uint16_t)(second >> 48) };
-	return (struct virtq_desc){ .addr = addr,
-				    .len = (uint32_t)second,
-				    .flags = (uint16_t)(second >> 32),
-				    .next = (uint16_t)(second >> 48) };
+	d->addr = load_u64(p);
+	d->len = (uint32_t)second;
+	if (packed) {
+		d->id = d->next = (uint16_t)(second >> 32);
+		d->flags = (uint16_t)(second >> 48);
+	} else {
+		d->flags = (uint16_t)(second >> 32);
+		d->id = d->next = (uint16_t)(second >> 48);
+	}
 }
 
 static ALWAYS_INLINE int add_piece(struct virtqueue *vq, struct virtq_chain *chain,
@@ -317,9 +316,9 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 		uint8_t copy[16];
 
 		if (table) {
-			entry = load_desc(table + 16 * at, packed);
+			load_desc(&entry, table + 16 * at, packed);
 		} else if (!memory_read(&vq->reader, d->addr + 16 * at, copy, sizeof(copy))) {
-			entry = load_desc(copy, packed);
+			load_desc(&entry, copy, packed);
 		} else {
 			chain->error = -EFAULT;
 			return CHAIN_OK;
@@ -361,7 +360,7 @@ static ALWAYS_INLINE int read_chain(struct virtqueue *vq, struct virtq_chain *ch
 	do {
 		if (unlikely(count == vq->num))
 			return CHAIN_BROKEN;
-		d = load_desc(&vq->desc[at], packed);
+		load_desc(&d, &vq->desc[at], packed);
 		count++;
 		if (packed && unlikely(vq->inflight != NULL))
 			inflight_saw(vq, &d);
