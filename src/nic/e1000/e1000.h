@@ -144,6 +144,10 @@ struct e1000 {
 
 	struct e1000_tx tx[E1000_QUEUES];
 
+	/* the guest's limit: the time up to which what it has sent uses its rate up; atomic */
+	uint64_t max_rate_bps, rate_next_ns;
+	struct io_timer rate_timer;
+
 	pthread_mutex_t rx_lock;
 	struct e1000_rx_queue rx[E1000_QUEUES];
 	struct e1000_rx_counters rx_count;
@@ -238,6 +242,7 @@ void e1000_link_update(struct e1000 *dev);
 
 /* tx.c */
 extern const struct io_queue_ops e1000_tx_ops;
+void e1000_tx_init(struct e1000 *dev);
 void e1000_tx_reset(struct e1000_tx *tx);
 void e1000_tx_kick(struct e1000 *dev);
 

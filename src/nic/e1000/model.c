@@ -217,6 +217,8 @@ static void init_queues(struct e1000 *dev, struct memory_space *space)
 		nic->queues[nic->n_queues++] = &tx->queue;
 	}
 	nic->timers[nic->n_timers++] = &dev->timer;
+	if (dev->max_rate_bps)
+		nic->timers[nic->n_timers++] = &dev->rate_timer;
 }
 
 static void e1000_free(struct nic *nic)
@@ -285,6 +287,7 @@ struct nic *e1000_new(const struct nic_config *config, struct memory_space *spac
 	dev->nic.space = space;
 	dev->trap_doorbells = config->trap_doorbells;
 	dev->host_link = config->link_up;
+	dev->max_rate_bps = config->max_rate_bps;
 	memcpy(dev->mac, config->mac, sizeof(dev->mac));
 	dev->nic.name = strdup(config->name);
 	if (!dev->nic.name)
@@ -293,6 +296,7 @@ struct nic *e1000_new(const struct nic_config *config, struct memory_space *spac
 	dev->nic.port.name = dev->nic.name;
 	e1000_nvm_init(dev);
 	e1000_irq_init(dev);
+	e1000_tx_init(dev);
 	e1000_rx_init(dev);
 	err = e1000_regs_init(dev);
 	if (!err)

@@ -52,7 +52,8 @@
 	X(too_many_pieces)                                                                         \
 	X(unfinished)                                                                              \
 	X(link_down)                                                                               \
-	X(looped)
+	X(looped)                                                                                  \
+	X(rate_limited)
 
 #define E1000_COUNTER_FIELD(name) uint64_t name;
 

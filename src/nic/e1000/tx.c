@@ -13,7 +13,8 @@
 #include "base/clock.h"
 
 /* descriptors of one packet; more are dropped up to the next EOP */
-#define PACKET_DESC_MAX 256
+#define PACKET_DESC_MAX	 256
+#define RATE_BURST_BYTES 16384ull
 
 _Static_assert(sizeof(struct e1000_tx_scratch) <= IO_SCRATCH_BYTES / 2, "scratch");
 
@@ -159,6 +160,40 @@ static void write_back(struct e1000_tx *tx, struct tx_poll *poll)
 	e1000_head_publish(&tx->head);
 }
 
+/* How many bytes may go now under the guest's rate; 0: none before the timer. A poll may overdraw,
+ * by a packet or by both queues at once; what it took is counted and waited for. */
+static uint64_t rate_allows(struct e1000_tx *tx, struct io_turn *turn)
+{
+	struct e1000 *dev = tx->dev;
+	uint64_t next;
+
+	if (likely(!dev->max_rate_bps))
+		return turn->budget_bytes;
+	next = READ_ONCE(dev->rate_next_ns);
+	if (turn->now_ns < next) {
+		COUNT(tx->count.rate_limited, 1);
+		io_timer_set(&dev->rate_timer, next);
+		return 0;
+	}
+	return MIN(turn->budget_bytes, MAX(dev->max_rate_bps / 8 / 1000, RATE_BURST_BYTES));
+}
+
+static void rate_charge(struct e1000 *dev, uint64_t octets, uint64_t now_ns)
+{
+	uint64_t next;
+
+	if (likely(!dev->max_rate_bps) || !octets)
+		return;
+	next = MAX(READ_ONCE(dev->rate_next_ns), now_ns);
+	next += (uint64_t)((double)octets * 8 * NS_PER_S / (double)dev->max_rate_bps);
+	WRITE_ONCE(dev->rate_next_ns, next);
+}
+
+static void rate_fire(struct io_timer *timer, struct io_turn *turn)
+{
+	e1000_tx_kick(container_of(timer, struct e1000, rate_timer));
+}
+
 static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work *work)
 {
 	struct e1000 *dev = tx->dev;
@@ -168,23 +203,27 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 		.all_delayed = true,
 	};
 	struct packet_batch *batch = &poll.scratch->batch;
-	uint64_t octets = tx->count.good.octets;
+	uint64_t octets = tx->count.good.octets, budget;
 	uint32_t head, causes;
 
 	e1000_ring_load(dev, TDBAL(tx->index), &tx->head, &poll.ring);
 	head = tx->head.head;
 	if (!poll.ring.n || head == poll.ring.tail)
 		return;
+	budget = rate_allows(tx, turn);
+	if (!budget)
+		return;
 
 	memory_reader_begin(&tx->ring_reader);
 	memory_reader_begin(&tx->data_reader);
 	packet_batch_init(batch);
 	tx->n_done = 0;
-	while (batch->n < turn->budget_packets &&
-	       tx->count.good.octets - octets < turn->budget_bytes && take_one(tx, &poll))
+	while (batch->n < turn->budget_packets && tx->count.good.octets - octets < budget &&
+	       take_one(tx, &poll))
 		;
 	if (batch->n)
 		send_batch(tx, batch, turn);
+	rate_charge(dev, tx->count.good.octets - octets, turn->now_ns);
 	if (tx->head.head != head) {
 		write_back(tx, &poll);
 		causes = poll.rs ? ICR_TXQ0 << tx->index : 0;
@@ -241,6 +280,12 @@ void e1000_tx_kick(struct e1000 *dev)
 		STORE_RELEASE(dev->tx[i].recheck, 1);
 		io_queue_kick(&dev->tx[i].queue);
 	}
+}
+
+void e1000_tx_init(struct e1000 *dev)
+{
+	dev->rate_timer.fire = rate_fire;
+	dev->rate_timer.deadline_ns = UINT64_MAX;
 }
 
 void e1000_tx_reset(struct e1000_tx *tx)

@@ -405,6 +405,39 @@ static void test_phy_loopback(void **state)
 	assert_int_equal(rx_give(frame, len, NULL, -1), 0);
 }
 
+/* 8 Mbit/s are 1000 bytes in a millisecond. */
+static void test_rate_limit(void **state)
+{
+	uint32_t len = frame_udp(frame, peer_mac, 1000 - 46);
+	struct io_queue *queue = nic->queues[0];
+	struct io_work work;
+
+	assert_int_equal(len + 4, 1000);
+	dev->max_rate_bps = 8000000;
+	tx_start(0);
+	for (unsigned i = 0; i < 40; i++) {
+		memcpy(at(TX_BUFFER), frame, len);
+		tx_desc(0, i, TX_BUFFER, len | TXD_EOP | TXD_RS, 0);
+	}
+	wr(TDT(0), 40);
+	turn.now_ns = 1000000000;
+	turn.budget_packets = 64;
+	turn.budget_bytes = 1 << 20;
+	queue->ops->poll(queue, &turn, &work);
+	assert_int_equal(n_sent, 17); /* a burst of 16 KB */
+	turn.now_ns += 16999999;
+	queue->ops->poll(queue, &turn, &work);
+	assert_int_equal(n_sent, 17);
+	assert_false(work.more);
+	assert_false(queue->ops->pending(queue)); /* the timer knows, nobody spins */
+	assert_int_equal(stat("tx_rate_limited"), 1);
+	turn.now_ns += 1;
+	dev->rate_timer.fire(&dev->rate_timer, &turn);
+	assert_true(queue->ops->pending(queue));
+	queue->ops->poll(queue, &turn, &work);
+	assert_int_equal(n_sent, 34);
+}
+
 #define em(fn)                                                                                     \
 	{                                                                                          \
 		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
@@ -444,6 +477,7 @@ int main(void)
 		both(test_no_dma_without_bus_master),
 		both(test_link_down_drops),
 		both(test_phy_loopback),
+		both(test_rate_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
