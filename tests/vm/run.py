@@ -48,6 +48,7 @@ def find_tests(patterns):
 def run_in_child(function, logs):
     """The test's process. Does not return."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     out = os.open(os.path.join(logs, "test.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -117,6 +118,8 @@ def main():
     parser.add_argument("patterns", nargs="*")
     options = parser.parse_args()
 
+    # So that a test that runs is ended too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     tests = find_tests(options.patterns)
     if options.list:
         for name, _ in tests:
