@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The vhost-user server's two halves: vhost_user.c has sockets and framing, vhost_user_messages.c
- * what each message does. Private to transport/. */
+/* The vhost-user server's state. vhost_user.c has sockets and framing, vhost_user_messages.c the
+ * table of messages, vhost_user_{device,rings,memory,inflight}.c what each does. Private to
+ * transport/. */
 #ifndef EXITLESS_TRANSPORT_VHOST_USER_SESSION_H
 #define EXITLESS_TRANSPORT_VHOST_USER_SESSION_H
 

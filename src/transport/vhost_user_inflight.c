@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The region in which requests in flight are kept for who comes after us (virtio/inflight.c). */
+#include "base/util.h"
+#include "transport/vhost_user_messages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct inflight_message {
+	uint64_t size, offset;
+	uint16_t queues, num;
+};
+
+void vhost_user_drop_inflight(struct vhost_user_server *s)
+{
+	if (!s->inflight)
+		return;
+	for (unsigned i = 0; i < s->dev->n_queues; i++) {
+		struct virtqueue *vq = s->dev->queues[i];
+
+		pthread_mutex_lock(&vq->lock);
+		virtqueue_inflight_set(vq, NULL, false, 0);
+		pthread_mutex_unlock(&vq->lock);
+	}
+	munmap(s->inflight, s->inflight_bytes);
+	s->inflight = NULL;
+}
+
+static int inflight_sizes(const struct vhost_user_server *s, const struct inflight_message *m,
+			  size_t *each)
+{
+	if (!m->queues || m->queues > s->dev->n_queues || !m->num || m->num > VIRTQ_NUM_MAX)
+		return -EINVAL;
+	*each = virtqueue_inflight_bytes(s->dev->acked >> VIRTIO_F_RING_PACKED & 1, m->num);
+	return 0;
+}
+
+int vhost_user_get_inflight_fd(struct vhost_user_server *s)
+{
+	struct inflight_message m;
+	size_t each;
+	int fd;
+
+	memcpy(&m, s->payload, sizeof(m.size) * 2 + 4);
+	if (inflight_sizes(s, &m, &each))
+		return -EINVAL;
+	fd = memfd_create("exitless-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	m.size = ALIGN_UP(each * m.queues, (size_t)4096);
+	m.offset = 0;
+	if (ftruncate(fd, (off_t)m.size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	/* the answer is as long as the question */
+	memcpy(s->payload, &m, sizeof(m.size) * 2 + 4);
+	vhost_user_reply(s, s->payload, s->header.size, fd, true);
+	return 0;
+}
+
+int vhost_user_set_inflight_fd(struct vhost_user_server *s)
+{
+	struct inflight_message m;
+	struct stat st;
+	size_t each;
+	int seals;
+	void *p;
+
+	memcpy(&m, s->payload, sizeof(m.size) * 2 + 4);
+	if (s->n_fds != 1 || inflight_sizes(s, &m, &each) || vhost_user_any_started(s))
+		return -EINVAL;
+	/* a region that can shrink under us would be a SIGBUS */
+	seals = fcntl(s->fds[0], F_GET_SEALS);
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(s->fds[0], &st) < 0)
+		return -EACCES;
+	if (m.offset % 4096 || m.size < each * m.queues || m.offset > (uint64_t)st.st_size ||
+	    m.size > (uint64_t)st.st_size - m.offset)
+		return -ERANGE;
+	p = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, s->fds[0], (off_t)m.offset);
+	if (p == MAP_FAILED)
+		return -errno;
+	vhost_user_drop_inflight(s);
+	s->inflight = p;
+	s->inflight_bytes = m.size;
+	s->inflight_each = each;
+	s->inflight_queues = m.queues;
+	s->inflight_num = m.num;
+	return 0;
+}
