@@ -28,6 +28,7 @@ mods()
 nic_setup()
 {
 	mods "$NIC" vfio-pci vfio_iommu_type1 kvm-amd
+	exits_setup
 	for d in /sys/bus/pci/devices/*; do
 		case $(cat "$d/device") in
 		0x10d3 | 0x10c9) DEVICE=${d##*/} ;;
@@ -159,13 +160,19 @@ l2_stop()
 	wait $QEMU
 }
 
-# exits_begin; exits_end NAME: exits by reason in between, into /tmp/NAME
+# exits_begin; exits_end NAME: exits by reason in between, into /tmp/NAME. The histograms are set
+# up once and cleared from then on: patching a tracepoint in or out sends every CPU some IPIs.
+EVENTS="kvm_exit:exit_reason kvm_msr:write,ecx"
+exits_setup()
+{
+	for e in $EVENTS; do
+		echo "hist:keys=${e#*:}" >>$T/events/kvm/${e%%:*}/trigger
+	done
+}
 exits_begin()
 {
-	for e in kvm_exit:exit_reason kvm_msr:write,ecx; do
-		f=$T/events/kvm/${e%%:*}/trigger
-		grep -q hist "$f" && echo "!hist:keys=${e#*:}" >"$f"
-		echo "hist:keys=${e#*:}" >"$f"
+	for e in $EVENTS; do
+		echo "hist:keys=${e#*:}:clear" >>$T/events/kvm/${e%%:*}/trigger
 	done
 }
 exits_end()
@@ -177,11 +184,12 @@ exits_end()
 			>>"/tmp/$1"
 	sed "s/^/NOTE: $1 exits by reason: /" "/tmp/$1"
 }
-# exits NAME: those that interrupts and the timer cause: external interrupt (96), interrupt
-# window (100), HLT (120), and accesses of EOI (0x80b), ICR excluded, and timer registers
+# exits NAME: those that interrupts and the timer cause: external interrupt (96; 77 is #GP, by
+# which a direct vCPU hands one back), NMI (97), interrupt window (100), HLT (120), and accesses of
+# EOI (0x80b), ICR excluded, and timer registers
 exits()
 {
-	awk '$1 == 96 || $1 == 100 || $1 == 120 { n += $2 }
+	awk '$1 == 77 || $1 == 96 || $1 == 97 || $1 == 100 || $1 == 120 { n += $2 }
 		$1 ~ /^msr[01]-(2059|2098|2104|2105|2110)$/ { n += $2 }
 		END { print n + 0 }' "/tmp/$1"
 }

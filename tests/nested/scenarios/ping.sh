@@ -30,7 +30,7 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "the guest's timer ticked" [ $((VALUE - before)) -ge 150 ]
 	echo "off pid=$QEMU" >$CTL || fail "off"
 	phase again
-	check "at most 5 % of stock's exits" [ $(($(exits direct) * 20)) -le "$(exits stock)" ]
+	check "at most 2 % of stock's exits" [ $(($(exits direct) * 50)) -le "$(exits stock)" ]
 	check "stock again as before" [ $(($(exits again) * 2)) -ge "$(exits stock)" ]
 	l2_stop
 }
