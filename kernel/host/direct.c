@@ -25,12 +25,11 @@
 
 #include <asm/apicdef.h>
 #include <asm/irq_vectors.h>
-#include <asm/msr.h>
 
 #include "compat.h"
 #include "direct.h"
+#include "lapic.h"
 
-#define X2APIC(reg)  (APIC_BASE_MSR + ((reg) >> 4))
 #define GATES_FROM   (32 * EX_GATE_BYTES)
 #define GATE_SYSCALL 0x80
 
@@ -154,7 +153,7 @@ void ex_tick_inject(struct ex_vcpu *d)
  * from then on. */
 static void timer_take(struct ex_vcpu *d)
 {
-	wrmsrq_(X2APIC(APIC_TMICT), 0);
+	ex_lapic_write(APIC_TMICT, 0);
 	d->timer_own = false;
 	ex_tick_inject(d);
 }
@@ -175,10 +174,10 @@ static void timer_follow(struct ex_vcpu *d)
 		timer_take(d);
 		return;
 	}
-	wrmsrq_(X2APIC(APIC_TDCR), tdcr & 0xb);
-	wrmsrq_(X2APIC(APIC_LVTT), (lvtt & APIC_LVT_MASKED) | EX_TIMER_VECTOR);
+	ex_lapic_write(APIC_TDCR, tdcr & 0xb);
+	ex_lapic_write(APIC_LVTT, (lvtt & APIC_LVT_MASKED) | EX_TIMER_VECTOR);
 	if (!d->timer_own)
-		wrmsrq_(X2APIC(APIC_TMICT), 0);
+		ex_lapic_write(APIC_TMICT, 0);
 	d->timer_own = true;
 	d->lvtt = lvtt;
 	d->tdcr = tdcr;
@@ -247,7 +246,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 		 * is. */
 		if (d->tick_pending) {
 			ex_tick_inject(d);
-			wrmsrq_(X2APIC(APIC_SELF_IPI), RESCHEDULE_VECTOR);
+			ex_lapic_self(RESCHEDULE_VECTOR);
 		}
 		return;
 	}
@@ -255,7 +254,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	if (d->tick_pending) {
 		d->tick_pending = false;
 		d->n_ticks_raised++;
-		wrmsrq_(X2APIC(APIC_SELF_IPI), EX_TIMER_VECTOR);
+		ex_lapic_self(EX_TIMER_VECTOR);
 	}
 	d->entered_ns = ktime_get_mono_fast_ns();
 	WRITE_ONCE(d->ipi_ns, 0);
@@ -266,14 +265,14 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 static void in_service_retire(struct ex_vcpu *d)
 {
 	unsigned int i;
-	u64 isr;
+	u32 isr;
 
 	for (i = 0; i < 8; i++) {
 		if (!d->direct_vectors[i])
 			continue;
-		rdmsrq_(X2APIC(APIC_ISR) + i, isr);
+		isr = ex_lapic_read(APIC_ISR + i * 16);
 		while (isr & d->direct_vectors[i]) {
-			wrmsrq_(X2APIC(APIC_EOI), 0);
+			ex_lapic_write(APIC_EOI, 0);
 			d->n_eoi_retired++;
 			isr &= isr - 1;
 		}
@@ -285,7 +284,6 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
 	struct ex_vcpu *d = this_cpu_read(ex_here);
 	bool lidt;
 	int vector;
-	u64 isr;
 
 	if (!d || d->vcpu != vcpu || !d->active)
 		return;
@@ -297,10 +295,9 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
 		d->n_handed_back++;
 		d->n_vector[vector]++;
 		if (ex_ops->reraise) {
-			rdmsrq_(X2APIC(APIC_ISR) + vector / 32, isr);
-			if (isr >> vector % 32 & 1) {
-				wrmsrq_(X2APIC(APIC_EOI), 0);
-				wrmsrq_(X2APIC(APIC_SELF_IPI), vector);
+			if (ex_lapic_in_service(vector)) {
+				ex_lapic_write(APIC_EOI, 0);
+				ex_lapic_self(vector);
 			}
 		}
 	}

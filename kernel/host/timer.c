@@ -21,8 +21,8 @@
 
 #include "compat.h"
 #include "direct.h"
+#include "lapic.h"
 
-#define X2APIC(reg)   (APIC_BASE_MSR + ((reg) >> 4))
 #define LOOK_NS	      1000000ull
 #define IPI_LATE_NS   2000000ull
 #define GUEST_LONG_NS 1000000000ull
@@ -158,21 +158,21 @@ static void measure_begin(void *data)
 {
 	struct measure *m = data;
 
-	wrmsrq_(X2APIC(APIC_LVTT), APIC_LVT_MASKED | EX_TIMER_VECTOR);
-	wrmsrq_(X2APIC(APIC_TDCR), APIC_TDR_DIV_1);
+	ex_lapic_write(APIC_LVTT, APIC_LVT_MASKED | EX_TIMER_VECTOR);
+	ex_lapic_write(APIC_TDCR, APIC_TDR_DIV_1);
 	m->ns = ktime_get_mono_fast_ns();
-	wrmsrq_(X2APIC(APIC_TMICT), ~0u);
+	ex_lapic_write(APIC_TMICT, ~0u);
 }
 
 static void measure_end(void *data)
 {
 	struct measure *m = data;
-	u64 count;
+	u32 count;
 
-	rdmsrq_(X2APIC(APIC_TMCCT), count);
+	count = ex_lapic_read(APIC_TMCCT);
 	m->ns = ktime_get_mono_fast_ns() - m->ns;
-	m->count = ~0u - (u32)count;
-	wrmsrq_(X2APIC(APIC_TMICT), 0);
+	m->count = ~0u - count;
+	ex_lapic_write(APIC_TMICT, 0);
 }
 
 /* The guest has calibrated its timer against KVM's, or knows that one's frequency. */
@@ -310,9 +310,7 @@ static void look_at(struct ex_vcpu *d, u64 now)
 		if (!READ_ONCE(per_cpu(nmi_sent, d->cpu))) {
 			WRITE_ONCE(per_cpu(nmi_sent, d->cpu), true);
 			d->n_nmi++;
-			weak_wrmsr_fence();
-			wrmsrq_(X2APIC(APIC_ICR),
-				(u64)per_cpu(x86_cpu_to_apicid, d->cpu) << 32 | APIC_DM_NMI);
+			ex_lapic_send(d->cpu, APIC_DM_NMI);
 		}
 	}
 	if ((READ_ONCE(d->tick_pending) && rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu))) ||
