@@ -43,4 +43,7 @@ int cmd_metrics(int argc, char **argv);
 int cmd_rpc(int argc, char **argv);
 int cmd_vmm(int argc, char **argv);
 
+/* Without the daemon, or with any other server. */
+int cmd_bench(int argc, char **argv);
+
 #endif

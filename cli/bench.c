@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* exitless bench: load for any server of vhost-user or vfio-user devices. */
+#include "bench.h"
+
+#include "client.h"
+#include "client/load.h"
+#include "commands.h"
+#include "table.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One row per kind of load. */
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} loads[] = {
+	{ "net", bench_net },
+};
+
+static int interrupted;
+
+static void interrupt(int number)
+{
+	WRITE_ONCE(interrupted, 1);
+}
+
+void bench_common_init(struct bench_common *common)
+{
+	*common = (struct bench_common){
+		.seconds = 3, .warmup = 0.5, .cpu = -1, .stop = &interrupted
+	};
+}
+
+int bench_number(const char *option, const char *text, double min, double max, double *value)
+{
+	static const char units[] = "kMG";
+	char *end = NULL;
+	const char *unit;
+
+	*value = text ? strtod(text, &end) : 0;
+	if (text && end != text && *end && (unit = strchr(units, *end))) {
+		for (const char *u = units; u <= unit; u++)
+			*value *= 1000;
+		end++;
+	}
+	if (text && end != text && !*end && *value >= min && *value <= max)
+		return 0;
+	fprintf(stderr, "exitless bench: --%s: expected a number from %g to %g, found \"%s\"\n",
+		option, min, max, text ? text : "");
+	return -1;
+}
+
+bool bench_common_takes_value(const char *key)
+{
+	return strcmp(key, "stats");
+}
+
+int bench_common_option(struct bench_common *common, const char *key, const char *value)
+{
+	double number;
+
+	if (!strcmp(key, "seconds"))
+		return bench_number(key, value, 0.01, 86400, &common->seconds) ? -1 : 1;
+	if (!strcmp(key, "warmup"))
+		return bench_number(key, value, 0, 3600, &common->warmup) ? -1 : 1;
+	if (!strcmp(key, "stats")) {
+		common->stats = true;
+		return 1;
+	}
+	if (strcmp(key, "cpu") && strcmp(key, "pid"))
+		return 0;
+	if (bench_number(key, value, 0, 4194304, &number))
+		return -1;
+	if (!strcmp(key, "cpu"))
+		common->cpu = (int)number;
+	else
+		common->pid = (int)number;
+	return 1;
+}
+
+int bench_start(struct bench_common *common)
+{
+	int err = common->cpu >= 0 ? load_pin(common->cpu) : 0;
+
+	if (err) {
+		fprintf(stderr, "exitless bench: --cpu %d: %s\n", common->cpu, strerror(-err));
+		return CLI_FAILED;
+	}
+	signal(SIGINT, interrupt);
+	load_clock_init();
+	return CLI_OK;
+}
+
+/* ---- the server -------------------------------------------------------------------------- */
+
+static double now_s(void)
+{
+	return (double)time_now_ns() / 1e9;
+}
+
+void bench_server_begin(struct bench_common *common)
+{
+	int status;
+
+	common->started_s = now_s();
+	common->cpu_at_start = -1;
+	if (common->pid && load_cpu_seconds(common->pid, &common->cpu_at_start))
+		fprintf(stderr, "exitless bench: there is no process %d\n", common->pid);
+	if (common->stats)
+		common->stats_at_start = client_call("stats", NULL, &status);
+}
+
+struct sums {
+	long long polls, empty_polls, packets, cycles, kicks, limited;
+	long long busy_ns, idle_ns, sleep_ns;
+};
+
+static void sum(const json_t *stats, int sign, struct sums *sums)
+{
+	json_t *object, *queue;
+	size_t i, k;
+
+	json_array_foreach(json_object_get(stats, "devices"), i, object)
+	{
+		json_array_foreach(json_object_get(object, "queues"), k, queue)
+		{
+			sums->polls += sign * client_int(queue, "polls");
+			sums->empty_polls += sign * client_int(queue, "empty_polls");
+			sums->packets += sign * client_int(queue, "packets");
+			sums->cycles += sign * client_int(queue, "cycles");
+			sums->kicks += sign * client_int(queue, "kicks");
+			sums->limited += sign * client_int(queue, "limited");
+		}
+	}
+	json_array_foreach(json_object_get(stats, "cores"), i, object)
+	{
+		sums->busy_ns += sign * client_int(object, "busy_ns");
+		sums->idle_ns += sign * client_int(object, "idle_ns");
+		sums->sleep_ns += sign * client_int(object, "sleep_ns");
+	}
+}
+
+static void add_stats(const struct bench_common *common, json_t *server, uint64_t operations)
+{
+	struct sums sums = { 0 };
+	json_t *stats;
+	int status;
+
+	stats = client_call("stats", NULL, &status);
+	if (!stats || !common->stats_at_start) {
+		json_decref(stats);
+		return;
+	}
+	sum(stats, 1, &sums);
+	sum(common->stats_at_start, -1, &sums);
+	json_decref(stats);
+	json_object_set_new(server, "polls", json_integer(sums.polls));
+	json_object_set_new(server, "empty_polls", json_integer(sums.empty_polls));
+	json_object_set_new(server, "kicks", json_integer(sums.kicks));
+	json_object_set_new(server, "limited", json_integer(sums.limited));
+	json_object_set_new(server, "busy_s", json_real((double)sums.busy_ns / 1e9));
+	json_object_set_new(server, "idle_s", json_real((double)sums.idle_ns / 1e9));
+	json_object_set_new(server, "sleep_s", json_real((double)sums.sleep_ns / 1e9));
+	json_object_set_new(
+		server, "operations_per_poll",
+		sums.polls > sums.empty_polls
+			? json_real((double)sums.packets / (double)(sums.polls - sums.empty_polls))
+			: json_null());
+	json_object_set_new(server, "poll_cycles_per_operation",
+			    sums.packets ? json_real((double)sums.cycles / (double)sums.packets)
+					 : json_null());
+	json_object_set_new(server, "busy_cycles_per_operation",
+			    operations ? json_real((double)sums.busy_ns * load_cycles_per_s() /
+						   1e9 / (double)operations)
+				       : json_null());
+}
+
+void bench_server_end(struct bench_common *common, json_t *report, uint64_t operations)
+{
+	json_t *server = json_object();
+	double cpu, seconds = now_s() - common->started_s;
+
+	if (common->pid && common->cpu_at_start >= 0 && !load_cpu_seconds(common->pid, &cpu)) {
+		cpu -= common->cpu_at_start;
+		json_object_set_new(server, "cpu_s", json_real(cpu));
+		json_object_set_new(server, "cpu_share", json_real(cpu / seconds));
+		json_object_set_new(
+			server, "cpu_cycles_per_operation",
+			operations ? json_real(cpu * load_cycles_per_s() / (double)operations)
+				   : json_null());
+	}
+	if (common->stats)
+		add_stats(common, server, operations);
+	json_object_set_new(report, "server", server);
+	json_decref(common->stats_at_start);
+	common->stats_at_start = NULL;
+}
+
+/* ---- the report -------------------------------------------------------------------------- */
+
+json_t *bench_latency(const struct histogram *h)
+{
+	static const struct {
+		const char *name;
+		double quantile;
+	} points[] = { { "p50", 0.5 },
+		       { "p90", 0.9 },
+		       { "p99", 0.99 },
+		       { "p99.9", 0.999 },
+		       { "p99.99", 0.9999 } };
+	json_t *latency = json_object();
+
+	json_object_set_new(latency, "count", json_integer((json_int_t)h->count));
+	json_object_set_new(latency, "mean", json_real(histogram_mean(h)));
+	for (unsigned i = 0; i < ARRAY_SIZE(points); i++)
+		json_object_set_new(latency, points[i].name,
+				    json_integer((json_int_t)histogram_at(h, points[i].quantile)));
+	json_object_set_new(latency, "max", json_integer((json_int_t)h->max));
+	return latency;
+}
+
+const char *bench_human(double value, char *buf, size_t size)
+{
+	static const char units[] = " kMGT";
+	unsigned unit = 0;
+
+	while (value >= 1000 && unit < 4) {
+		value /= 1000;
+		unit++;
+	}
+	if (unit)
+		snprintf(buf, size, "%.2f%c", value, units[unit]);
+	else
+		snprintf(buf, size, "%.0f", value);
+	return buf;
+}
+
+bool bench_print(const json_t *report)
+{
+	if (!cli_json())
+		return false;
+	client_print(report);
+	return true;
+}
+
+void bench_print_server(const json_t *report)
+{
+	const char *key;
+	json_t *value;
+	struct table table;
+
+	table_init(&table, "SERVER|>VALUE");
+	json_object_foreach(json_object_get(report, "server"), key, value)
+	{
+		if (json_is_number(value))
+			table_row(&table, "%s|%.6g", key, json_number_value(value));
+	}
+	table_done(&table, stdout);
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	argc = cli_options(argc, argv);
+	if (argc < 0)
+		return CLI_USAGE;
+	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(loads); i++)
+		if (!strcmp(argv[1], loads[i].name))
+			return loads[i].run(argc - 1, argv + 1);
+	if (argc > 1)
+		return cli_usage(argv[0], "there is no load \"%s\"", argv[1]);
+	return cli_usage(argv[0], "which load?");
+}

@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""exitless bench against exitlessd: test_bench.py EXITLESSD EXITLESS [unittest args]
+
+That the loads run, and that what they report is what was asked for: figures mean nothing here.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+EXITLESSD, EXITLESS = sys.argv[1:3]
+
+
+class Net(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="exitless-bench-")
+        virtio = [{"name": "net%d" % i, "kind": "virtio-net", "switch": "lan"} for i in range(4)]
+        e1000 = [{"name": "e0", "model": "82574L", "switch": "lan"},
+                 {"name": "e1", "model": "82540EM", "switch": "lan"}]
+        config = {"control": {"socket": cls.dir + "/control.sock", "directory": cls.dir},
+                  "switches": [{"name": "lan"}],
+                  "machines": [{"name": "vm", "devices": virtio + e1000}]}
+        with open(cls.dir + "/config.json", "w") as f:
+            json.dump(config, f)
+        with open(cls.dir + "/log", "w") as log:
+            cls.daemon = subprocess.Popen([EXITLESSD, "--config", cls.dir + "/config.json"],
+                                          stderr=log)
+        end = time.monotonic() + 20
+        while not os.path.exists(cls.dir + "/control.sock") and time.monotonic() < end:
+            time.sleep(0.01)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.kill()
+        cls.daemon.wait()
+        shutil.rmtree(cls.dir)
+
+    def bench(self, *args, ports=("net0", "net1"), status=0):
+        paths = [("vfio:" if p[0] == "e" else "") + "%s/vm-%s.sock" % (self.dir, p) for p in ports]
+        done = subprocess.run([EXITLESS, "--json", "--socket", self.dir + "/control.sock", "bench",
+                               "net", "--seconds", "0.2", "--warmup", "0.1", *args, *paths],
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=60)
+        self.assertEqual(done.returncode, status, done.stderr)
+        if status:
+            self.assertNotEqual(done.stderr, "")
+            return None
+        report = json.loads(done.stdout)
+        total = report["total"]
+        self.assertEqual((total["corrupt"], total["device_errors"]), (0, 0))
+        for flow in report["flows"]:
+            self.assertGreater(flow["received"], 0, flow)
+            self.assertGreater(flow["latency_ns"]["count"], 0)
+            self.assertGreaterEqual(flow["latency_ns"]["p99"], flow["latency_ns"]["p50"])
+        return report
+
+    def test_rings(self):
+        for rings in ([], ["--packed"], ["--mergeable"], ["--packed", "--mergeable"],
+                      ["--in-order"]):
+            for size in ("64", "1500"):
+                with self.subTest(rings=rings, size=size):
+                    report = self.bench("--size", size, "--verify", *rings)
+                    self.assertEqual(len(report["flows"]), 2)
+                    self.assertEqual(report["rings"],
+                                     "packed" if "--packed" in rings else "split")
+
+    def test_large_segments(self):
+        for rings in ([], ["--packed"], ["--mergeable"]):
+            with self.subTest(rings=rings):
+                report = self.bench("--size", "65550", "--gso", "1448", "--window", "16",
+                                    "--verify", "--memcpy", *rings)
+                self.assertGreater(report["memcpy_bps"], 0)
+
+    def test_e1000(self):
+        for size in ("64", "1500"):
+            self.bench("--size", size, "--verify", ports=("e0", "e1"))
+        self.bench("--size", "1500", "--verify", ports=("e0", "net0"))
+
+    def test_open_loop(self):
+        report = self.bench("--rate", "5k")
+        for flow in report["flows"]:
+            self.assertEqual((flow["rate"], flow["window"]), (5000, 0))
+            # 0.2 s, and what was due when it began
+            self.assertLess(flow["sent"], 2500)
+
+    def test_mixed(self):
+        report = self.bench("--stats", "--flow", "0-1,size=1500", "--flow", "2-3,window=1",
+                            "--flow", "1-0,rate=1k", "--pid", str(self.daemon.pid),
+                            ports=("net0", "net1", "net2", "net3"))
+        self.assertEqual([(f["from"], f["to"], f["size"], f["window"]) for f in report["flows"]],
+                         [(0, 1, 1500, 256), (2, 3, 64, 1), (1, 0, 64, 0)])
+        self.assertGreater(report["server"]["polls"], 0)
+        self.assertGreater(report["server"]["busy_s"], 0)
+        self.assertIn("cpu_s", report["server"])
+
+    def test_nothing_comes(self):
+        socket = self.dir + "/control.sock"
+        subprocess.run([EXITLESS, "--socket", socket, "link", "vm/net1", "down"], check=True)
+        try:
+            self.bench(status=1)
+        finally:
+            subprocess.run([EXITLESS, "--socket", socket, "link", "vm/net1", "up"], check=True)
+
+    def test_usage(self):
+        for args in (["--size", "10"], ["--flow", "0"], ["--flow", "0-1,x=1"], ["--nonsense"],
+                     ["--seconds", "never"]):
+            self.bench(*args, status=2)
+        self.bench(ports=("net0",), status=2)
+        self.bench("--flow", "0-7", status=1)
+        self.bench("--size", "9000", ports=("e0", "e1"), status=1)
+        for args in (["bench"], ["bench", "nonsense"]):
+            done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=20)
+            self.assertEqual(done.returncode, 2)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
