@@ -18,6 +18,7 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } loads[] = {
+	{ "blk", bench_blk },
 	{ "net", bench_net },
 };
 

@@ -53,6 +53,7 @@ void bench_print_server(const json_t *report);
 int bench_number(const char *option, const char *text, double min, double max, double *value);
 
 /* The loads: argv[0] is their name; what they return is the exit status. */
+int bench_blk(int argc, char **argv);
 int bench_net(int argc, char **argv);
 
 #endif

@@ -29,7 +29,7 @@ static const struct command {
 	  "show or change how devices move between cores by load" },
 	{ "vmm", cmd_vmm, "MACHINE --qemu|--libvirt|--cloud-hypervisor [--memory SIZE] [--cpus N]",
 	  "print what attaches a machine's devices" },
-	{ "bench", cmd_bench, "net [OPTIONS] SOCKET SOCKET...",
+	{ "bench", cmd_bench, "blk | net [OPTIONS] SOCKET...",
 	  "load for this or any other server of vhost-user and vfio-user devices" },
 	{ "metrics", cmd_metrics, "", "counters for Prometheus" },
 	{ "rpc", cmd_rpc, "METHOD [PARAMS]", "call a method of the control socket" },

@@ -17,16 +17,17 @@ import unittest
 EXITLESSD, EXITLESS = sys.argv[1:3]
 
 
-class Net(unittest.TestCase):
+class Server(unittest.TestCase):
+    """A daemon with devices() of the machine "vm"."""
+
     @classmethod
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="exitless-bench-")
-        virtio = [{"name": "net%d" % i, "kind": "virtio-net", "switch": "lan"} for i in range(4)]
-        e1000 = [{"name": "e0", "model": "82574L", "switch": "lan"},
-                 {"name": "e1", "model": "82540EM", "switch": "lan"}]
+        with open(cls.dir + "/disk.img", "wb") as f:
+            f.truncate(64 << 20)
         config = {"control": {"socket": cls.dir + "/control.sock", "directory": cls.dir},
                   "switches": [{"name": "lan"}],
-                  "machines": [{"name": "vm", "devices": virtio + e1000}]}
+                  "machines": [{"name": "vm", "devices": cls.devices()}]}
         with open(cls.dir + "/config.json", "w") as f:
             json.dump(config, f)
         with open(cls.dir + "/log", "w") as log:
@@ -42,17 +43,29 @@ class Net(unittest.TestCase):
         cls.daemon.wait()
         shutil.rmtree(cls.dir)
 
-    def bench(self, *args, ports=("net0", "net1"), status=0):
-        paths = [("vfio:" if p[0] == "e" else "") + "%s/vm-%s.sock" % (self.dir, p) for p in ports]
+    def run_bench(self, load, args, status):
         done = subprocess.run([EXITLESS, "--json", "--socket", self.dir + "/control.sock", "bench",
-                               "net", "--seconds", "0.2", "--warmup", "0.1", *args, *paths],
+                               load, "--seconds", "0.2", "--warmup", "0.1", *args],
                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               timeout=60)
         self.assertEqual(done.returncode, status, done.stderr)
         if status:
             self.assertNotEqual(done.stderr, "")
+        return json.loads(done.stdout) if done.stdout else None
+
+
+class Net(Server):
+    @classmethod
+    def devices(cls):
+        virtio = [{"name": "net%d" % i, "kind": "virtio-net", "switch": "lan"} for i in range(4)]
+        return virtio + [{"name": "e0", "model": "82574L", "switch": "lan"},
+                         {"name": "e1", "model": "82540EM", "switch": "lan"}]
+
+    def bench(self, *args, ports=("net0", "net1"), status=0):
+        paths = [("vfio:" if p[0] == "e" else "") + "%s/vm-%s.sock" % (self.dir, p) for p in ports]
+        report = self.run_bench("net", [*args, *paths], status)
+        if status:
             return None
-        report = json.loads(done.stdout)
         total = report["total"]
         self.assertEqual((total["corrupt"], total["device_errors"]), (0, 0))
         for flow in report["flows"]:
@@ -118,6 +131,82 @@ class Net(unittest.TestCase):
         for args in (["bench"], ["bench", "nonsense"]):
             done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=20)
             self.assertEqual(done.returncode, 2)
+
+
+class Blk(Server):
+    @classmethod
+    def devices(cls):
+        disk = {"kind": "virtio-blk", "queues": 2}
+        return [{"name": "file", "model": "file", "file": cls.dir + "/disk.img", **disk},
+                {"name": "memory", "model": "malloc", "size_bytes": 16 << 20, **disk},
+                {"name": "null", "model": "null", "size_bytes": 1 << 30, **disk},
+                {"name": "fixed", "model": "null", "size_bytes": 1 << 30, "read_only": True,
+                 **disk}]
+
+    def bench(self, *args, disks=("null",), status=0):
+        paths = []
+        for disk in disks:
+            name, comma, rest = disk.partition(",")
+            paths.append("%s/vm-%s.sock%s%s" % (self.dir, name, comma, rest))
+        report = self.run_bench("blk", [*args, *paths], status)
+        if status:
+            return report
+        self.assertEqual((report["total"]["errors"], report["total"]["wrong"]), (0, 0))
+        for disk in report["disks"]:
+            done = disk["reads"] + disk["writes"]
+            self.assertEqual(disk["latency_ns"]["count"], done)
+            self.assertGreaterEqual(disk["latency_ns"]["p99"], disk["latency_ns"]["p50"])
+            self.assertEqual(done > 0, disk["depth"] > 0)
+        return report
+
+    def test_rings(self):
+        for rings in ([], ["--packed"], ["--indirect"], ["--packed", "--indirect"],
+                      ["--event-idx"], ["--packed", "--event-idx"]):
+            for depth in ("1", "32"):
+                with self.subTest(rings=rings, depth=depth):
+                    report = self.bench("--depth", depth, *rings)
+                    self.assertEqual(report["rings"],
+                                     "packed" if "--packed" in rings else "split")
+                    self.assertEqual(report["disks"][0]["writes"], 0)
+
+    def test_data(self):
+        for rings in ([], ["--packed", "--indirect"]):
+            for size in ("512", "4k", "64k"):
+                with self.subTest(rings=rings, size=size):
+                    report = self.bench("--verify", "--read", "50", "--queues", "2", "--size",
+                                        size, *rings, disks=("file", "memory"))
+                    for disk in report["disks"]:
+                        self.assertGreater(disk["reads"], 0)
+                        self.assertGreater(disk["writes"], 0)
+
+    def test_wrong_data(self):
+        """The null disk loses what is written to it."""
+        report = self.bench("--verify", "--read", "50", "--span", "64k", status=1)
+        self.assertGreater(report["total"]["wrong"], 0)
+
+    def test_open_loop(self):
+        report = self.bench("--rate", "2k")
+        # 0.2 s, and what was due when it began
+        self.assertLess(report["total"]["requests"], 1000)
+        self.assertEqual(report["disks"][0]["rate"], 2000)
+
+    def test_many(self):
+        report = self.bench("--stats", "--pid", str(self.daemon.pid), "--sequential",
+                            disks=("null,depth=0", "memory,size=8k,depth=2,read=0", "file"))
+        self.assertEqual([(d["depth"], d["size"], d["read_percent"]) for d in report["disks"]],
+                         [(0, 4096, 100), (2, 8192, 0), (32, 4096, 100)])
+        self.assertEqual(report["disks"][1]["capacity_bytes"], 16 << 20)
+        self.assertGreater(report["server"]["polls"], 0)
+        self.assertIn("cpu_s", report["server"])
+
+    def test_usage(self):
+        for args in (["--size", "100"], ["--size", "513"], ["--depth", "2000"], ["--nonsense"],
+                     ["--read", "101"], ["--queues", "0"]):
+            self.bench(*args, status=2)
+        self.bench(disks=(), status=2)
+        self.bench(disks=("null,x=1",), status=2)
+        self.bench("--read", "50", disks=("fixed",), status=1)
+        self.bench(disks=("nowhere",), status=1)
 
 
 if __name__ == "__main__":
