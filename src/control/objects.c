@@ -274,6 +274,9 @@ static const struct schema_row device_rows[] = {
 	{ "cached", SCHEMA_BOOL, FIELD(cached), .only = "virtio-blk", .unset = "false",
 	  .help = "Through the host's page cache even where the file could be read past "
 		  "it." },
+	{ "shared", SCHEMA_BOOL, FIELD(shared), .only = "virtio-blk", .unset = "false",
+	  .help = "Another daemon may have the image too, as for live migration: it is locked only "
+		  "while a VMM uses it." },
 	{ "serial", SCHEMA_TEXT, FIELD(serial), .only = "virtio-blk",
 	  .help = "Up to 20 characters." },
 };

@@ -34,6 +34,9 @@ struct disk_backend_ops {
 	/* Core. Up to @max that are done, with their result. NULL: nothing is ever pending. */
 	unsigned (*reap)(struct disk_backend *backend, unsigned queue, struct disk_io **done,
 			 unsigned max);
+	/* Control thread: keeps others from using the storage, or lets them. 0, -EAGAIN: somebody
+	 * else has it. May be NULL. */
+	int (*lock)(struct disk_backend *backend, bool on);
 	/* Control thread: bytes there are now; 0: as many as are asked for. May be NULL. */
 	uint64_t (*size)(struct disk_backend *backend);
 };

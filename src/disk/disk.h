@@ -22,6 +22,7 @@ struct disk_config {
 	unsigned block_bytes; /* as the guest sees it: 512 (or 0) or 4096 */
 	unsigned queues;      /* 1..16 */
 	bool read_only;
+	bool shared;	    /* file: locked only while rings run, so that two daemons can have it */
 	bool cached;	    /* file: by the host's page cache, never O_DIRECT */
 	const char *serial; /* up to 20 characters; NULL: none */
 };

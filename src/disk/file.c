@@ -35,6 +35,7 @@ struct file_backend {
 	struct disk_backend backend;
 	int fds[2]; /* DIRECT: -1 if the file cannot */
 	bool block_device;
+	bool shared, read_only;
 	unsigned align; /* of addresses, lengths and offsets for DIRECT */
 	unsigned n_queues;
 	struct file_queue queues[DISK_QUEUES_MAX];
@@ -166,18 +167,11 @@ static uint64_t file_size(struct disk_backend *backend)
 	return fstat(f->fds[BUFFERED], &st) < 0 ? 0 : (uint64_t)st.st_size;
 }
 
-static const struct disk_backend_ops file_ops = {
-	.free = file_free,
-	.start = file_start,
-	.submit = file_submit,
-	.reap = file_reap,
-	.size = file_size,
-};
-
 /*
- * Two daemons that write one image would destroy it. After a kill the file stays locked for as long
- * as requests of the killed process are under way, since they hold the file by its ring: that is
- * waited for, so that none of them can land behind what we write.
+ * Two daemons that write one image would destroy it. A live migration hands it from one to the
+ * other: a shared one is locked only while a VMM uses it (file_lock()). After a kill the file stays
+ * locked for as long as requests of the killed process are under way, since they hold the file by
+ * its ring: that is waited for, so that none of them can land behind what we write.
  */
 static int lock_file(int fd, bool shared)
 {
@@ -193,6 +187,25 @@ static int lock_file(int fd, bool shared)
 	return -EBUSY;
 }
 
+static int file_lock(struct disk_backend *backend, bool on)
+{
+	struct file_backend *f = of(backend);
+	int how = !on ? LOCK_UN : f->read_only ? LOCK_SH : LOCK_EX;
+
+	if (!f->shared || !flock(f->fds[BUFFERED], how | LOCK_NB))
+		return 0;
+	return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+static const struct disk_backend_ops file_ops = {
+	.free = file_free,
+	.start = file_start,
+	.submit = file_submit,
+	.reap = file_reap,
+	.lock = file_lock,
+	.size = file_size,
+};
+
 static int open_file(struct file_backend *f, const struct disk_config *config)
 {
 	int flags = (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
@@ -204,7 +217,9 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 		return -errno;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return -EINVAL;
-	err = lock_file(f->fds[BUFFERED], config->read_only);
+	f->shared = config->shared;
+	f->read_only = config->read_only;
+	err = f->shared ? 0 : lock_file(f->fds[BUFFERED], config->read_only);
 	if (err)
 		return err;
 	f->block_device = S_ISBLK(st.st_mode);

@@ -144,6 +144,7 @@ static bool handle(struct vhost_user_server *s)
 		return false;
 	}
 	s->waiting = false;
+	s->drain_until_ns = 0;
 	s->stats.messages++;
 	close_fds(s);
 	s->got = 0;
@@ -253,6 +254,7 @@ static void drain_look(struct loop_timer *timer)
 {
 	struct vhost_user_server *s = container_of(timer, struct vhost_user_server, drain);
 	uint64_t now = time_now_ns();
+	bool late;
 
 	if (s->ending) {
 		if (vhost_user_drained(s))
@@ -263,17 +265,18 @@ static void drain_look(struct loop_timer *timer)
 	}
 	if (!s->drain_until_ns)
 		s->drain_until_ns = now + DRAIN_MAX_NS;
-	if (!vhost_user_drained(s)) {
-		if (now > s->drain_until_ns)
-			end_session(s, "requests are stuck");
-		else
-			loop_timer_set(s->loop, timer, now + DRAIN_LOOK_NS, drain_look);
-		return;
-	}
-	s->drain_until_ns = 0;
-	if (handle(s)) {
-		loop_modify(&s->lfd, EPOLLIN);
-		serve(s);
+	late = now > s->drain_until_ns;
+	if (vhost_user_drained(s)) {
+		if (handle(s)) {
+			loop_modify(&s->lfd, EPOLLIN);
+			serve(s);
+		} else if (late && s->waiting) {
+			end_session(s, "what it asks for cannot be done yet");
+		}
+	} else if (late) {
+		end_session(s, "requests are stuck");
+	} else {
+		loop_timer_set(s->loop, timer, now + DRAIN_LOOK_NS, drain_look);
 	}
 }
 

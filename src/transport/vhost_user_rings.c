@@ -140,6 +140,20 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 	return err;
 }
 
+/* Tells the device that its rings run, or do not any more. */
+static int use_device(struct vhost_user_server *s, bool on)
+{
+	int err = 0;
+
+	if (on == s->in_use)
+		return 0;
+	if (s->dev->ops->use)
+		err = s->dev->ops->use(s->dev, on);
+	if (!err)
+		s->in_use = on;
+	return err;
+}
+
 /* Nothing is in flight in ring @i. */
 void vhost_user_stop_ring(struct vhost_user_server *s, unsigned i)
 {
@@ -156,6 +170,10 @@ void vhost_user_stop_ring(struct vhost_user_server *s, unsigned i)
 	pthread_mutex_unlock(&vq->lock);
 	s->rings[i].kicked = false;
 	virtio_device_set_kick(s->dev, i, -1);
+	for (i = 0; i < s->dev->n_queues; i++)
+		if (s->rings[i].kicked)
+			return;
+	use_device(s, false);
 }
 
 bool vhost_user_any_started(const struct vhost_user_server *s)
@@ -332,8 +350,12 @@ static int ring_fd(struct vhost_user_server *s, unsigned *index, int *fd)
 int vhost_user_set_vring_kick(struct vhost_user_server *s)
 {
 	unsigned i;
-	int fd, err = ring_fd(s, &i, &fd);
+	int fd, err = use_device(s, true);
 
+	/* -EAGAIN leaves the message as it came */
+	if (err)
+		return err;
+	err = ring_fd(s, &i, &fd);
 	if (err)
 		return err;
 	virtio_device_set_kick(s->dev, i, fd);

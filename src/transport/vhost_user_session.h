@@ -77,6 +77,7 @@ struct vhost_user_server {
 	uint64_t features, protocol;
 	bool features_acked;
 	uint8_t status;
+	bool in_use; /* the device knows that rings run */
 	struct vhost_user_region regions[VHOST_USER_SLOTS_MAX];
 	unsigned n_regions;
 	struct vhost_user_ring rings[VIRTIO_QUEUES_MAX];

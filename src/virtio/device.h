@@ -23,6 +23,9 @@ struct virtio_device_ops {
 	/* @migration: not by the guest. -EPERM: read-only field. */
 	int (*config_write)(struct virtio_device *dev, uint32_t offset, const void *buf,
 			    uint32_t len, bool migration);
+	/* The first ring is about to start, or the last one has stopped. On: 0, -EAGAIN (not yet,
+	 * ask again), or what keeps it from being used. */
+	int (*use)(struct virtio_device *dev, bool on);
 	/* Virtio reset, or the front end has gone. All queues are stopped. */
 	void (*reset)(struct virtio_device *dev);
 	int (*mtu_set)(struct virtio_device *dev, uint64_t mtu);

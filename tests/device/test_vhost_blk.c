@@ -11,12 +11,14 @@
 
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,6 +42,7 @@ static struct vdrv ring;
 static uint8_t *mem;
 static int memfd, kick, call, inflight = -1;
 static uint64_t features;
+static bool shared;
 
 /* ---- the daemon's half ------------------------------------------------------------------- */
 
@@ -51,6 +54,7 @@ static void serve(const char *backend, bool read_only)
 				      .size_bytes = SIZE,
 				      .queues = 2,
 				      .read_only = read_only,
+				      .shared = shared,
 				      .serial = "a serial of 20 chars" };
 	struct vhost_user_config vhost = { .path = path, .owner = (uid_t)-1, .group = (gid_t)-1 };
 	struct io_core_params params = { .cpu = -1 };
@@ -456,6 +460,48 @@ static void survives_kills(void **state)
 	killed_under_load(PACKED);
 }
 
+/* The image of a guest that is migrated: somebody else has it until its rings stop. */
+static int source_lock, source_let_go;
+
+static void *let_go(void *arg)
+{
+	usleep(100000);
+	STORE_RELEASE(source_let_go, 1);
+	flock(source_lock, LOCK_UN);
+	return NULL;
+}
+
+static void image_is_handed_over(void **state)
+{
+	pthread_t source;
+	uint32_t base;
+
+	source_lock = open(image, O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(source_lock, LOCK_EX), 0);
+	shared = true;
+	server_start("file", false);
+	shared = false;
+	assert_int_equal(pthread_create(&source, NULL, let_go, NULL), 0);
+	guest_start(V1 | INDIRECT);
+	assert_true(LOAD_ACQUIRE(source_let_go));
+	pthread_join(source, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(flock(source_lock, LOCK_EX | LOCK_NB), -1);
+		assert_int_equal(request(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+		/* a migration that fails: the source goes on */
+		assert_int_equal(vhost_ring_stop(&c, 0, &base), 0);
+		assert_int_equal(flock(source_lock, LOCK_EX | LOCK_NB), 0);
+		assert_int_equal(flock(source_lock, LOCK_UN), 0);
+		assert_int_equal(vhost_ring_start(&c, 0, &ring, base, kick, call), 0);
+	}
+	/* gone without a word */
+	vhost_close(&c);
+	assert_int_equal(flock(source_lock, LOCK_EX), 0);
+	close(source_lock);
+	guest_stop();
+	server_kill();
+}
+
 static int setup(void **state)
 {
 	int fd;
@@ -481,7 +527,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(malloc_disk),	  cmocka_unit_test(file_disk),
 		cmocka_unit_test(configuration),  cmocka_unit_test(hostile),
-		cmocka_unit_test(survives_kills),
+		cmocka_unit_test(survives_kills), cmocka_unit_test(image_is_handed_over),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -377,6 +377,13 @@ static int config_write(struct virtio_device *dev, uint32_t offset, const void *
 	return 0;
 }
 
+static int use(struct virtio_device *dev, bool on)
+{
+	struct disk_backend *backend = of_dev(dev)->backend;
+
+	return backend->ops->lock ? backend->ops->lock(backend, on) : 0;
+}
+
 static void reset(struct virtio_device *dev)
 {
 	features_set(dev, FEATURE(FLUSH));
@@ -386,6 +393,7 @@ static const struct virtio_device_ops device_ops = {
 	.features_set = features_set,
 	.config_read = config_read,
 	.config_write = config_write,
+	.use = use,
 	.reset = reset,
 };
 
