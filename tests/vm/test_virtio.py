@@ -19,14 +19,20 @@ def network(models, device=None):
     return config
 
 
+def wait_devices(vm, *paths):
+    """Load the drivers and wait for what they make; the guest's init looks at the PCI bus only,
+    and these are behind virtio's."""
+    for path in paths or ("/sys/class/net/eth0", "/dev/vda"):
+        vm.run("modprobe -a virtio_net virtio_blk; for i in 1 2 3 4 5 6 7 8 9; do "
+               "test -e %s && exit 0; sleep 0.5; done; exit 1" % path)
+
+
 def guests(t, models, device=None, **options):
     daemon = t.daemon(network(models, device))
     vms = [t.guest(daemon, n, **options) for n in range(1, len(models) + 1)]
     for number, vm in enumerate(vms, 1):
         vm.wait_boot()
-        # the guest's init looks at the PCI bus only, and this is behind virtio's
-        vm.run("modprobe virtio_net; for i in 1 2 3 4 5 6 7 8 9; do "
-               "test -e /sys/class/net/eth0 && exit 0; sleep 0.5; done; exit 1")
+        wait_devices(vm, "/sys/class/net/eth0")
         lan.configure(vm, number)
     return daemon, *vms
 
@@ -76,8 +82,7 @@ def test_disk(t):
     daemon = disk_daemon(t)
     vm = t.guest(daemon, 1)
     vm.wait_boot()
-    vm.run("modprobe virtio_blk; for i in 1 2 3 4 5 6 7 8 9; do test -b /dev/vda && exit 0; "
-           "sleep 0.5; done; exit 1")
+    wait_devices(vm, "/dev/vda")
     assert vm.run("cat /sys/block/vda/serial").strip() == "exitless-1"
     assert vm.run("cat /sys/block/vda/size").strip() == str((64 << 20) // 512)
     vm.run("dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; "

@@ -52,9 +52,16 @@ class Context:
         self.later(vm.kill)
         return vm.start()
 
-    def daemon(self, config):
-        """Start exitlessd; that it lives to the end and ends cleanly is part of the test."""
-        daemon = Daemon(self.directory, config, self.logs)
+    def daemon(self, config, name="exitlessd"):
+        """Start exitlessd; that it lives to the end and ends cleanly is part of the test.
+
+        name: another one for each daemon but the first, which has a directory of its own then.
+        """
+        directory = self.directory
+        if name != "exitlessd":
+            directory = self.path(name)
+            os.mkdir(directory)
+        daemon = Daemon(directory, config, self.logs, name)
         self.later(daemon.kill)
         daemon.start()
         self._daemons.append(daemon)

@@ -34,6 +34,10 @@ class NetNS:
         """Start a program inside."""
         return spawn(self.argv(*argv), log)
 
+    def spawn_input(self, *argv, log=os.devnull):
+        """Start a program inside, with a pipe to write to as its input."""
+        return spawn(self.argv(*argv), log, stdin=subprocess.PIPE)
+
     def remove(self):
         run(["ip", "netns", "delete", self.name], check=False)
 

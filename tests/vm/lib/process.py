@@ -21,9 +21,10 @@ def _die_with_parent():
 
 def spawn(argv, log, **kwargs):
     """Start a program with its output appended to the file log; it dies when we do."""
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
     with open(log, "ab") as out:
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out,
-                                stderr=subprocess.STDOUT, preexec_fn=_die_with_parent, **kwargs)
+        return subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT,
+                                preexec_fn=_die_with_parent, **kwargs)
 
 
 def run(argv, timeout=60, check=True):

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Live migration of a running guest from one QEMU and daemon to another QEMU and daemon."""
+
+import hashlib
+import os
+import threading
+
+from lib import lan
+from lib.context import limit
+from lib.process import Failure, wait_for
+from test_life import finish, in_background
+from test_virtio import wait_devices
+
+HOST = 50  # the namespace's number on the LAN
+BLOCK = 65536
+READ_BLOCKS = 1024  # what the guest reads; it writes to the 64 blocks behind
+
+# Reads more and more into the page cache, which the device alone writes: on the other side it is
+# right only if each of these writes was in the dirty log. Prints how many blocks.
+READER = """
+n=0
+while ! test -e /tmp/enough && test $n -lt %d; do
+    dd if=/dev/vda of=/dev/null bs=%d skip=$n count=1 2>/dev/null || exit 1
+    n=$((n + 1))
+done
+echo $n
+""" % (READ_BLOCKS, BLOCK)
+
+# Block number n %% 64 is filled with lines of n, past the cache, and read back. Prints how many.
+WRITER = """
+n=0
+while ! test -e /tmp/enough; do
+    at=$((%d + n %% 64))
+    yes $n | head -c %d >/tmp/block
+    dd if=/tmp/block of=/dev/vda bs=%d seek=$at oflag=direct conv=notrunc 2>/dev/null || exit 1
+    dd if=/dev/vda of=/tmp/again bs=%d skip=$at count=1 iflag=direct 2>/dev/null || exit 2
+    cmp /tmp/block /tmp/again || exit 3
+    n=$((n + 1))
+done
+echo $n
+""" % (READ_BLOCKS, BLOCK, BLOCK, BLOCK)
+
+
+def config(ns, number, image):
+    return {
+        "cores": [{"name": "io0"}],
+        "switches": [{"name": "lan"}],
+        "ports": [{"name": "tap", "kind": "tap", "ifname": "tap%d" % number, "switch": "lan",
+                   "netns": "/run/netns/" + ns.name}],
+        "machines": [{"name": "vm1", "devices": [
+            {"name": "net0", "kind": "virtio-net", "switch": "lan", "mac": lan.mac(1)},
+            {"name": "disk0", "kind": "virtio-blk", "model": "file", "file": image,
+             "shared": True}]}],
+    }
+
+
+class Stream(threading.Thread):
+    """Sends random bytes to whoever connects, in the namespace; slowly, until finish()."""
+
+    def __init__(self, ns, log):
+        super().__init__(daemon=True)
+        self.sum = hashlib.sha256()
+        self.sent = 0
+        self.ending = threading.Event()
+        # the program in the namespace only passes on what comes in at its standard input
+        self.process = ns.spawn_input("socat", "-u", "STDIN", "TCP-LISTEN:7000", log=log)
+
+    def run(self):
+        while not self.ending.is_set():
+            data = os.urandom(65536)
+            try:
+                self.process.stdin.write(data)
+            except OSError:
+                return
+            self.sum.update(data)
+            self.sent += len(data)
+            self.ending.wait(0.02)
+        self.process.stdin.close()
+
+    def finish(self):
+        self.ending.set()
+        self.join()
+        self.process.wait(60)
+
+
+def bridge(ns):
+    """Both daemons' taps on one bridge, as two hosts are on one network."""
+    ns.run("ip", "link", "add", "br0", "type", "bridge")
+    for number in (1, 2):
+        ns.run("ip", "link", "set", "tap%d" % number, "master", "br0", "up")
+    ns.run("ip", "link", "set", "br0", "up")
+    ns.run("ip", "addr", "add", lan.address(HOST) + "/24", "dev", "br0")
+
+
+def migrate(t, source, target):
+    """Move a guest, in as many rounds as it takes to have used dirty logs for some time."""
+    uri = "unix:" + t.path("migration")
+    target.qmp.command("migrate-incoming", uri=uri)
+    # It may end all the same, when there is a moment in which nothing has changed.
+    source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 64 << 20,
+                                                    "downtime-limit": 0})
+    source.qmp.command("migrate", uri=uri)
+
+    def state(rounds=None):
+        info = source.qmp.command("query-migrate")
+        if info["status"] in ("failed", "cancelled"):
+            raise Failure("migration: %s" % info)
+        if rounds and info.get("ram", {}).get("dirty-sync-count", 0) > rounds:
+            return info
+        return info if info["status"] == "completed" else None
+
+    wait_for("all memory has been sent, and more", lambda: state(50), 60, 0.2)
+    source.qmp.command("migrate-set-parameters", **{"downtime-limit": 1500})
+    info = wait_for("the guest has migrated", state, 60, 0.2)
+    print(info)
+    assert info["ram"]["dirty-sync-count"] > 4, info
+    # its commands are read from the target's serial port now
+    wait_for("the guest runs", lambda: target.qmp.command("query-status")["status"] == "running", 20)
+
+
+@limit(240)
+def test_live(t):
+    """A TCP stream, a disk that is written and one that is read: nothing is lost or changed."""
+    ns = t.netns("a")
+    image = t.path("image")
+    with open(image, "wb") as f:
+        f.write(os.urandom(READ_BLOCKS * BLOCK))
+        f.truncate((READ_BLOCKS + 64) * BLOCK)
+    daemons = [t.daemon(config(ns, n, image), "exitlessd%d" % n) for n in (1, 2)]
+    bridge(ns)
+    source = t.vm("source", daemons[0].qemu_args("vm1"))
+    target = t.vm("target", [*daemons[1].qemu_args("vm1"), "-incoming", "defer"])
+    source.wait_boot()
+    wait_devices(source)
+    lan.configure(source, 1)
+    stream = Stream(ns, t.path("socat.log"))
+    in_background(source, "stream", "nc.openbsd -d %s 7000 | sha256sum" % lan.address(HOST))
+    in_background(source, "reader", READER)
+    in_background(source, "writer", WRITER)
+    stream.start()
+    source.run("sleep 3")
+
+    migrate(t, source, target)
+    source.kill()
+    daemons[0].stop()
+    # the bridge has heard of the guest's new place without the guest being asked
+    wait_for("the guest is announced",
+             lambda: any(lan.mac(1) in line and "tap2" in line
+                         for line in ns.run("bridge", "fdb", "show").splitlines()), 20)
+    sent = stream.sent
+    wait_for("the stream goes on", lambda: stream.sent > sent + (1 << 20), 60)
+    target.run("sleep 2; touch /tmp/enough", timeout=60)
+    stream.finish()
+    status, out = finish(target, "stream")
+    assert status == 0 and out.split()[0] == stream.sum.hexdigest(), out
+    status, out = finish(target, "reader")
+    assert status == 0, (status, out)
+    blocks = int(out)
+    status, out = finish(target, "writer")
+    assert status == 0, (status, out)
+
+    count = int(out.split()[-1])
+    assert count > 10, out
+    with open(image, "rb") as f:
+        cached = target.run("dd if=/dev/vda bs=%d count=%d 2>/dev/null | sha256sum" %
+                            (BLOCK, blocks), timeout=60).split()[0]
+        if cached != hashlib.sha256(f.read(blocks * BLOCK)).hexdigest():
+            raise Failure("what the guest read before it moved has changed")
+        for n in range(max(0, count - 64), count):
+            f.seek((READ_BLOCKS + n % 64) * BLOCK)
+            line = b"%d\n" % n
+            if f.read(BLOCK) != (line * (BLOCK // len(line) + 1))[:BLOCK]:
+                raise Failure("block %d of the disk is not what was written last" % n)
+    target.check_log()
