@@ -74,6 +74,22 @@ static void print_rest(const json_t *status)
 	table_done(&table, stdout);
 }
 
+static void print_sandbox(const json_t *sandbox)
+{
+	const char *calls = client_text(sandbox, "calls");
+
+	if (!strcmp(client_text(sandbox, "files"), "on"))
+		printf("sandbox: files limited (Landlock %lld)", client_int(sandbox, "landlock"));
+	else
+		fputs("sandbox: files not limited", stdout);
+	if (!strcmp(calls, "refuse"))
+		puts(", other system calls refused");
+	else if (!strcmp(calls, "kill"))
+		puts(", other system calls kill");
+	else
+		puts(", system calls not limited");
+}
+
 int cmd_status(int argc, char **argv)
 {
 	json_t *status;
@@ -93,6 +109,7 @@ int cmd_status(int argc, char **argv)
 		printf("exitlessd %s, pid %lld, up %lld s, log level %s\n",
 		       client_text(status, "version"), client_int(status, "pid"),
 		       client_int(status, "uptime_s"), client_text(status, "log_level"));
+		print_sandbox(json_object_get(status, "sandbox"));
 		print_devices(json_object_get(status, "machines"));
 		print_rest(status);
 	}

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { EXIT_CONFIG = 1, EXIT_USAGE = 2, EXIT_SYSTEM = 3 };
@@ -137,25 +136,6 @@ static int read_config(struct daemon *d)
 	return err;
 }
 
-static bool has_tap(const struct config *config)
-{
-	const struct port_spec *ports = config->ports.items;
-
-	for (unsigned i = 0; i < config->ports.n; i++)
-		if (!strcmp(ports[i].kind, "tap"))
-			return true;
-	return false;
-}
-
-/* The folder of the control socket, when it is the usual one, may be missing. */
-static void make_directory(const struct control_spec *spec)
-{
-	size_t len = strlen(spec->directory);
-
-	if (!strncmp(spec->socket, spec->directory, len) && spec->socket[len] == '/')
-		mkdir(spec->directory, 0755); /* binding says what is wrong if that fails */
-}
-
 /* ---- signals ----------------------------------------------------------------------------- */
 
 static void stop_now(struct loop_timer *timer)
@@ -251,7 +231,6 @@ static int serve(struct daemon *d)
 		log_error("%s", why.text);
 		return err;
 	}
-	make_directory(&d->config.control);
 	d->rpc = control_serve(d->loop, &d->control);
 	if (!d->rpc) {
 		err = -errno;
@@ -260,8 +239,10 @@ static int serve(struct daemon *d)
 					     : strerror(-err));
 		return err;
 	}
-	log_info("exitlessd " EXITLESS_VERSION " serves; control socket %s",
-		 d->config.control.socket);
+	log_info("exitlessd " EXITLESS_VERSION
+		 " serves; sandbox: files %s, calls %s; control socket %s",
+		 d->control.files ? "limited" : "not limited",
+		 d->config.sandbox.calls ? "limited" : "not limited", d->config.control.socket);
 	notify_supervisor("READY=1");
 	err = loop_run(d->loop);
 	if (err)
@@ -289,7 +270,9 @@ int main(int argc, char **argv)
 					       : log_level_parse(d.config.log_level)));
 
 	status = EXIT_SYSTEM;
-	err = privileges_drop(d.config.control.allow_tap || has_tap(&d.config));
+	d.control.spec = &d.config.control;
+	d.control.sandbox = &d.config.sandbox;
+	err = confine(&d.config, d.options.config, &d.control.files);
 	if (!err)
 		err = memory_faults_init();
 	d.loop = loop_new();
@@ -300,7 +283,6 @@ int main(int argc, char **argv)
 		log_error("start-up: %s", strerror(err ? -err : errno));
 		goto free_loop;
 	}
-	d.control.spec = &d.config.control;
 	d.control.started_ns = time_now_ns();
 	if (!serve(&d)) {
 		log_info("ended");
@@ -316,6 +298,7 @@ free_loop:
 		close(d.signals.fd);
 	}
 	loop_free(d.loop);
+	sandbox_files_free(d.control.files);
 free_config:
 	config_free(&d.config);
 	return status;

@@ -4,13 +4,16 @@
 #define EXITLESS_CONTROL_DAEMON_H
 
 #include "control/config.h"
+#include "control/control.h"
 
 /* Tells the service manager ("READY=1", sd_notify(3)); nothing if there is none. */
 void notify_supervisor(const char *state);
 
-/* Gives up all capabilities but the few that serving needs, for this thread and those it starts.
- * @network: keep those that making network interfaces needs. Returns 0 or -errno. */
-int privileges_drop(bool network);
+/* Gives up what serving @config does not need, for this thread and those it starts: capabilities,
+ * files, system calls (as config->sandbox says). @path: of the configuration, or NULL. *@files:
+ * what may still be used, for the control socket and the caller to free; NULL: everything. Returns
+ * 0 or -errno. */
+int confine(const struct config *config, const char *path, struct sandbox_files **files);
 
 /* Compares what runs with @config and calls @tell for each difference; returns how many. */
 unsigned config_compare(const struct config *config, struct manager *m,

@@ -175,6 +175,19 @@ static bool target_decode(const struct schema *schema, const json_t *params, str
 
 /* ---- looking ----------------------------------------------------------------------------- */
 
+/* What is in force, which depends on the kernel too. */
+static json_t *sandbox_brief(const struct control *control)
+{
+	const struct sandbox_spec *spec = control->sandbox;
+	json_t *json = spec ? schema_encode(&sandbox_schema, spec) : json_object();
+
+	json_object_set_new(json, "files", json_string(control->files ? "on" : "off"));
+	json_object_set_new(json, "landlock",
+			    control->files ? json_integer(sandbox_files_version(control->files))
+					   : json_null());
+	return json;
+}
+
 static json_t *status(void *context, const json_t *params, struct rpc_error *error)
 {
 	struct control *control = context;
@@ -191,6 +204,7 @@ static json_t *status(void *context, const json_t *params, struct rpc_error *err
 		json_integer((json_int_t)((time_now_ns() - control->started_ns) / NS_PER_S)));
 	json_object_set_new(json, "log_level", json_string(log_level_name(log_get_level())));
 	json_object_set_new(json, "directory", json_string(control->spec->directory));
+	json_object_set_new(json, "sandbox", sandbox_brief(control));
 	return json;
 }
 
@@ -223,7 +237,8 @@ static json_t *stats(void *context, const json_t *params, struct rpc_error *erro
 
 static json_t *show(void *context, const json_t *params, struct rpc_error *error)
 {
-	struct manager *m = ((struct control *)context)->m;
+	struct control *control = context;
+	struct manager *m = control->m;
 	struct target target;
 	json_t *json = NULL;
 
@@ -231,11 +246,12 @@ static json_t *show(void *context, const json_t *params, struct rpc_error *error
 		return NULL;
 	if (!strcmp(target.object, "config")) {
 		json = report_config(m);
-		json_object_set_new(
-			json, "control",
-			schema_encode(&control_schema, ((struct control *)context)->spec));
+		json_object_set_new(json, "control", schema_encode(&control_schema, control->spec));
 		json_object_set_new(json, "log_level",
 				    json_string(log_level_name(log_get_level())));
+		if (control->sandbox)
+			json_object_set_new(json, "sandbox",
+					    schema_encode(&sandbox_schema, control->sandbox));
 		json_object_set_new(json, "balance",
 				    schema_encode(&balance_schema, manager_balance(m)));
 	} else if (!strcmp(target.object, "core")) {
@@ -268,8 +284,10 @@ static json_t *metrics(void *context, const json_t *params, struct rpc_error *er
 
 /* ---- changing ---------------------------------------------------------------------------- */
 
-static json_t *add_machine(struct manager *m, const struct target *target, struct rpc_error *error)
+static json_t *add_machine(struct control *control, const struct target *target,
+			   struct rpc_error *error)
 {
+	struct manager *m = control->m;
 	struct machine_entry entry;
 	const struct device_spec *devices;
 	struct why why = { "" };
@@ -279,7 +297,9 @@ static json_t *add_machine(struct manager *m, const struct target *target, struc
 		devices = entry.devices.items;
 		err = manager_machine_add(m, &entry.spec, &why);
 		for (unsigned i = 0; !err && i < entry.devices.n; i++) {
-			err = manager_device_add(m, entry.spec.name, &devices[i], &why);
+			err = confine_check_device(control->files, &devices[i], &why);
+			if (!err)
+				err = manager_device_add(m, entry.spec.name, &devices[i], &why);
 			if (err)
 				manager_machine_remove(m, entry.spec.name, NULL);
 		}
@@ -292,7 +312,8 @@ static json_t *add_machine(struct manager *m, const struct target *target, struc
 
 static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 {
-	struct manager *m = ((struct control *)context)->m;
+	struct control *control = context;
+	struct manager *m = control->m;
 	union {
 		struct core_spec core;
 		struct switch_spec sw;
@@ -308,7 +329,7 @@ static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 		return NULL;
 	json = target.spec;
 	if (!strcmp(target.object, "machine"))
-		return add_machine(m, &target, error);
+		return add_machine(control, &target, error);
 	if (!strcmp(target.object, "core")) {
 		if (!params_decode(&core_schema, json, &spec.core, SCHEMA_NEW, "spec", error))
 			return NULL;
@@ -320,11 +341,15 @@ static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 	} else if (!strcmp(target.object, "port")) {
 		if (!params_decode(&port_schema, json, &spec.port, SCHEMA_NEW, "spec", error))
 			return NULL;
-		err = manager_port_add(m, &spec.port, &why);
+		err = confine_check_port(control->files, &spec.port, &why);
+		if (!err)
+			err = manager_port_add(m, &spec.port, &why);
 	} else {
 		if (!params_decode(&device_schema, json, &spec.device, SCHEMA_NEW, "spec", error))
 			return NULL;
-		err = manager_device_add(m, target.machine, &spec.device, &why);
+		err = confine_check_device(control->files, &spec.device, &why);
+		if (!err)
+			err = manager_device_add(m, target.machine, &spec.device, &why);
 	}
 	if (!err)
 		log_info("control: added %s %s%s%s", target.object, target.machine,

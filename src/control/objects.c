@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "manager/manager.h"
+#include "sandbox/sandbox.h"
 
 #define US	 .scale = NS_PER_US
 #define FIELD(f) .offset = offsetof(struct SPEC, f), .size = sizeof(((struct SPEC *)0)->f)
@@ -50,6 +51,44 @@ const struct schema control_schema = {
 	.rows = control_rows,
 	.n_rows = ARRAY_SIZE(control_rows),
 	.size = sizeof(struct control_spec),
+};
+
+/* ---- sandbox ---------------------------------------------------------------------------- */
+
+static const char *const *calls_modes(void)
+{
+	static const char *const modes[] = {
+		[SANDBOX_CALLS_OFF] = "off",
+		[SANDBOX_CALLS_REFUSE] = "refuse",
+		[SANDBOX_CALLS_KILL] = "kill",
+		NULL,
+	};
+
+	return modes;
+}
+
+#define SPEC sandbox_spec
+static const struct schema_row sandbox_rows[] = {
+	{ "files", SCHEMA_WORD, FIELD(files), .words = { "off", "on" }, .unset = "\"on\"",
+	  .help = "The daemon can open only what this file names (images, captures, the folders "
+		  "of sockets, this file's own folder, `/dev/net/tun`), by the kernel's Landlock; "
+		  "where the kernel has none, it says so in its log and goes on." },
+	{ "calls", SCHEMA_INDEX, FIELD(calls), .choices = calls_modes, .unset = "\"refuse\"",
+	  .help = "A system call that serving does not need: `refuse` it (it fails, and the "
+		  "kernel's audit log says so), or `kill` the daemon." },
+	{ "paths", SCHEMA_TEXTS, ELEMENTS(paths, n_paths), .unset = "[\"/var/lib/exitless\"]",
+	  .help = "Folders and files for objects that are added at run time: images, captures, "
+		  "sockets. What is not there at the start does not count." },
+};
+#undef SPEC
+
+const struct schema sandbox_schema = {
+	.name = "sandbox",
+	.help = "What the daemon gives up before it serves; for good, so that only a new start "
+		"changes it. `exitless status` shows what is in force.",
+	.rows = sandbox_rows,
+	.n_rows = ARRAY_SIZE(sandbox_rows),
+	.size = sizeof(struct sandbox_spec),
 };
 
 /* ---- cores ------------------------------------------------------------------------------ */
@@ -344,6 +383,8 @@ static const struct schema_row config_rows[] = {
 	  .unset_help = "its defaults", .help = "The control socket." },
 	{ "log_level", SCHEMA_CHOICE, FIELD(log_level), .choices = log_levels, .unset = "\"info\"",
 	  .help = "What is logged: this and what is graver." },
+	{ "sandbox", SCHEMA_OBJECT, FIELD(sandbox), .schema = &sandbox_schema, .unset_help = "on",
+	  .help = "What the daemon gives up at start." },
 	{ "balance", SCHEMA_OBJECT, FIELD(balance), .schema = &balance_schema, .unset_help = "off",
 	  .help = "Moving between cores by load." },
 	{ "cores", SCHEMA_OBJECTS, FIELD(cores), .schema = &core_schema, OBJECTS,

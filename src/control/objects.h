@@ -20,6 +20,15 @@ struct control_spec {
 	bool allow_tap;	       /* keep what it takes to add tap ports at run time */
 };
 
+/* What the daemon is left with once it serves. */
+#define SANDBOX_PATHS_MAX 16
+struct sandbox_spec {
+	bool files;	/* limited, if the kernel can */
+	unsigned calls; /* enum sandbox_calls */
+	char paths[SANDBOX_PATHS_MAX][SPEC_FILE_BYTES];
+	unsigned n_paths;
+};
+
 /* A machine with its devices, as in a configuration. */
 struct machine_entry {
 	struct machine_spec spec;
@@ -29,12 +38,14 @@ struct machine_entry {
 struct config {
 	struct control_spec control;
 	char log_level[SPEC_KIND_BYTES];
+	struct sandbox_spec sandbox;
 	struct balance_spec balance;
 	struct schema_list cores, switches, ports; /* of struct core_spec... */
 	struct schema_list machines;		   /* of struct machine_entry */
 };
 
 extern const struct schema control_schema;
+extern const struct schema sandbox_schema;
 extern const struct schema balance_schema;
 extern const struct schema core_schema;
 extern const struct schema switch_schema;

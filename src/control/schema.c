@@ -584,7 +584,7 @@ static json_t *encode_elements(const struct schema_row *row, const void *object)
 	const char *field = (const char *)object + row->offset;
 	json_t *list;
 
-	if (!n)
+	if (!n && !row->unset)
 		return NULL;
 	list = json_array();
 	for (unsigned i = 0; i < n; i++) {

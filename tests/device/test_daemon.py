@@ -26,6 +26,7 @@ CONFIG = """
 // Two machines on a switch.
 {
 	"control": { "socket": "%(dir)s/control.sock", "directory": "%(dir)s", "mode": "0600" },
+	"sandbox": { "calls": "%(calls)s", "paths": [ "%(dir)s/more" ] },
 	"switches": [ { "name": "lan" } ],
 	"ports": [ { "name": "out", "kind": "null", "switch": "lan" } ],
 	"machines": [
@@ -48,8 +49,11 @@ def wait_for(condition, what, seconds=20):
 class Daemon(unittest.TestCase):
     config = CONFIG
 
+    calls = "kill"  # what the sandbox forgot would not stay unnoticed
+
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="exitless-test-")
+        os.mkdir(os.path.join(self.dir, "more"))
         self.path = os.path.join(self.dir, "config.json")
         self.socket = os.path.join(self.dir, "control.sock")
         self.log = os.path.join(self.dir, "log")
@@ -64,7 +68,7 @@ class Daemon(unittest.TestCase):
 
     def write(self, text):
         with open(self.path, "w") as f:
-            f.write(text.replace("%(dir)s", self.dir))
+            f.write(text.replace("%(dir)s", self.dir).replace("%(calls)s", self.calls))
 
     def start(self, *args, env=None, wait=True):
         with open(self.log, "a") as log:
@@ -109,7 +113,7 @@ class Life(Daemon):
         for name in ("vm1-net0.sock", "vm2-net0.sock"):
             self.assertTrue(stat.S_ISSOCK(os.stat(os.path.join(self.dir, name)).st_mode))
         self.assertEqual(self.stop(), 0)
-        self.assertEqual(sorted(os.listdir(self.dir)), ["config.json", "log"])
+        self.assertEqual(sorted(os.listdir(self.dir)), ["config.json", "log", "more"])
 
     def test_interrupt_ends_too(self):
         self.start()
@@ -213,6 +217,85 @@ class Life(Daemon):
         wait_for(lambda: len(os.listdir(fds)) <= before, "descriptors closed")
 
 
+class Sandbox(Daemon):
+    """What the daemon cannot do any more, as the kernel sees it."""
+
+    def start(self, *args, **more):
+        super().start(*args, **more)
+        self.sandbox = self.cli_json("status")["sandbox"]
+        if self.sandbox["landlock"] is None:
+            self.skipTest("the kernel has no Landlock")
+
+    def field(self, task, name):
+        with open("/proc/%d/task/%s/status" % (self.process.pid, task)) as f:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)[name]
+
+    def test_all_threads_are_in_it(self):
+        self.start()
+        self.cli("add", "core", "io1")
+        tasks = os.listdir("/proc/%d/task" % self.process.pid)
+        self.assertGreater(len(tasks), 2)
+        for task in tasks:
+            self.assertEqual(self.field(task, "Seccomp"), "2")
+            self.assertEqual(self.field(task, "NoNewPrivs"), "1")
+        self.assertEqual((self.sandbox["files"], self.sandbox["calls"]), ("on", "kill"))
+        self.assertRegex(self.cli("status"), r"files limited \(Landlock \d+\), other system calls kill")
+
+    def test_files_elsewhere_are_refused(self):
+        self.start()
+        secret = self.dir + "/secret"
+        said = self.run_cli("add", "port", "p", "kind=pcap", "capture_file=" + secret,
+                            status=1).stderr
+        self.assertIn("sandbox.paths", said)
+        self.assertIn(secret, said)
+        said = self.run_cli("add", "device", "vm1/d", "kind=virtio-blk", "model=file",
+                            "file=/etc/passwd", status=1).stderr
+        self.assertIn("sandbox.paths", said)
+        said = self.run_cli("add", "device", "vm1/d", "socket=/tmp/exitless-test-x.sock",
+                            status=1).stderr
+        self.assertIn("sandbox.paths", said)
+        # a file that the daemon may not have made either
+        self.assertFalse(os.path.exists(secret))
+        self.assertEqual(len(self.devices()), 2)
+        # below "paths" all is well
+        inside = self.dir + "/more/capture"
+        self.cli("add", "port", "p", "kind=pcap", "capture_file=" + inside)
+        self.assertTrue(os.path.exists(inside))
+        self.cli("add", "device", "vm1/d", "socket=" + self.dir + "/more/d.sock")
+        self.cli("remove", "device", "vm1/d")
+        self.assertFalse(os.path.exists(self.dir + "/more/d.sock"))
+
+    def test_configured_files_are_allowed_and_no_others(self):
+        with open(self.dir + "/image", "wb") as f:
+            f.truncate(1 << 20)
+        self.write(CONFIG.replace('"name": "vm2", "devices": [', """"name": "vm2", "devices": [
+            { "name": "d", "kind": "virtio-blk", "model": "file", "file": "%(dir)s/image" },""")
+                   .replace('"kind": "null"', '"kind": "pcap", "capture_file": "%(dir)s/capture"'))
+        self.start()
+        # away and back again
+        self.cli("remove", "device", "vm2/d")
+        self.cli("add", "device", "vm2/d", "kind=virtio-blk", "model=file",
+                 "file=" + self.dir + "/image")
+        self.cli("remove", "port", "out")
+        self.cli("add", "port", "out", "kind=pcap", "capture_file=" + self.dir + "/capture")
+        # another file of that name is another file: here only the kernel says no
+        self.cli("remove", "device", "vm2/d")
+        os.rename(self.dir + "/image", self.dir + "/old")
+        with open(self.dir + "/image", "wb") as f:
+            f.truncate(1 << 20)
+        said = self.run_cli("add", "device", "vm2/d", "kind=virtio-blk", "model=file",
+                            "file=" + self.dir + "/image", status=1).stderr
+        self.assertIn("Permission denied", said)
+
+    def test_off(self):
+        self.write(CONFIG.replace('"calls"', '"files": "off", "calls"')
+                   .replace("%(calls)s", "off"))
+        Daemon.start(self)
+        self.assertEqual(self.field(self.process.pid, "Seccomp"), "0")
+        self.cli("add", "port", "p", "kind=pcap", "capture_file=" + self.dir + "/anywhere")
+        self.assertIn("files not limited, system calls not limited", self.cli("status"))
+
+
 class Options(Daemon):
     def test_usage(self):
         for args in (["--nonsense"], ["word"], ["--check"], ["--log-level", "loud"],
@@ -235,9 +318,9 @@ class Options(Daemon):
     def test_check(self):
         self.assertEqual(self.check(CONFIG, 0), "")
         said = self.check(CONFIG.replace('"lan" }', '"lam" }', 1).replace("82574L", "82575"), 1)
-        self.assertIn('config.json:6: ports[0].switch: there is no switch "lan"; '
+        self.assertIn('config.json:7: ports[0].switch: there is no switch "lan"; '
                       'did you mean "lam"?', said)
-        self.assertIn('config.json:8: machines[0].devices[0].model: there is no model "82575"',
+        self.assertIn('config.json:9: machines[0].devices[0].model: there is no model "82575"',
                       said)
         self.assertIn("config.json:2: ", self.check("{\n", 1))
         # and it does not start with it either
@@ -349,7 +432,7 @@ class Command(Daemon):
         self.assertEqual(self.cli_json("show", "config"), before)
 
     def test_kinds(self):
-        image = self.dir + "/image"
+        image = self.dir + "/more/image"
         with open(image, "wb") as f:
             f.truncate(1 << 20)
         self.cli("add", "machine", "vm3")

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-ORDER = ["base", "memory", "core", "pci", "virtio", "net", "nic", "port", "disk", "passthrough",
+ORDER = ["base", "sandbox", "memory", "core", "pci", "virtio", "net", "nic", "port", "disk", "passthrough",
 	"transport", "manager", "control"]
 # besides src/: what each may include
 OTHERS = {"client": {"base", "client"}, "host": {"base", "host"},

@@ -31,6 +31,8 @@ class Daemon:
         self.config_file = os.path.join(directory, name + ".json")
         config = dict(config)
         config.setdefault("control", {"socket": self.socket, "directory": directory})
+        # what its sandbox forgot would not stay unnoticed
+        config.setdefault("sandbox", {"calls": "kill"})
         with open(self.config_file, "w") as f:
             json.dump(config, f, indent=1)
         self.process = None

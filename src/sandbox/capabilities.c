@@ -7,10 +7,11 @@
  *   IPC_LOCK                     memory that io_uring and the like register
  *   NET_ADMIN, SYS_ADMIN         tap interfaces, in other network namespaces (on request)
  */
-#include "control/daemon.h"
+#include "sandbox/sandbox.h"
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 	 CAP(CAP_NET_RAW) | CAP(CAP_IPC_LOCK))
 #define NETWORK (CAP(CAP_NET_ADMIN) | CAP(CAP_SYS_ADMIN))
 
-int privileges_drop(bool network)
+int sandbox_capabilities(bool network)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
