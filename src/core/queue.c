@@ -5,6 +5,7 @@
  * state; full fences on both sides, so one of the two sees the other.
  */
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/rcu.h"
 #include "base/util.h"
 #include "core/private.h"
@@ -44,17 +45,14 @@ void io_queue_park(struct io_core *core, struct io_queue *queue)
 
 void io_queue_wake(struct io_core *core, struct io_queue *queue, uint64_t now_ns)
 {
-	uint64_t count;
-
 	queue->last_work_ns = now_ns;
 	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
 	if (queue->state != IO_QUEUE_PARKED)
 		return;
 	if (queue->ops->notify)
 		queue->ops->notify(queue, false);
-	if (queue->drain_wake_fd && queue->wake_fd >= 0 &&
-	    read(queue->wake_fd, &count, sizeof(count)) < 0)
-		(void)count; /* nothing in it: woken otherwise */
+	if (queue->drain_wake_fd && queue->wake_fd >= 0)
+		event_fd_drain(queue->wake_fd); /* nothing in it: woken otherwise */
 	__atomic_store_n(&queue->state, IO_QUEUE_POLLED, __ATOMIC_SEQ_CST);
 	core->n_polled++;
 	core->n_parked--;

@@ -2,21 +2,21 @@
 /*
  * Interrupts as eventfds of the client.
  *
- * Messages: one relaxed load of the descriptor and one write() by whoever raises it. The control
- * thread exchanges descriptors while cores raise: it stores the new one, and closes the old one
- * after a grace period, so no core writes into a number that has become another file.
+ * Messages: one relaxed load of the descriptor and one signal (base/event.h) by whoever raises it.
+ * The control thread exchanges descriptors while cores raise: it stores the new one, and closes the
+ * old one after a grace period, so no core signals a number that has become another file.
  *
  * INTx is a level. The client learns of a rising edge by the trigger eventfd, and masks the line on
  * its side (automask, as vfio-pci does for INTx). It says when the guest is done: by an UNMASK
  * message, or by the resample eventfd (KVM irqfd at end of interrupt). If the line is still high
  * then, it is triggered again.
  */
+#include "base/event.h"
 #include "base/rcu.h"
 #include "base/util.h"
 #include "pci/private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -64,13 +64,9 @@ unsigned pci_irq_count(const struct pci_function *f, enum pci_irq_index index)
 	return index < PCI_IRQS ? f->irqs[index].n : 0;
 }
 
-/* An eventfd never blocks a write once it is non-blocking: full, it says EAGAIN, and is readable,
- * so the client will look anyway. */
 static void signal_fd(struct pci_function *f, int fd)
 {
-	uint64_t one = 1;
-
-	if (fd < 0 || write(fd, &one, sizeof(one)) != sizeof(one))
+	if (!event_fd_signal(fd))
 		__atomic_add_fetch(&f->stats.interrupts_lost, 1, __ATOMIC_RELAXED);
 	else
 		__atomic_add_fetch(&f->stats.interrupts, 1, __ATOMIC_RELAXED);
@@ -159,28 +155,6 @@ void irq_reset(struct pci_function *f)
 	pthread_mutex_unlock(&f->intx_lock);
 }
 
-static bool is_eventfd(int fd)
-{
-	char path[64], target[64];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return false;
-	target[n] = '\0';
-	return !strcmp(target, "anon_inode:[eventfd]");
-}
-
-static int prepare(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0 || !is_eventfd(fd) || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return -EINVAL;
-	return 0;
-}
-
 /* Which mode is on follows from what the client has set up; MSI-X before MSI before INTx. */
 static void update_mode(struct pci_function *f)
 {
@@ -208,8 +182,8 @@ int pci_irq_set(struct pci_function *f, enum pci_irq_index index, unsigned start
 	if (!v || start > v->n || n > v->n - start)
 		err = -EINVAL;
 	for (unsigned i = 0; fds && !err && i < n; i++)
-		if (fds[i] >= 0)
-			err = prepare(fds[i]);
+		if (fds[i] >= 0 && !event_fd_is(fds[i]))
+			err = -EINVAL;
 	if (!err) {
 		old = malloc((n ? n : 1) * sizeof(*old));
 		err = old ? 0 : -ENOMEM;

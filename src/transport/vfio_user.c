@@ -9,6 +9,7 @@
  */
 #include "transport/vfio_user.h"
 
+#include "base/event.h"
 #include "base/util.h"
 #include "transport/unix_socket.h"
 #include "transport/vfio_user_session.h"
@@ -41,9 +42,8 @@ static void close_fds(int *fds, unsigned *n)
 static void resampled(struct loop_fd *lfd, uint32_t events)
 {
 	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, resample);
-	uint64_t count;
 
-	if (read(lfd->fd, &count, sizeof(count)) == sizeof(count))
+	if (event_fd_drain(lfd->fd))
 		pci_intx_unmask(s->f);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		loop_remove(lfd);

@@ -7,12 +7,11 @@
  * GPA_ADDRESSES) and are turned into guest addresses by the table of regions, so virtqueues know
  * guest addresses only.
  */
+#include "base/event.h"
 #include "base/util.h"
 #include "transport/vhost_user_messages.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 #define RING_NO_FD 0x100u
 
@@ -319,17 +318,6 @@ int vhost_user_set_vring_enable(struct vhost_user_server *s)
 	return 0;
 }
 
-/* An eventfd, non-blocking from now on. Kept simple: no other descriptor without a file type
- * behaves worse than one that is never signalled. */
-static bool is_eventfd(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-	struct stat st;
-
-	return flags >= 0 && !fstat(fd, &st) && !(st.st_mode & S_IFMT) &&
-	       !fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-}
-
 /* The queue and descriptor of KICK, CALL and ERR; *fd -1: none. */
 static int ring_fd(struct vhost_user_server *s, unsigned *index, int *fd)
 {
@@ -341,7 +329,7 @@ static int ring_fd(struct vhost_user_server *s, unsigned *index, int *fd)
 		return -EINVAL;
 	if (value & RING_NO_FD)
 		return s->n_fds ? -EINVAL : 0;
-	if (s->n_fds != 1 || !is_eventfd(s->fds[0]))
+	if (s->n_fds != 1 || !event_fd_is(s->fds[0]))
 		return -EINVAL;
 	*fd = vhost_user_take_fd(s);
 	return 0;

@@ -8,6 +8,7 @@
  */
 #include "virtio/virtqueue.h"
 
+#include "base/event.h"
 #include "base/rcu.h"
 #include "virtio/inflight.h"
 
@@ -190,20 +191,11 @@ static void swap_fd(int *slot, int fd)
 	close(old);
 }
 
-static void signal_fd(int fd)
-{
-	static const uint64_t one = 1;
-
-	/* An eventfd that is full is signalled already. */
-	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 void virtqueue_set_call(struct virtqueue *vq, int fd)
 {
 	swap_fd(&vq->call_fd, fd);
 	if (READ_ONCE(vq->started))
-		signal_fd(fd);
+		event_fd_signal(fd);
 }
 
 void virtqueue_set_err(struct virtqueue *vq, int fd)
@@ -213,7 +205,7 @@ void virtqueue_set_err(struct virtqueue *vq, int fd)
 
 void virtqueue_notify(struct virtqueue *vq)
 {
-	signal_fd(LOAD_ACQUIRE(vq->call_fd));
+	event_fd_signal(LOAD_ACQUIRE(vq->call_fd));
 }
 
 void virtqueue_break(struct virtqueue *vq)
@@ -222,7 +214,7 @@ void virtqueue_break(struct virtqueue *vq)
 		return;
 	vq->broken = true;
 	COUNT(vq->stats.broken, 1);
-	signal_fd(LOAD_ACQUIRE(vq->err_fd));
+	event_fd_signal(LOAD_ACQUIRE(vq->err_fd));
 }
 
 bool virtqueue_begin(struct virtqueue *vq)

@@ -11,6 +11,10 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+
 #define F(name)	 (1ull << VIRTIO_NET_F_##name)
 #define PACKED	 (1ull << VIRTIO_F_RING_PACKED)
 #define EVENT	 (1ull << VIRTIO_RING_F_EVENT_IDX)
@@ -282,6 +286,55 @@ static void comes_and_goes(void **state)
 	guest_stop(&b);
 }
 
+/* Full, and whoever writes is to wait. */
+static void fill(int fd)
+{
+	uint64_t full = UINT64_MAX - 1, count;
+
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	while (write(fd, &full, 8) != 8) /* the server signals meanwhile */
+		if (read(fd, &count, 8) != 8)
+			continue;
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+}
+
+/* A front end that wants the core to wait for it: calls and errors are full, kicks are empty when
+ * the core comes to read them, and the files wait. */
+static void client_makes_eventfds_block(void **state)
+{
+	for (unsigned k = 0; k < 4; k++) {
+		uint64_t features = V1 | (k & 1 ? EVENT : 0) | (k & 2 ? PACKED : 0);
+		int err = eventfd(0, 0);
+		uint64_t count;
+
+		guest_start(&a, 0, features, 64, BUF_BYTES, 32);
+		guest_start(&b, 1, features, 64, BUF_BYTES, 32);
+		assert_int_equal(vhost_request_u64(&a.c, VHOST_SET_VRING_ERR, 1, err), 0);
+		fill(err);
+		assert_int_equal(fcntl(a.kick, F_SETFL, 0), 0);
+		for (unsigned i = 0; i < 200; i++) {
+			fill(a.tx_call);
+			fill(b.rx_call);
+			cross(100, 4096, (uint8_t)i);
+			for (unsigned j = 0; j < 20; j++) {
+				assert_int_equal(write(a.kick, &(uint64_t){ 1 }, 8), 8);
+				preadv2(a.kick, &(struct iovec){ &count, 8 }, 1, -1, RWF_NOWAIT);
+			}
+			if (i % 50 == 0)
+				usleep(1000); /* asleep in between */
+		}
+		/* a ring that breaks says so to a full descriptor */
+		*(volatile uint16_t *)(a.mem + (a.tx.avail_addr - GUEST_BASE) + 2) += 1000;
+		assert_int_equal(write(a.kick, &(uint64_t){ 1 }, 8), 8);
+		guest_stop(&a);
+		guest_start(&a, 0, features, 64, BUF_BYTES, 32);
+		cross(100, 4096, 1);
+		guest_stop(&a);
+		guest_stop(&b);
+		close(err);
+	}
+}
+
 static void announces(void **state)
 {
 	uint8_t mac[8] = { 2, 0, 0, 0, 0, 77 };
@@ -308,6 +361,7 @@ int main(void)
 		cmocka_unit_test(finishes_what_the_receiver_cannot_take),
 		cmocka_unit_test(hostile_headers),
 		cmocka_unit_test(comes_and_goes),
+		cmocka_unit_test(client_makes_eventfds_block),
 		cmocka_unit_test(announces),
 	};
 
