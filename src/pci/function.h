@@ -70,7 +70,7 @@ struct pci_ids {
 struct pci_function_stats {
 	uint64_t bar_reads, bar_writes, config_reads, config_writes; /* trapped accesses */
 	uint64_t interrupts;					     /* eventfd writes */
-	uint64_t interrupts_lost; /* no descriptor */
+	uint64_t interrupts_lost;				     /* no descriptor */
 	uint64_t resamples, resets;
 };
 
