@@ -46,7 +46,8 @@ static void *btf_read(const char *name, u32 *bytes)
 static const struct {
 	struct btf_want want;
 	u32 *offset, *bytes;
-	const char *module; /* NULL: any */
+	const char *module;    /* NULL: any */
+	struct btf_want inner; /* newer kernels: @want is missing, and this is in struct vcpu_vt */
 } wants[] = {
 	{ { "kvm_lapic", "regs", BTF_WANT_PTR }, &ex_off.lapic_regs },
 	{ { "kvm_lapic", "isr_count", BTF_WANT_INT, NULL, 1u << 2 | 1u << 4 },
@@ -54,7 +55,32 @@ static const struct {
 	  &ex_off.lapic_isr_count_bytes },
 	{ { "kvm_lapic", "irr_pending", BTF_WANT_INT, NULL, 1u << 1 }, &ex_off.lapic_irr_pending },
 	{ { "vcpu_svm", "vmcb", BTF_WANT_PTR, "vmcb" }, &ex_off.svm_vmcb, NULL, "kvm_amd" },
+	{ { "vcpu_vmx", "exit_reason", BTF_WANT_UNION, "vmx_exit_reason" },
+	  &ex_off.vmx_exit_reason,
+	  NULL,
+	  "kvm_intel",
+	  { "vcpu_vt", "exit_reason", BTF_WANT_UNION, "vmx_exit_reason" } },
+	{ { "vcpu_vmx", "idt_vectoring_info", BTF_WANT_INT, NULL, 1u << 4 },
+	  &ex_off.vmx_idt_vectoring_info,
+	  NULL,
+	  "kvm_intel" },
 };
+
+/* 6.16 moved what VMX and TDX share into a structure of its own. */
+static int match_inner(const struct btf_image *image, const struct btf_want *inner,
+		       struct btf_found *found)
+{
+	const struct btf_want vt = { "vcpu_vmx", "vt", BTF_WANT_STRUCT, "vcpu_vt" };
+	u32 outer;
+	int err;
+
+	err = btf_match(image, &vt, found);
+	outer = found->offset;
+	if (!err)
+		err = btf_match(image, inner, found);
+	found->offset += outer;
+	return err;
+}
 
 static int btf_lookup(const struct btf_image *image, const char *module)
 {
@@ -67,6 +93,8 @@ static int btf_lookup(const struct btf_image *image, const char *module)
 		if (wants[i].module && strcmp(wants[i].module, module))
 			continue;
 		err = btf_match(image, &wants[i].want, &found);
+		if (err == -ENOENT && wants[i].inner.container)
+			err = match_inner(image, &wants[i].inner, &found);
 		if (err) {
 			pr_err("%s: member %s of struct %s %s\n", module, wants[i].want.member,
 			       wants[i].want.container,

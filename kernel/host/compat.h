@@ -12,11 +12,13 @@
 #include <asm/msr.h>
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
-#define rdmsrq_(msr, value) rdmsrq(msr, value)
-#define wrmsrq_(msr, value) wrmsrq(msr, value)
+#define rdmsrq_(msr, value)	 rdmsrq(msr, value)
+#define wrmsrq_(msr, value)	 wrmsrq(msr, value)
+#define rdmsrq_safe_(msr, value) rdmsrq_safe(msr, value)
 #else
-#define rdmsrq_(msr, value) rdmsrl(msr, value)
-#define wrmsrq_(msr, value) wrmsrl(msr, value)
+#define rdmsrq_(msr, value)	 rdmsrl(msr, value)
+#define wrmsrq_(msr, value)	 wrmsrl(msr, value)
+#define rdmsrq_safe_(msr, value) rdmsrl_safe(msr, value)
 #endif
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)

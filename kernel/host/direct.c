@@ -204,14 +204,17 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 		return EX_NO_X2APIC;
 	if (vcpu->arch.pv_eoi.msr_val & KVM_MSR_ENABLED)
 		return EX_PV_EOI;
+	/* Gates of 16 bytes, addresses by four or five levels. */
+	if (!(vcpu->arch.efer & EFER_LMA))
+		return EX_IDT;
 	if (atomic_read(&vcpu->kvm->online_vcpus) > 1)
 		return EX_SMP;
 	if (map->n_foreign)
 		return EX_FOREIGN;
 	if (rcu_access_pointer(vcpu->kvm->irq_routing) != map->routing)
 		return EX_ROUTES;
-	if (d->lidt)
-		return EX_LIDT;
+	if (d->again)
+		return EX_AGAIN;
 	if (in_service(d))
 		return EX_IN_SERVICE;
 	return ex_ops->may(d);
@@ -239,7 +242,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 		why = idt_put(d, map, &limit);
 	d->why = why;
 	d->n_why[why]++;
-	d->lidt = false;
+	d->again = false;
 	if (why != EX_DIRECT) {
 		ex_ops->dirty(d);
 		/* It arrived for an entry that is not to be: by KVM, after the exit that this IPI
@@ -282,23 +285,21 @@ static void in_service_retire(struct ex_vcpu *d)
 void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
 {
 	struct ex_vcpu *d = this_cpu_read(ex_here);
-	bool lidt;
+	bool again;
 	int vector;
 
 	if (!d || d->vcpu != vcpu || !d->active)
 		return;
 	WRITE_ONCE(d->active, false);
-	vector = ex_ops->leave(d, &lidt);
+	vector = ex_ops->leave(d, &again);
 	idt_restore(d);
-	d->lidt = lidt;
+	d->again = again;
 	if (vector >= 0) {
 		d->n_handed_back++;
 		d->n_vector[vector]++;
-		if (ex_ops->reraise) {
-			if (ex_lapic_in_service(vector)) {
-				ex_lapic_write(APIC_EOI, 0);
-				ex_lapic_self(vector);
-			}
+		if (ex_lapic_in_service(vector)) {
+			ex_lapic_write(APIC_EOI, 0);
+			ex_lapic_self(vector);
 		}
 	}
 	in_service_retire(d);

@@ -31,11 +31,11 @@ enum ex_why {
 	EX_AVIC,
 	EX_NO_X2APIC,
 	EX_PV_EOI,
-	EX_ROUTES,    /* interrupt routes changed and were not looked at yet */
-	EX_FOREIGN,   /* another device's host interrupt has this CPU */
-	EX_SMP,	      /* the guest's vCPUs share an IDT */
-	EX_IDT,	      /* the guest's IDT cannot be used */
-	EX_LIDT,      /* the guest executes LIDT */
+	EX_ROUTES,  /* interrupt routes changed and were not looked at yet */
+	EX_FOREIGN, /* another device's host interrupt has this CPU */
+	EX_SMP,	    /* the guest's vCPUs share an IDT */
+	EX_IDT,	    /* the guest's IDT cannot be used */
+	EX_AGAIN, /* an instruction that only a stock entry can run: LIDT, or a fault of its own */
 	EX_DIRTY_LOG, /* migration */
 	EX_WHYS,
 };
@@ -72,7 +72,7 @@ struct ex_vcpu {
 	struct ex_map __rcu *map;
 	bool active;		/* this entry is direct; read by the watchdog */
 	u64 entered_ns, ipi_ns; /* ktime of the entry; of the first host IPI since */
-	bool lidt;		/* the next entry is stock, for an LIDT */
+	bool again;		/* the next entry is stock, to run an instruction again */
 	bool timer_own, tick_pending;
 	u32 lvtt, tdcr; /* the guest's, as loaded */
 	struct {
@@ -82,7 +82,7 @@ struct ex_vcpu {
 	} idt;
 	u32 direct_vectors[8]; /* that the guest may have in service */
 	void *arch[4];
-	u64 saved[4];
+	u64 saved[5];
 
 	/* Statistics, read without synchronisation. */
 	u32 n_vector[256]; /* handed back */
@@ -101,15 +101,13 @@ struct ex_ops {
 	/* Opens interrupts and EOI (and the timer), limits the IDT to @limit. */
 	void (*enter)(struct ex_vcpu *d, u32 limit, bool timer);
 	/* Undoes it. Returns the vector of a host interrupt whose delivery failed, or -1; the exit
-	 * is then an external interrupt's to KVM. *lidt: the guest wants to load another IDT. */
-	int (*leave)(struct ex_vcpu *d, bool *lidt);
-	/* Is the vector that leave() returned still in service (SVM), or KVM's to call (VMX)? */
-	bool reraise;
+	 * is then one for an interrupt to KVM. *again: a stock entry is to run the instruction. */
+	int (*leave)(struct ex_vcpu *d, bool *again);
 	/* KVM must load all state at the next entry. */
 	void (*dirty)(struct ex_vcpu *d);
 };
 
-extern const struct ex_ops ex_svm;
+extern const struct ex_ops ex_svm, ex_vmx;
 extern const struct ex_ops *ex_ops;
 DECLARE_PER_CPU(struct ex_vcpu *, ex_here);
 
@@ -117,6 +115,7 @@ DECLARE_PER_CPU(struct ex_vcpu *, ex_here);
 struct ex_offsets {
 	u32 lapic_regs, lapic_isr_count, lapic_isr_count_bytes, lapic_irr_pending;
 	u32 svm_vmcb;
+	u32 vmx_exit_reason, vmx_idt_vectoring_info;
 };
 extern struct ex_offsets ex_off;
 int ex_btf_load(const char *module);

@@ -47,7 +47,7 @@ static const char *const whys[EX_WHYS] = {
 	[EX_FOREIGN] = "foreign-interrupt",
 	[EX_SMP] = "shared-idt",
 	[EX_IDT] = "unusable-idt",
-	[EX_LIDT] = "lidt",
+	[EX_AGAIN] = "run-again",
 	[EX_DIRTY_LOG] = "dirty-log",
 };
 
@@ -111,6 +111,9 @@ static int vcpu_on(int pid, int index, int cpu, bool timer)
 
 	if (cpu < 0 || cpu >= nr_cpu_ids || !cpu_online(cpu) || index < 0)
 		return -EINVAL;
+	/* Without x2APIC a guest cannot be given some registers, and not others. */
+	if (timer && !x2apic_mode)
+		return -EOPNOTSUPP;
 	/* The watchdog's CPU is the host's. */
 	if (cpu == cpumask_first(cpu_online_mask))
 		return -EINVAL;
@@ -310,14 +313,10 @@ static int __init ex_init(void)
 {
 	int err;
 
-	if (!x2apic_enabled()) {
-		pr_err("the host's LAPICs are not in x2APIC mode\n");
-		return -ENODEV;
-	}
-	ex_ops = &ex_svm;
+	ex_ops = boot_cpu_has(X86_FEATURE_SVM) ? &ex_svm : &ex_vmx;
 	err = ex_ops->init();
 	if (err) {
-		pr_err("this CPU has no %s\n", ex_ops->name);
+		pr_err("this CPU has no %s, or not what is needed of it\n", ex_ops->name);
 		return err;
 	}
 	err = ex_btf_load(ex_ops->btf);

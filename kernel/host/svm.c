@@ -13,12 +13,10 @@
 #include <asm/svm.h>
 
 #include "direct.h"
+#include "lapic.h"
 
-#define MSR_EOI	  (APIC_BASE_MSR + (APIC_EOI >> 4))
-#define MSR_TMICT (APIC_BASE_MSR + (APIC_TMICT >> 4))
-#define MSR_TMCCT (APIC_BASE_MSR + (APIC_TMCCT >> 4))
-#define EXC(n)	  (INTERCEPT_EXCEPTION_OFFSET + (n))
-#define GP	  13
+#define EXC(n) (INTERCEPT_EXCEPTION_OFFSET + (n))
+#define GP     13
 
 static struct vmcb *vmcb_of(struct ex_vcpu *d)
 {
@@ -97,16 +95,17 @@ static void svm_enter(struct ex_vcpu *d, u32 limit, bool timer)
 	c->int_ctl &= ~V_INTR_MASKING_MASK;
 	d->saved[2] = v->save.idtr.limit;
 	v->save.idtr.limit = min_t(u32, v->save.idtr.limit, limit);
-	msr_pass(c, MSR_EOI, 2, true);
+	if (x2apic_mode)
+		msr_pass(c, EX_X2APIC(APIC_EOI), 2, true);
 	if (timer) {
-		msr_pass(c, MSR_TMICT, 3, true);
-		msr_pass(c, MSR_TMCCT, 1, true);
+		msr_pass(c, EX_X2APIC(APIC_TMICT), 3, true);
+		msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, true);
 	}
 	d->saved[3] = timer;
 	c->clean = 0;
 }
 
-static int svm_leave(struct ex_vcpu *d, bool *lidt)
+static int svm_leave(struct ex_vcpu *d, bool *again)
 {
 	struct vmcb *v = d->arch[0];
 	struct vmcb_control_area *c = &v->control;
@@ -117,16 +116,17 @@ static int svm_leave(struct ex_vcpu *d, bool *lidt)
 		bit_put(c, saved_bits[i], d->saved[0] >> i & 1);
 	c->int_ctl |= d->saved[1];
 	v->save.idtr.limit = d->saved[2];
-	msr_pass(c, MSR_EOI, 2, false);
+	if (x2apic_mode)
+		msr_pass(c, EX_X2APIC(APIC_EOI), 2, false);
 	if (d->saved[3]) {
-		msr_pass(c, MSR_TMICT, 3, false);
-		msr_pass(c, MSR_TMCCT, 1, false);
+		msr_pass(c, EX_X2APIC(APIC_TMICT), 3, false);
+		msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, false);
 	}
 	c->clean = 0;
 
 	/* KVM has no handler for it: make it an exit that needs none. */
-	*lidt = c->exit_code == SVM_EXIT_IDTR_WRITE;
-	if (*lidt)
+	*again = c->exit_code == SVM_EXIT_IDTR_WRITE;
+	if (*again)
 		c->exit_code = SVM_EXIT_INTR;
 	/* QEMU's TCG calls an external interrupt an exception, which has no vector from 32 on. */
 	if (!(info & SVM_EXITINTINFO_VALID) || (info & SVM_EXITINTINFO_VEC_MASK) < 32 ||
@@ -151,6 +151,5 @@ const struct ex_ops ex_svm = {
 	.idt_get = svm_idt_get,
 	.enter = svm_enter,
 	.leave = svm_leave,
-	.reraise = true,
 	.dirty = svm_dirty,
 };

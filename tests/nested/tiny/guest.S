@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The guest of tiny.c: 64-bit mode, interrupts on, a counter for each vector, and a loop that does
+ * what the word MODE says. Linked into the VMM and copied to CODE; see tiny.h for the addresses.
+ */
+#include "tiny.h"
+
+	.section .rodata
+	.code64
+	.globl tiny_code, tiny_code_end
+	.balign 16
+tiny_code:
+	movl	$0x80f, %ecx		/* SVR: LAPIC on */
+	movl	$0x1ff, %eax
+	xorl	%edx, %edx
+	wrmsr
+	sti
+loop:
+	incq	TINY_BEATS
+	movl	TINY_MODE, %eax
+	movl	%eax, TINY_MODE_SEEN
+	cmpl	$TINY_SPIN, %eax
+	je	loop
+	cmpl	$TINY_LIDT, %eax
+	je	do_lidt
+	cmpl	$TINY_GP, %eax
+	je	do_gp
+	cmpl	$TINY_CLI, %eax
+	je	do_cli
+	cmpl	$TINY_LOST_IDT, %eax
+	je	do_lost_idt
+	cmpl	$TINY_MSRS, %eax
+	je	do_msrs
+	cmpl	$TINY_GATES, %eax
+	je	do_gates
+	cmpl	$TINY_HALT, %eax
+	je	do_halt
+	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
+	jmp	loop
+
+do_lidt:
+	lidt	TINY_IDTR
+	incq	TINY_DONE
+	jmp	loop
+
+/* A non-canonical address; the handler skips the three bytes. */
+do_gp:
+	movabsq	$0x8000000000000000, %rbx
+	incq	TINY_DONE
+	.byte	0xc6, 0x03, 0x00	/* movb $0, (%rbx) */
+	jmp	loop
+
+/* Interrupts off until the word changes. */
+do_cli:
+	cli
+1:	incq	TINY_BEATS
+	cmpl	$TINY_CLI, TINY_MODE
+	je	1b
+	sti
+	jmp	loop
+
+/* The same with an IDT where there is no memory. */
+do_lost_idt:
+	cli
+	lidt	TINY_LOST_IDTR
+1:	incq	TINY_BEATS
+	cmpl	$TINY_LOST_IDT, TINY_MODE
+	je	1b
+	lidt	TINY_IDTR
+	sti
+	jmp	loop
+
+/* All the registers of an x2APIC with all ones and with zero, but for the SVR. KVM may refuse some
+ * with #GP, whose handler skips a WRMSR too. The handlers use ECX, so it is kept in EBX. */
+do_msrs:
+	movl	$0x800, %ebx
+1:	cmpl	$0x80f, %ebx
+	je	2f
+	movl	%ebx, %ecx
+	movl	$0xffffffff, %eax
+	xorl	%edx, %edx
+	wrmsr
+	movl	%ebx, %ecx
+	xorl	%eax, %eax
+	xorl	%edx, %edx
+	wrmsr
+	incq	TINY_DONE
+2:	incl	%ebx
+	cmpl	$0x840, %ebx
+	jne	1b
+	jmp	loop
+
+/* Writes the gates of its IDT all the time: what it finds there, back. */
+do_gates:
+	movl	$TINY_IDT, %ebx
+1:	movq	(%rbx), %rax
+	movq	%rax, (%rbx)
+	addl	$8, %ebx
+	cmpl	$(TINY_IDT + 4096), %ebx
+	jne	1b
+	incq	TINY_DONE
+	jmp	loop
+
+do_halt:
+	hlt
+	jmp	loop
+tiny_code_end:
+
+/* Handlers, TINY_STUB bytes each: the vector, then to the common part. */
+	.globl tiny_stubs, tiny_stubs_end
+	.balign 16
+tiny_stubs:
+	vector = 0
+	.rept 256
+	.balign TINY_STUB
+	.if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17)
+	.byte	0x66, 0x90		/* an error code is there */
+	.else
+	pushq	$0
+	.endif
+	pushq	$vector
+	jmp	handler
+	vector = vector + 1
+	.endr
+	.balign TINY_STUB
+handler:
+	pushq	%rax
+	pushq	%rcx
+	pushq	%rdx
+	movq	24(%rsp), %rax
+	lock incq TINY_COUNTS(,%rax,8)
+	cmpq	$13, %rax
+	je	1f
+	cmpq	$32, %rax
+	jb	2f
+	movl	$0x80b, %ecx		/* EOI */
+	xorl	%eax, %eax
+	xorl	%edx, %edx
+	wrmsr
+	jmp	2f
+1:	movq	40(%rsp), %rcx		/* where it happened */
+	cmpb	$0xc6, (%rcx)
+	jne	3f
+	incq	%rcx
+3:	addq	$2, %rcx
+	movq	%rcx, 40(%rsp)
+2:	popq	%rdx
+	popq	%rcx
+	popq	%rax
+	addq	$16, %rsp
+	iretq
+tiny_stubs_end:
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where things are in the guest's memory, and what it can be told to do. C and assembler. */
+#ifndef TINY_H
+#define TINY_H
+
+#define TINY_MEMORY    0x200000
+#define TINY_PML4      0x1000
+#define TINY_PDPT      0x2000
+#define TINY_PD	       0x3000
+#define TINY_GDT       0x4000
+#define TINY_IDT       0x5000
+#define TINY_COUNTS    0x6000 /* 256 counters: interrupts by vector */
+#define TINY_BEATS     0x7000 /* times around the loop */
+#define TINY_DONE      0x7008 /* what MODE says, done so many times */
+#define TINY_MODE      0x7010
+#define TINY_MODE_SEEN 0x7014
+#define TINY_IDTR      0x7020
+#define TINY_LOST_IDTR 0x7030
+#define TINY_CODE      0x8000
+#define TINY_STUBS     0xa000
+#define TINY_STUB      16 /* bytes */
+#define TINY_STACK     0x20000
+
+#define TINY_PORT 0x10
+
+#define TINY_SPIN     0
+#define TINY_LIDT     1
+#define TINY_GP	      2
+#define TINY_CLI      3
+#define TINY_LOST_IDT 4
+#define TINY_MSRS     5
+#define TINY_GATES    6
+#define TINY_HALT     7
+#define TINY_END      8
+
+#endif
