@@ -3,8 +3,9 @@
 #
 # Makes the nested machine: Debian's kernels, and for each an initramfs of L1 that carries QEMU,
 # a small L2 guest and the modules they need. Prints the directory, which then holds
-# KERNEL/vmlinuz, KERNEL/base.cpio and KERNEL/version for KERNEL in 6.12 and 7. What changes often
-# (our modules, scripts, scenarios) is not in there: run appends it.
+# KERNEL/vmlinuz, KERNEL/base.cpio and KERNEL/version for KERNEL in 6.12 and 7, and KERNEL/small.cpio:
+# an L1 without QEMU, for a slow machine. What changes often (our modules, scripts, scenarios) is
+# not in there: run appends it.
 set -eu
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -17,7 +18,8 @@ say() { echo "nested: $*" >&2; }
 # gcc and make are for the modules; the rest runs in L1 and L2.
 "$top/tools/debian-root.sh" trixie add qemu-system-x86/trixie-backports >&2
 "$top/tools/debian-root.sh" trixie add linux-image-amd64 linux-headers-amd64 \
-	make dash coreutils sed grep gawk findutils kmod bash busybox-static bochs >&2
+	make dash coreutils sed grep gawk findutils kmod bash busybox-static \
+	bochs isolinux syslinux-common xorriso >&2
 "$top/tools/debian-root.sh" trixie add linux-image-amd64/trixie-backports \
 	linux-headers-amd64/trixie-backports >&2
 root=$("$top/tools/debian-root.sh" trixie path)
@@ -63,8 +65,8 @@ for kernel in 6.12 7; do
 	version=$(ls "$root/usr/lib/modules" | grep "^$kernel" | sort -V | tail -n 1)
 	[ -n "$version" ] || { say "no kernel $kernel"; exit 1; }
 	dir=$out/$kernel
-	stamp=$(cat "$0" "$top/tests/nested/l2-init" "$cache/trixie/requested" | sha256sum |
-		cut -c1-16)-$version
+	stamp=$(cat "$0" "$top/tests/nested/l2-init" "$root/usr/bin/qemu-system-x86_64" |
+		sha256sum | cut -c1-16)-$version
 	[ ! -e "$dir/stamp" ] || [ "$(cat "$dir/stamp")" != "$stamp" ] || continue
 	say "building the machine with Linux $version"
 	rm -rf "$dir"
@@ -81,6 +83,11 @@ for kernel in 6.12 7; do
 	# shellcheck disable=SC2086 # lists of words
 	modules "$version" "$dir/l2/mod" $l2_modules
 	cp "$top/tests/nested/l2-init" "$dir/l2/init"
+
+	busybox "$dir/small"
+	modules "$version" "$dir/small/mod" irqbypass kvm kvm-intel
+	pack "$dir/small" >"$dir/small.cpio"
+	rm -rf "$dir/small"
 
 	busybox "$dir/l1"
 	ln -s usr/lib "$dir/l1/lib"

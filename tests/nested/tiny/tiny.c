@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * A guest of a few instructions and the VMM for it: for machines too slow for Linux as L2, and for
- *a guest that does what no honest one would.
+ * a guest that does what no honest one would.
  *
  *	tiny CPU
  *
- * The vCPU's thread is pinned to CPU. Commands come on standard input, one per line; each is
- * answered by one line:
+ * The vCPU's thread is pinned to CPU. "pid N" tells that the guest runs. Commands come on standard
+ * input, one per line; each is answered by one line:
  *
  *	mode NAME      what the guest does from now on
  *	kick N         N times: an eventfd is written, and the guest's interrupt awaited
@@ -280,6 +280,8 @@ int main(int argc, char **argv)
 	interrupt_set();
 	if (pthread_create(&thread, NULL, vcpu_run, run))
 		die("thread");
+	while (!*counter(TINY_BEATS))
+		sched_yield();
 	printf("pid %d\n", getpid());
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
