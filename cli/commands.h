@@ -46,4 +46,8 @@ int cmd_vmm(int argc, char **argv);
 /* Without the daemon, or with any other server. */
 int cmd_bench(int argc, char **argv);
 
+/* The host's; no daemon is needed. */
+int cmd_cpu(int argc, char **argv);
+int cmd_bind(int argc, char **argv);
+
 #endif

@@ -32,6 +32,12 @@ static const struct command {
 	{ "bench", cmd_bench, "blk | net [OPTIONS] SOCKET...",
 	  "load for this or any other server of vhost-user and vfio-user devices" },
 	{ "metrics", cmd_metrics, "", "counters for Prometheus" },
+	{ "cpu", cmd_cpu,
+	  "plan|apply|undo|show [MACHINE] [--map FILE | --vcpus N] [--node N | --device ADDRESS] "
+	  "[--cpus LIST] [--qmp SOCKET] [--no-watch] [--gone] [--all] [--root DIRECTORY]",
+	  "give vCPUs physical CPUs of their own, and undo it" },
+	{ "bind", cmd_bind, "[ADDRESS... [--force]] | --undo ADDRESS...|--all | [--root DIRECTORY]",
+	  "list PCI devices, give some to vfio-pci, and back" },
 	{ "rpc", cmd_rpc, "METHOD [PARAMS]", "call a method of the control socket" },
 };
 

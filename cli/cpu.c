@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* exitless cpu: physical CPUs for a machine's vCPUs alone. */
+#include "cpu.h"
+
+#include "client.h"
+#include "commands.h"
+#include "host/pci.h"
+#include "options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct request {
+	const char *map_file, *vcpus, *node, *device, *cpus, *qmp, *root;
+	bool no_watch, gone, all;
+	struct host host;
+	struct topology *topology;
+	struct vm vm;
+	struct cpu_map map;
+	struct plan plan;
+	struct changes changes;
+};
+
+/* ---- what is wanted ----------------------------------------------------------------------------
+ */
+
+/* The node of the device that was named, else of the machine's first; -1: none or unknown. */
+static int find_node(struct request *r, struct host_error *error)
+{
+	struct pci_device device = { .node = -1 };
+	long node = -1;
+	int err;
+
+	if (r->node) {
+		if (!cli_number("cpu", "--node", r->node, 0, HOST_NODES_MAX - 1, &node))
+			return -EINVAL;
+		return (int)node;
+	}
+	if (r->device) {
+		err = pci_read(&r->host, r->device, &device, error);
+		if (err)
+			return err;
+	} else if (r->vm.devices.n) {
+		pci_read(&r->host, r->vm.devices.name[0], &device, NULL);
+	}
+	return device.node < 0 ? -1 : device.node;
+}
+
+static int make_plan(struct request *r, struct host_error *error)
+{
+	struct plan_request wish = { .n_vcpus = r->vm.n_vcpus };
+	long n = wish.n_vcpus;
+	int err;
+
+	wish.node = find_node(r, error);
+	if (wish.node < -1)
+		return wish.node;
+	if (!cli_number("cpu", "--vcpus", r->vcpus, 1, HOST_CPUS_MAX, &n))
+		return -EINVAL;
+	wish.n_vcpus = (unsigned)n;
+	if (r->cpus && cpus_parse_list(&wish.allowed, r->cpus) < 0)
+		return host_fail(error, -EINVAL, "\"%s\" is no list of CPUs like 2-5,8", r->cpus);
+	if (r->map_file) {
+		err = cpu_map_read(&r->map, r->map_file, error);
+		if (err)
+			return err;
+		wish.map = &r->map;
+	}
+	wish.taken = place_taken(&r->host, r->vm.pid);
+	return plan_make(r->topology, &wish, &r->plan, error);
+}
+
+/* ---- what comes out ----------------------------------------------------------------------------
+ */
+
+static void set_cpus(json_t *json, const char *key, const struct cpus *cpus)
+{
+	char *text = cpus_list(cpus);
+
+	json_object_set_new(json, key, json_string(text));
+	free(text);
+}
+
+/* The kernel parameters with which nothing would be left to do at run time. */
+static char *boot_parameters(const struct plan *plan)
+{
+	char *cpus = cpus_list(&plan->dedicated), *rest = cpus_list(&plan->housekeeping), *text;
+
+	text = host_printf("isolcpus=managed_irq,domain,%s nohz_full=%s rcu_nocbs=%s "
+			   "irqaffinity=%s",
+			   cpus, cpus, cpus, rest);
+	free(cpus);
+	free(rest);
+	return text;
+}
+
+static json_t *report(const struct request *r)
+{
+	const struct plan *plan = &r->plan;
+	json_t *json = json_object(), *map = json_array(), *notes = json_array(),
+	       *changes = json_array();
+	char *text;
+
+	if (r->vm.pid) {
+		json_object_set_new(json, "machine", json_string(r->vm.name));
+		json_object_set_new(json, "pid", json_integer(r->vm.pid));
+	}
+	for (unsigned i = 0; i < plan->map.n; i++)
+		json_array_append_new(map, json_pack("{sIsIsi}", "vcpu",
+						     (json_int_t)plan->map.pin[i].vcpu, "cpu",
+						     (json_int_t)plan->map.pin[i].pcpu, "node",
+						     r->topology->cpu[plan->map.pin[i].pcpu].node));
+	json_object_set_new(json, "map", map);
+	set_cpus(json, "dedicated", &plan->dedicated);
+	set_cpus(json, "isolated_at_boot", &plan->at_boot);
+	set_cpus(json, "isolated_at_run_time", &plan->at_run_time);
+	set_cpus(json, "housekeeping", &plan->housekeeping);
+	for (unsigned i = 0; i < plan->notes.n; i++)
+		json_array_append_new(notes, json_string(plan->notes.name[i]));
+	json_object_set_new(json, "notes", notes);
+	text = boot_parameters(plan);
+	json_object_set_new(json, "boot_parameters", json_string(text));
+	free(text);
+	for (unsigned i = 0; i < r->changes.n; i++) {
+		text = change_print(&r->changes.change[i]);
+		json_array_append_new(changes, json_string(text));
+		free(text);
+	}
+	json_object_set_new(json, "changes", changes);
+	return json;
+}
+
+/* The map is in the form that --map reads; the rest are comments in it. */
+static void print_plan(const json_t *json)
+{
+	const json_t *item;
+	size_t i;
+
+	printf("# vcpu pcpu\n");
+	json_array_foreach(json_object_get(json, "map"), i, item)
+		printf("%lld %lld\n", client_int(item, "vcpu"), client_int(item, "cpu"));
+	printf("# dedicated %s; isolated at boot: %s; at run time: %s; left to the host: %s\n",
+	       client_text(json, "dedicated"), client_text(json, "isolated_at_boot"),
+	       client_text(json, "isolated_at_run_time"), client_text(json, "housekeeping"));
+	json_array_foreach(json_object_get(json, "notes"), i, item)
+		printf("# %s\n", json_string_value(item));
+	printf("# best at boot: %s\n", client_text(json, "boot_parameters"));
+	json_array_foreach(json_object_get(json, "changes"), i, item)
+		printf("# change: %s\n", json_string_value(item));
+}
+
+/* ---- the verbs ---------------------------------------------------------------------------------
+ */
+
+static int said(const struct host_error *error)
+{
+	if (error->text[0])
+		fprintf(stderr, "exitless cpu: %s\n", error->text);
+	return CLI_FAILED;
+}
+
+/* Machines that have ended without anybody noticing. */
+static int undo_gone(struct host *host, bool all, unsigned *n)
+{
+	struct host_names pids = place_all(host);
+	struct placement *p = host_alloc(sizeof(*p));
+	int status = CLI_OK;
+
+	for (unsigned i = 0; i < pids.n; i++) {
+		struct host_error error = { "" };
+		int pid = atoi(pids.name[i]);
+
+		if (!all && !place_read(host, pid, p, NULL) && place_alive(host, p))
+			continue;
+		if (place_undo(host, pid, &error) < 0)
+			status = said(&error);
+		else
+			++*n;
+	}
+	host_names_done(&pids);
+	free(p);
+	return status;
+}
+
+static int apply(struct request *r)
+{
+	struct host_error error = { "" };
+	unsigned refused = 0;
+	json_t *json;
+	int err;
+
+	err = place_apply(&r->host, &r->plan, &r->vm, &r->changes, &refused, &error);
+	if (err)
+		return said(&error);
+	if (!r->no_watch) {
+		err = cpu_watch(r->vm.pid);
+		if (err)
+			fprintf(stderr,
+				"exitless cpu: nobody watches for the machine's end (%s); call "
+				"exitless cpu undo then\n",
+				strerror(-err));
+	}
+	if (cli_json()) {
+		json = report(r);
+		json_object_set_new(json, "refused", json_integer(refused));
+		client_print(json);
+		json_decref(json);
+		return CLI_OK;
+	}
+	for (unsigned i = 0; i < r->plan.map.n; i++)
+		printf("vCPU %u: CPU %u\n", r->plan.map.pin[i].vcpu, r->plan.map.pin[i].pcpu);
+	for (unsigned i = 0; i < r->plan.notes.n; i++)
+		printf("%s\n", r->plan.notes.name[i]);
+	printf("%u changes made, %u more refused by the kernel\n", r->changes.n - refused, refused);
+	return CLI_OK;
+}
+
+static int plan_or_apply(struct request *r, const char *which, bool do_it)
+{
+	struct host_error error = { "" };
+	unsigned n = 0;
+	json_t *json;
+	int err = 0;
+
+	if (do_it)
+		undo_gone(&r->host, false, &n);
+	if (which)
+		err = vm_find(&r->host, which, r->qmp, &r->vm, &error);
+	if (!err)
+		err = make_plan(r, &error);
+	if (!err && which)
+		err = place_build(&r->host, r->topology, &r->plan, &r->vm, &r->changes, &error);
+	if (err)
+		return said(&error);
+	if (do_it)
+		return apply(r);
+	json = report(r);
+	if (cli_json())
+		client_print(json);
+	else
+		print_plan(json);
+	json_decref(json);
+	return CLI_OK;
+}
+
+/* The process of a machine that may have ended: by its number, or its name in a journal. -1: none.
+ */
+static int placed_pid(struct host *host, const char *which)
+{
+	struct host_names pids = place_all(host);
+	struct placement *p = host_alloc(sizeof(*p));
+	int found = -1;
+
+	for (unsigned i = 0; i < pids.n && found < 0; i++)
+		if (!strcmp(pids.name[i], which) ||
+		    (!place_read(host, atoi(pids.name[i]), p, NULL) && !strcmp(p->name, which)))
+			found = atoi(pids.name[i]);
+	host_names_done(&pids);
+	free(p);
+	return found;
+}
+
+static int undo(struct request *r, const char *which)
+{
+	struct host_error error = { "" };
+	unsigned n = 0;
+	int status, pid;
+
+	if (!which) {
+		status = undo_gone(&r->host, r->all, &n);
+		if (!cli_json())
+			printf("%u undone\n", n);
+		return status;
+	}
+	pid = placed_pid(&r->host, which);
+	if (pid < 0) {
+		fprintf(stderr, "exitless cpu: %s has no CPUs of its own\n", which);
+		return CLI_FAILED;
+	}
+	return place_undo(&r->host, pid, &error) < 0 ? said(&error) : CLI_OK;
+}
+
+static int run(struct request *r, int argc, char **argv)
+{
+	const char *verb = argc > 1 ? argv[1] : "", *which = argc > 2 ? argv[2] : NULL;
+	bool plan = !strcmp(verb, "plan"), show = !strcmp(verb, "show"),
+	     do_it = !strcmp(verb, "apply"), undo_it = !strcmp(verb, "undo");
+	struct host_error error = { "" };
+
+	if (!plan && !show && !do_it && !undo_it)
+		return cli_usage("cpu", "plan, apply, undo or show?");
+	if (argc > 3 || (show && which))
+		return cli_usage("cpu", "what is \"%s\"?", argv[show ? 2 : 3]);
+	if (do_it && !which)
+		return cli_usage("cpu", "which machine?");
+	if (undo_it && (which != NULL) + r->gone + r->all != 1)
+		return cli_usage("cpu", "undo which machine, --gone or --all?");
+	if (plan && !which && !r->map_file && !r->vcpus)
+		return cli_usage("cpu", "a machine, --vcpus or --map is wanted");
+	if (r->root && (do_it || undo_it))
+		return cli_usage("cpu", "--root is for plan and show");
+	if ((do_it || undo_it) && !cli_is_root("cpu"))
+		return CLI_FAILED;
+	host_init(&r->host, r->root);
+	if (undo_it)
+		return undo(r, which);
+	r->topology = topology_read(&r->host, &error);
+	if (!r->topology)
+		return said(&error);
+	return show ? cpu_show(&r->host, r->topology) : plan_or_apply(r, which, do_it);
+}
+
+int cmd_cpu(int argc, char **argv)
+{
+	struct request *r = host_alloc(sizeof(*r));
+	const struct cli_option options[] = {
+		{ "--map", .text = &r->map_file }, { "--vcpus", .text = &r->vcpus },
+		{ "--node", .text = &r->node },	   { "--device", .text = &r->device },
+		{ "--cpus", .text = &r->cpus },	   { "--qmp", .text = &r->qmp },
+		{ "--root", .text = &r->root },	   { "--no-watch", .flag = &r->no_watch },
+		{ "--gone", .flag = &r->gone },	   { "--all", .flag = &r->all },
+	};
+	int status = CLI_USAGE;
+
+	argc = cli_take_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
+	if (argc >= 0)
+		status = run(r, argc, argv);
+	changes_done(&r->changes);
+	plan_done(&r->plan);
+	vm_done(&r->vm);
+	topology_free(r->topology);
+	free(r);
+	return status;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "host/bind.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEVICES "/sys/bus/pci/devices"
+#define DRIVERS "/sys/bus/pci/drivers"
+#define RUN	"/run/exitless/bind"
+
+/* ---- may it? -----------------------------------------------------------------------------------
+ */
+
+/* Is "DEVICE " or "DEVICE" with digits behind it at the start of a line? A partition of a disk is
+ * named after it. */
+static bool listed(const char *table, const char *disk)
+{
+	size_t len = strlen(disk);
+
+	for (const char *p = table; p; p = strchr(p, '\n')) {
+		p += *p == '\n';
+		if (!strncmp(p, "/dev/", 5) && !strncmp(p + 5, disk, len) && p[5 + len] != '\n')
+			return true;
+	}
+	return false;
+}
+
+static void add_disks(const struct host *host, const char *address, struct host_names *uses)
+{
+	struct host_names disks = host_dir(host, "/sys/block");
+	char *mounts = host_read(host, "/proc/mounts"), *swaps = host_read(host, "/proc/swaps");
+
+	for (unsigned i = 0; i < disks.n; i++) {
+		char *name = host_printf("%s/sys/block/%s", host->root, disks.name[i]);
+		char *real = realpath(name, NULL), *part = host_printf("/%s/", address);
+
+		/* the path to a disk leads over the device */
+		if (real && strstr(real, part) &&
+		    (listed(mounts, disks.name[i]) || listed(swaps, disks.name[i])))
+			host_names_add(uses, host_printf("disk %s is in use", disks.name[i]));
+		free(part);
+		free(real);
+		free(name);
+	}
+	free(mounts);
+	free(swaps);
+	host_names_done(&disks);
+}
+
+struct host_names bind_uses(const struct host *host, const char *address)
+{
+	struct host_names uses = { 0 }, nets = host_dir(host, DEVICES "/%s/net", address);
+
+	for (unsigned i = 0; i < nets.n; i++) {
+		/* include/uapi/linux/if.h: IFF_UP */
+		long flags = host_number(host, 0, DEVICES "/%s/net/%s/flags", address,
+					 nets.name[i]);
+
+		if (flags & 1)
+			host_names_add(&uses,
+				       host_printf("network interface %s is up", nets.name[i]));
+	}
+	host_names_done(&nets);
+	add_disks(host, address, &uses);
+	return uses;
+}
+
+static bool harmless(const char *driver)
+{
+	return !driver[0] || !strcmp(driver, "vfio-pci") || !strcmp(driver, "pci-stub");
+}
+
+struct host_names bind_in_the_way(const struct host *host, const struct pci_device *device)
+{
+	struct host_names group = { 0 }, others = { 0 };
+
+	if (device->group >= 0)
+		group = pci_group(host, device->group);
+	for (unsigned i = 0; i < group.n; i++) {
+		struct pci_device d;
+
+		if (strcmp(group.name[i], device->address) != 0 &&
+		    !pci_read(host, group.name[i], &d, NULL) && !pci_is_bridge(&d) &&
+		    !harmless(d.driver))
+			host_names_add(&others, host_printf("%s (%s)", d.address, d.driver));
+	}
+	host_names_done(&group);
+	return others;
+}
+
+static int may_take(const struct host *host, const struct pci_device *d, bool force,
+		    struct host_error *error)
+{
+	struct host_names uses, others;
+	int err = 0;
+
+	if (pci_is_bridge(d))
+		return host_fail(error, -ENOTSUP, "%s is a bridge", d->address);
+	if (d->group < 0)
+		return host_fail(error, -ENOTSUP,
+				 "%s is in no IOMMU group: is the IOMMU on (intel_iommu=on, or the "
+				 "firmware's setting)?",
+				 d->address);
+	if (force)
+		return 0;
+	uses = bind_uses(host, d->address);
+	others = bind_in_the_way(host, d);
+	if (uses.n)
+		err = host_fail(error, -EBUSY, "%s is in use: %s", d->address, uses.name[0]);
+	else if (others.n)
+		err = host_fail(error, -EBUSY,
+				"%s shares IOMMU group %d with %s%s; bind that as well first",
+				d->address, d->group, others.name[0],
+				others.n > 1 ? " and others" : "");
+	host_names_done(&uses);
+	host_names_done(&others);
+	return err;
+}
+
+/* ---- what was before ---------------------------------------------------------------------------
+ */
+
+static int note_before(const struct host *host, const struct pci_device *d,
+		       struct host_error *error)
+{
+	static const char *const dirs[] = { "/run", "/run/exitless", RUN };
+	char *path, *override = host_read(host, DEVICES "/%s/driver_override", d->address);
+	FILE *out;
+	int err = 0;
+
+	for (unsigned i = 0; i < 3; i++) {
+		path = host_printf("%s%s", host->root, dirs[i]);
+		mkdir(path, 0755);
+		free(path);
+	}
+	path = host_printf("%s" RUN "/%s", host->root, d->address);
+	/* "x": what an earlier one has noted is what was before */
+	out = fopen(path, "wxe");
+	if (out) {
+		fprintf(out, "%s\n%s\n", d->driver, override ? override : "(null)");
+		if (fclose(out))
+			err = -errno;
+	} else if (errno != EEXIST) {
+		err = -errno;
+	}
+	if (err)
+		host_fail(error, err, "%s: %s", path, strerror(-err));
+	free(path);
+	free(override);
+	return err;
+}
+
+char *bind_driver_before(const struct host *host, const char *address)
+{
+	char *text = host_read(host, RUN "/%s", address);
+
+	if (text)
+		text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
+struct host_names bind_taken(const struct host *host)
+{
+	return host_dir(host, RUN);
+}
+
+static void forget(const struct host *host, const char *address)
+{
+	char *path = host_printf("%s" RUN "/%s", host->root, address);
+
+	unlink(path);
+	free(path);
+}
+
+/* ---- taking and giving back --------------------------------------------------------------------
+ */
+
+/* From its driver, whichever, to the one that driver_override allows; "" takes that away. */
+static int change_driver(struct host *host, const char *address, const char *override,
+			 struct host_error *error)
+{
+	const char *what = "driver_override";
+	/* an empty line takes it away */
+	int err = host_write(host, *override ? override : "\n", DEVICES "/%s/driver_override",
+			     address);
+
+	if (!err && host_exists(host, DEVICES "/%s/driver", address)) {
+		what = "driver/unbind";
+		err = host_write(host, address, DEVICES "/%s/driver/unbind", address);
+	}
+	if (!err) {
+		what = "drivers_probe";
+		err = host_write(host, address, "/sys/bus/pci/drivers_probe");
+		/* nobody wants it */
+		if (err == -EINVAL)
+			err = 0;
+	}
+	return err ? host_fail(error, err, "%s: %s: %s", address, what, strerror(-err)) : 0;
+}
+
+int bind_take(struct host *host, const char *address, bool force, struct host_error *error)
+{
+	struct host_error why;
+	struct pci_device d;
+	int err;
+
+	err = pci_read(host, address, &d, error);
+	if (err)
+		return err;
+	if (!strcmp(d.driver, "vfio-pci"))
+		return 0;
+	err = may_take(host, &d, force, error);
+	if (err)
+		return err;
+	if (!host_exists(host, DRIVERS "/vfio-pci"))
+		return host_fail(error, -ENOENT,
+				 "the driver vfio-pci is not there: modprobe vfio-pci");
+	err = note_before(host, &d, error);
+	if (err)
+		return err;
+	err = change_driver(host, d.address, "vfio-pci", error);
+	if (!err)
+		err = pci_read(host, d.address, &d, error);
+	if (!err && strcmp(d.driver, "vfio-pci") != 0)
+		err = host_fail(error, -EIO, "vfio-pci did not take %s; see dmesg", d.address);
+	if (err)
+		bind_give_back(host, d.address, &why);
+	return err;
+}
+
+int bind_give_back(struct host *host, const char *address, struct host_error *error)
+{
+	char *text, *override, *end;
+	struct pci_device d;
+	int err;
+
+	err = pci_read(host, address, &d, error);
+	if (err)
+		return err;
+	text = host_read(host, RUN "/%s", d.address);
+	if (!text)
+		return host_fail(error, -ENOENT, "%s was not bound by exitless", d.address);
+	override = strchr(text, '\n');
+	override = override ? override + 1 : text + strlen(text);
+	end = override + strcspn(override, "\n");
+	*end = '\0';
+	/* this is how the kernel shows that there is none */
+	if (!strcmp(override, "(null)"))
+		*override = '\0';
+	err = change_driver(host, d.address, override, error);
+	if (!err)
+		forget(host, d.address);
+	free(text);
+	return err;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "host/change.h"
+
+#include "host/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const kinds[] = {
+	[CHANGE_LIST] = "list", [CHANGE_MASK] = "mask",		[CHANGE_TEXT] = "text",
+	[CHANGE_DIR] = "dir",	[CHANGE_AFFINITY] = "affinity", [CHANGE_MOVE] = "move",
+};
+
+#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static void change_free(struct change *c)
+{
+	free(c->path);
+	free(c->value);
+	free(c->undo);
+	free(c->what);
+}
+
+void changes_add(struct changes *changes, struct change change)
+{
+	changes->change = host_grow(changes->change, (changes->n + 1) * sizeof(change));
+	changes->change[changes->n++] = change;
+}
+
+void changes_done(struct changes *changes)
+{
+	for (unsigned i = 0; i < changes->n; i++)
+		change_free(&changes->change[i]);
+	free(changes->change);
+	*changes = (struct changes){ 0 };
+}
+
+char *change_print(const struct change *c)
+{
+	char *removed = cpus_list(&c->removed), *added = cpus_list(&c->added), *text;
+	const char *what = c->what ? c->what : c->path;
+
+	if (c->kind == CHANGE_TEXT)
+		text = host_printf("%s: \"%s\"", c->path, c->value);
+	else if (c->kind == CHANGE_DIR)
+		text = host_printf("%s: made", c->path);
+	else if (c->kind == CHANGE_MOVE)
+		text = host_printf("%s: to %s", what, c->path);
+	else
+		text = host_printf("%s:%s%s%s%s%s", what, *removed ? " off CPU " : "", removed,
+				   *removed && *added ? "," : "", *added ? " to CPU " : "", added);
+	free(removed);
+	free(added);
+	return text;
+}
+
+/* ---- making and undoing one ---------------------------------------------------------------- */
+
+/* What is in a set beforehand becomes what is to be in it. */
+static struct cpus swap(const struct cpus *now, const struct cpus *out, const struct cpus *in)
+{
+	struct cpus set = cpus_without(now, out);
+
+	return cpus_or(&set, in);
+}
+
+static int change_set(struct host *host, const struct change *c, const struct cpus *out,
+		      const struct cpus *in)
+{
+	char *text = host_read(host, "%s", c->path);
+	bool mask = c->kind == CHANGE_MASK;
+	struct cpus now = { 0 }, set;
+	int err;
+
+	if (!text)
+		return -errno;
+	err = mask ? cpus_parse_mask(&now, text) : cpus_parse_list(&now, text);
+	free(text);
+	if (err)
+		return err;
+	set = swap(&now, out, in);
+	if (cpus_equal(&set, &now))
+		return 0;
+	text = mask ? cpus_mask(&set) : cpus_list(&set);
+	/* a file takes no empty write; a list's newline empties it */
+	err = host_write(host, *text ? text : "\n", "%s", c->path);
+	free(text);
+	return err;
+}
+
+static int change_affinity(struct host *host, const struct change *c, const struct cpus *out,
+			   const struct cpus *in)
+{
+	struct cpus now, set;
+	int err = host->ops->affinity_get(host, c->tid, &now);
+
+	if (err)
+		return err;
+	set = swap(&now, out, in);
+	if (cpus_empty(&set))
+		return -EINVAL;
+	return host->ops->affinity_set(host, c->tid, &set);
+}
+
+static int change_move(struct host *host, const struct change *c, const char *to)
+{
+	char tid[16];
+
+	snprintf(tid, sizeof(tid), "%d", c->tid);
+	return host_write(host, tid, "%s/cgroup.threads", to);
+}
+
+static int change_text(struct host *host, const struct change *c, struct host_error *error)
+{
+	int err = host_write(host, c->value, "%s", c->path);
+	char *text;
+
+	if (err || !c->verify)
+		return err;
+	text = host_read(host, "%s", c->path);
+	if (!text || strcmp(text, c->value))
+		err = host_fail(error, -EOPNOTSUPP, "%s says \"%s\"", c->path, text ? text : "");
+	free(text);
+	return err;
+}
+
+static int change_make(struct host *host, const struct change *c, struct host_error *error)
+{
+	int err = 0;
+
+	error->text[0] = '\0';
+	switch (c->kind) {
+	case CHANGE_LIST:
+	case CHANGE_MASK: err = change_set(host, c, &c->removed, &c->added); break;
+	case CHANGE_TEXT: err = change_text(host, c, error); break;
+	case CHANGE_DIR: err = host->ops->make_dir(host, c->path); break;
+	case CHANGE_AFFINITY: err = change_affinity(host, c, &c->removed, &c->added); break;
+	case CHANGE_MOVE: err = change_move(host, c, c->path); break;
+	}
+	if (err && !error->text[0]) {
+		char *text = change_print(c);
+
+		host_fail(error, err, "%s: %s", text, strerror(-err));
+		free(text);
+	}
+	return err;
+}
+
+static int change_undo(struct host *host, const struct change *c)
+{
+	bool thread = c->kind == CHANGE_AFFINITY || c->kind == CHANGE_MOVE;
+	int err = 0;
+
+	if (c->forgotten || (thread && vm_start_of(host, c->tid) != c->start))
+		return 0;
+	switch (c->kind) {
+	case CHANGE_LIST:
+	case CHANGE_MASK: err = change_set(host, c, &c->added, &c->removed); break;
+	case CHANGE_TEXT: err = c->undo ? host_write(host, c->undo, "%s", c->path) : 0; break;
+	case CHANGE_DIR: err = host->ops->remove_dir(host, c->path); break;
+	case CHANGE_AFFINITY: err = change_affinity(host, c, &c->added, &c->removed); break;
+	case CHANGE_MOVE: err = change_move(host, c, c->undo); break;
+	}
+	/* gone meanwhile, or never made */
+	if (err == -ENOENT || err == -ESRCH || err == -ENODEV)
+		return 0;
+	/* what the kernel refused to change it refuses to change back */
+	return c->optional ? 0 : err;
+}
+
+/* ---- the journal --------------------------------------------------------------------------- */
+
+static void put_text(json_t *json, const char *key, const char *text)
+{
+	if (text)
+		json_object_set_new(json, key, json_string(text));
+}
+
+static void put_cpus(json_t *json, const char *key, const struct cpus *cpus)
+{
+	char *text = cpus_list(cpus);
+
+	if (*text)
+		put_text(json, key, text);
+	free(text);
+}
+
+static json_t *change_to_json(const struct change *c)
+{
+	json_t *json = json_pack("{ss}", "change", kinds[c->kind]);
+
+	put_text(json, "path", c->path);
+	put_text(json, "value", c->value);
+	put_text(json, "undo", c->undo);
+	put_text(json, "what", c->what);
+	put_cpus(json, "removed", &c->removed);
+	put_cpus(json, "added", &c->added);
+	if (c->optional)
+		json_object_set_new(json, "optional", json_true());
+	if (c->tid) {
+		json_object_set_new(json, "tid", json_integer(c->tid));
+		json_object_set_new(json, "start", json_integer((json_int_t)c->start));
+	}
+	return json;
+}
+
+static char *get_text(const json_t *json, const char *key)
+{
+	const char *text = json_string_value(json_object_get(json, key));
+
+	return text ? host_text_copy(text) : NULL;
+}
+
+/* -EINVAL: that line is no change. */
+static int change_from_json(struct change *c, const json_t *json)
+{
+	const char *kind = json_string_value(json_object_get(json, "change"));
+	char *removed = get_text(json, "removed"), *added = get_text(json, "added");
+	unsigned i = 0;
+	int err = 0;
+
+	memset(c, 0, sizeof(*c));
+	while (i < N_KINDS && (!kind || strcmp(kind, kinds[i])))
+		i++;
+	c->kind = (enum change_kind)i;
+	if (i == N_KINDS || (removed && cpus_parse_list(&c->removed, removed)) ||
+	    (added && cpus_parse_list(&c->added, added)))
+		err = -EINVAL;
+	free(removed);
+	free(added);
+	if (err)
+		return err;
+	c->path = get_text(json, "path");
+	c->value = get_text(json, "value");
+	c->undo = get_text(json, "undo");
+	c->what = get_text(json, "what");
+	c->optional = json_is_true(json_object_get(json, "optional"));
+	c->tid = (int)json_integer_value(json_object_get(json, "tid"));
+	c->start = (unsigned long long)json_integer_value(json_object_get(json, "start"));
+	if ((c->kind != CHANGE_AFFINITY && !c->path) || (c->kind == CHANGE_MOVE && !c->undo)) {
+		change_free(c);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int journal_add(int fd, const struct change *c)
+{
+	json_t *json = change_to_json(c);
+	char *line = json_dumps(json, JSON_COMPACT), *text = host_printf("%s\n", line);
+	size_t len = strlen(text);
+	int err = write(fd, text, len) == (ssize_t)len ? 0 : errno ? -errno : -EIO;
+
+	free(text);
+	free(line);
+	json_decref(json);
+	return err;
+}
+
+int changes_make(struct host *host, const struct changes *changes, const char *journal,
+		 unsigned *refused, struct host_error *error)
+{
+	char *name = host_printf("%s%s", host->root, journal);
+	int fd = open(name, O_WRONLY | O_APPEND | O_CLOEXEC), err = fd < 0 ? -errno : 0;
+	struct host_error why;
+	unsigned i, no = 0;
+	off_t begin;
+
+	if (err)
+		host_fail(error, err, "%s: %s", name, strerror(-err));
+	free(name);
+	if (err)
+		return err;
+	begin = lseek(fd, 0, SEEK_END);
+	for (i = 0; i < changes->n; i++) {
+		const struct change *c = &changes->change[i];
+
+		if (!c->forgotten) {
+			err = journal_add(fd, c);
+			if (err) {
+				host_fail(error, err, "%s: %s", journal, strerror(-err));
+				break;
+			}
+		}
+		err = change_make(host, c, &why);
+		if (err && c->optional) {
+			no++;
+			err = 0;
+		}
+		if (err) {
+			if (error)
+				*error = why;
+			i++; /* a text may have been taken before it was found wrong */
+			break;
+		}
+	}
+	if (err) {
+		while (i-- > 0)
+			change_undo(host, &changes->change[i]);
+		if (ftruncate(fd, begin) < 0)
+			host_fail(error, err, "%s keeps what has been undone: %s", journal,
+				  strerror(errno));
+	}
+	close(fd);
+	if (!err && refused)
+		*refused = no;
+	return err;
+}
+
+/* The journal with only those lines of @lines that are left. */
+static void journal_rewrite(const struct host *host, const char *journal, char **lines, unsigned n)
+{
+	char *name = host_printf("%s%s", host->root, journal);
+	FILE *out = fopen(name, "we");
+
+	for (unsigned i = 0; out && i < n; i++)
+		if (lines[i])
+			fprintf(out, "%s\n", lines[i]);
+	if (out)
+		fclose(out);
+	free(name);
+}
+
+int changes_undo(struct host *host, const char *journal, struct host_error *error)
+{
+	char *text = host_read(host, "%s", journal), *rest = text, *line, *name;
+	struct host_names lines = { 0 };
+	int first = 0, err;
+
+	if (!text)
+		return host_fail(error, -errno, "%s: %s", journal, strerror(errno));
+	while ((line = strsep(&rest, "\n")))
+		host_names_add(&lines, host_text_copy(line));
+	free(text);
+	for (unsigned i = lines.n; i-- > 0;) {
+		json_t *json = json_loads(lines.name[i], 0, NULL);
+		struct change c;
+
+		/* a heading, or cut short by a crash before its change was made */
+		if (!json || change_from_json(&c, json) < 0) {
+			json_decref(json);
+			continue;
+		}
+		json_decref(json);
+		err = change_undo(host, &c);
+		if (err && !first) {
+			char *what = change_print(&c);
+
+			first = host_fail(error, err, "cannot undo %s: %s", what, strerror(-err));
+			free(what);
+		}
+		if (!err) {
+			free(lines.name[i]);
+			lines.name[i] = NULL;
+		}
+		change_free(&c);
+	}
+	name = host_printf("%s%s", host->root, journal);
+	if (first)
+		journal_rewrite(host, journal, lines.name, lines.n);
+	else if (unlink(name) < 0)
+		first = host_fail(error, -errno, "%s: %s", name, strerror(errno));
+	free(name);
+	host_names_done(&lines);
+	return first;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Changes to the machine that can be taken back. Each is written to a journal before it is made, so
+ * that whoever comes later, after a crash too, can undo it; a list of changes is made as a whole or
+ * not at all.
+ *
+ * Several machines' changes overlap: two of them move the same interrupt away from different CPUs.
+ * So a change of a set of CPUs notes which ones it took out and put in, and undoing it puts back
+ * and takes out just these, whatever else has happened to the set.
+ */
+#ifndef EXITLESS_HOST_CHANGE_H
+#define EXITLESS_HOST_CHANGE_H
+
+#include "host/host.h"
+
+#include <jansson.h>
+
+enum change_kind {
+	CHANGE_LIST,	 /* a file with a list of CPUs */
+	CHANGE_MASK,	 /* a file with a mask of CPUs */
+	CHANGE_TEXT,	 /* a file that is written */
+	CHANGE_DIR,	 /* a directory that is made */
+	CHANGE_AFFINITY, /* where a thread may run */
+	CHANGE_MOVE,	 /* a thread's control group */
+};
+
+struct change {
+	enum change_kind kind;
+	char *path;	/* of the file or directory; CHANGE_MOVE: the new group's directory */
+	char *value;	/* CHANGE_TEXT: what is written */
+	char *undo;	/* CHANGE_TEXT: what undoes it, NULL: nothing; CHANGE_MOVE: the old group */
+	char *what;	/* for people */
+	bool optional;	/* the kernel may refuse it, for instance an interrupt of its own */
+	bool verify;	/* CHANGE_TEXT: the file must then read like that */
+	bool forgotten; /* nothing to undo */
+	int tid;	/* CHANGE_AFFINITY, CHANGE_MOVE */
+	unsigned long long start; /* the thread's, as vm_start_of() */
+	struct cpus removed, added;
+};
+
+/* A list that owns what its changes point to. Zero-initialised it is empty. */
+struct changes {
+	struct change *change;
+	unsigned n;
+};
+
+/* Adds a change; its texts are taken over. */
+void changes_add(struct changes *changes, struct change change);
+void changes_done(struct changes *changes);
+
+/* "CPU 3 -> 0-2" and the like, on the heap. */
+char *change_print(const struct change *change);
+
+/*
+ * Makes all of @changes, each after its line is in the file @journal below the root, which must
+ * exist. If one fails, those before are undone, their lines removed, and *error tells. Optional
+ * ones that fail are counted in *refused (may be NULL).
+ */
+int changes_make(struct host *host, const struct changes *changes, const char *journal,
+		 unsigned *refused, struct host_error *error);
+
+/*
+ * Undoes what the journal holds, last first, as far as it can. What belongs to threads that have
+ * ended is past. 0: the file is gone then; else what could not be undone stays in it, and *error
+ * tells the first.
+ */
+int changes_undo(struct host *host, const char *journal, struct host_error *error);
+
+#endif

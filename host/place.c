@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "host/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RUN "/run/exitless/cpu"
+
+static char *journal_of(int pid)
+{
+	return host_printf(RUN "/%d", pid);
+}
+
+/* Makes the directory, takes its lock; the descriptor to close, or -errno. */
+static int lock(const struct host *host, struct host_error *error)
+{
+	static const char *const dirs[] = { "/run", "/run/exitless", RUN };
+	char *path;
+	int fd, err;
+
+	for (unsigned i = 0; i < 3; i++) {
+		path = host_printf("%s%s", host->root, dirs[i]);
+		err = mkdir(path, 0755) < 0 ? errno : 0;
+		free(path);
+		if (err && err != EEXIST)
+			return host_fail(error, -err, "%s: %s", dirs[i], strerror(err));
+	}
+	path = host_printf("%s" RUN "/.lock", host->root);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0) {
+		err = host_fail(error, -errno, "%s: %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		fd = err;
+	}
+	free(path);
+	return fd;
+}
+
+static json_t *heading(const struct plan *plan, const struct vm *vm)
+{
+	char *map = cpu_map_print(&plan->map), *dedicated = cpus_list(&plan->dedicated),
+	     *housekeeping = cpus_list(&plan->housekeeping);
+	json_t *json = json_object();
+
+	json_object_set_new(json, "machine", json_string(vm->name));
+	json_object_set_new(json, "pid", json_integer(vm->pid));
+	json_object_set_new(json, "start", json_integer((json_int_t)vm->start));
+	json_object_set_new(json, "map", json_string(map));
+	json_object_set_new(json, "dedicated", json_string(dedicated));
+	json_object_set_new(json, "housekeeping", json_string(housekeeping));
+	free(map);
+	free(dedicated);
+	free(housekeeping);
+	return json;
+}
+
+/* -EEXIST if it is there. */
+static int journal_create(const struct host *host, const struct plan *plan, const struct vm *vm,
+			  struct host_error *error)
+{
+	char *path = host_printf("%s" RUN "/%d", host->root, vm->pid);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err = 0;
+	json_t *json;
+	FILE *out;
+
+	if (fd < 0 && errno == EEXIST)
+		err = host_fail(error, -EEXIST, "%s (process %d) has CPUs already; undo that first",
+				vm->name, vm->pid);
+	else if (fd < 0)
+		err = host_fail(error, -errno, "%s: %s", path, strerror(errno));
+	free(path);
+	if (err)
+		return err;
+	out = fdopen(fd, "w");
+	json = heading(plan, vm);
+	json_dumpf(json, out, JSON_COMPACT);
+	fputc('\n', out);
+	json_decref(json);
+	return fclose(out)
+		       ? host_fail(error, -errno, "cannot write the journal: %s", strerror(errno))
+		       : 0;
+}
+
+static void journal_remove(const struct host *host, int pid)
+{
+	char *path = host_printf("%s" RUN "/%d", host->root, pid);
+
+	unlink(path);
+	free(path);
+}
+
+int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
+		const struct changes *changes, unsigned *refused, struct host_error *error)
+{
+	int fd = lock(host, error), err;
+	struct cpus taken;
+	char *journal;
+
+	if (fd < 0)
+		return fd;
+	/* another machine may have come since the plan was made */
+	taken = place_taken(host, vm->pid);
+	if (cpus_meet(&taken, &plan->dedicated)) {
+		close(fd);
+		return host_fail(error, -EBUSY, "another machine has taken these CPUs meanwhile");
+	}
+	err = journal_create(host, plan, vm, error);
+	if (!err) {
+		journal = journal_of(vm->pid);
+		err = changes_make(host, changes, journal, refused, error);
+		free(journal);
+		if (err)
+			journal_remove(host, vm->pid);
+	}
+	close(fd);
+	return err;
+}
+
+int place_undo(struct host *host, int pid, struct host_error *error)
+{
+	char *journal = journal_of(pid);
+	int fd = lock(host, error), err = fd;
+
+	if (fd >= 0 && !host_exists(host, "%s", journal))
+		err = host_fail(error, -ENOENT, "process %d has no CPUs of its own", pid);
+	else if (fd >= 0)
+		err = changes_undo(host, journal, error);
+	if (fd >= 0)
+		close(fd);
+	free(journal);
+	return err;
+}
+
+struct host_names place_all(const struct host *host)
+{
+	return host_dir(host, RUN);
+}
+
+static int get_cpus(const json_t *json, const char *key, struct cpus *cpus)
+{
+	const char *text = json_string_value(json_object_get(json, key));
+
+	return text ? cpus_parse_list(cpus, text) : -EINVAL;
+}
+
+int place_read(const struct host *host, int pid, struct placement *p, struct host_error *error)
+{
+	char *text = host_read(host, RUN "/%d", pid), *name;
+	const char *map, *machine;
+	json_t *json;
+	int err;
+
+	if (!text)
+		return host_fail(error, -errno, "process %d has no CPUs of its own", pid);
+	text[strcspn(text, "\n")] = '\0';
+	json = json_loads(text, 0, NULL);
+	free(text);
+	memset(p, 0, sizeof(*p));
+	p->pid = pid;
+	p->start = (unsigned long long)json_integer_value(json_object_get(json, "start"));
+	machine = json_string_value(json_object_get(json, "machine"));
+	snprintf(p->name, sizeof(p->name), "%s", machine ? machine : "?");
+	map = json_string_value(json_object_get(json, "map"));
+	name = host_printf("%s" RUN "/%d", host->root, pid);
+	err = cpu_map_parse(&p->map, name, map ? map : "", error);
+	if (!err && (get_cpus(json, "dedicated", &p->dedicated) < 0 ||
+		     get_cpus(json, "housekeeping", &p->housekeeping) < 0))
+		err = host_fail(error, -EINVAL, "%s: no journal of this version", name);
+	free(name);
+	json_decref(json);
+	return err;
+}
+
+bool place_alive(const struct host *host, const struct placement *placement)
+{
+	return vm_start_of(host, placement->pid) == placement->start;
+}
+
+struct cpus place_taken(const struct host *host, int pid)
+{
+	struct host_names pids = place_all(host);
+	struct cpus taken = { 0 };
+
+	for (unsigned i = 0; i < pids.n; i++) {
+		struct placement p;
+
+		if (atoi(pids.name[i]) != pid && !place_read(host, atoi(pids.name[i]), &p, NULL) &&
+		    place_alive(host, &p))
+			taken = cpus_or(&taken, &p.dedicated);
+	}
+	host_names_done(&pids);
+	return taken;
+}
+
+int place_follow(struct host *host, int pid, struct host_error *error)
+{
+	struct changes changes = { 0 };
+	struct plan plan = { 0 };
+	struct topology *t;
+	struct placement p;
+	struct vm vm;
+	char *journal;
+	int fd = lock(host, error), err;
+
+	if (fd < 0)
+		return fd;
+	err = place_read(host, pid, &p, error);
+	if (err) {
+		close(fd);
+		return err == -ENOENT ? 1 : err;
+	}
+	if (!place_alive(host, &p)) {
+		close(fd);
+		return 1;
+	}
+	memset(&vm, 0, sizeof(vm));
+	vm.pid = pid;
+	vm_find_devices(host, &vm);
+	t = topology_read(host, error);
+	if (!t) {
+		vm_done(&vm);
+		close(fd);
+		return -ENOENT;
+	}
+	plan.map = p.map;
+	plan.dedicated = p.dedicated;
+	plan.housekeeping = p.housekeeping;
+	place_build_own_irqs(host, t, &plan, &vm, &changes);
+	journal = journal_of(pid);
+	err = changes_make(host, &changes, journal, NULL, error);
+	free(journal);
+	changes_done(&changes);
+	topology_free(t);
+	vm_done(&vm);
+	close(fd);
+	return err;
+}

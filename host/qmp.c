@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "host/qmp.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define WAIT_SECONDS 5
+
+struct qmp {
+	FILE *in;
+	int fd;
+	char *line;
+	size_t room;
+};
+
+/* The next message; NULL with *err set. */
+static json_t *receive(struct qmp *qmp, int *err)
+{
+	json_t *json;
+	ssize_t n;
+
+	errno = 0;
+	n = getline(&qmp->line, &qmp->room, qmp->in);
+	if (n <= 0) {
+		*err = errno == EAGAIN ? -ETIMEDOUT : errno ? -errno : -ECONNRESET;
+		return NULL;
+	}
+	json = json_loadb(qmp->line, (size_t)n, 0, NULL);
+	*err = json ? 0 : -EPROTO;
+	return json;
+}
+
+json_t *qmp_call(struct qmp *qmp, const char *command, struct host_error *error)
+{
+	char *text = host_printf("{\"execute\": \"%s\"}\n", command);
+	size_t len = strlen(text);
+	int err = send(qmp->fd, text, len, MSG_NOSIGNAL) == (ssize_t)len ? 0 : -errno;
+	json_t *answer, *result = NULL;
+
+	free(text);
+	/* events come in between */
+	while (!err && (answer = receive(qmp, &err))) {
+		json_t *failed = json_object_get(answer, "error");
+
+		result = json_incref(json_object_get(answer, "return"));
+		if (failed)
+			host_fail(error, -EPROTO, "QEMU refuses %s: %s", command,
+				  json_string_value(json_object_get(failed, "desc")));
+		json_decref(answer);
+		if (result || failed)
+			return result;
+	}
+	host_fail(error, err, "QEMU does not answer %s: %s", command, strerror(-err));
+	return NULL;
+}
+
+static int greet(struct qmp *qmp, const char *path, struct host_error *error)
+{
+	int err;
+	json_t *json = receive(qmp, &err);
+	bool good = json_object_get(json, "QMP");
+
+	json_decref(json);
+	if (err == -ETIMEDOUT)
+		return host_fail(error, -EBUSY, "%s: nobody greets; has QEMU another client there?",
+				 path);
+	if (!good)
+		return host_fail(error, err ? err : -EPROTO, "%s is no QMP socket", path);
+	json = qmp_call(qmp, "qmp_capabilities", error);
+	json_decref(json);
+	return json ? 0 : -EPROTO;
+}
+
+int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *error)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval wait = { .tv_sec = WAIT_SECONDS };
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	struct qmp *qmp;
+	int err, fd;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return host_fail(error, -ENAMETOOLONG, "%s: too long for a socket", path);
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return host_fail(error, -errno, "socket: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+		err = host_fail(error, -errno, "%s: %s", path, strerror(errno));
+		close(fd);
+		return err;
+	}
+	qmp = host_alloc(sizeof(*qmp));
+	qmp->fd = fd;
+	qmp->in = fdopen(fd, "r");
+	if (!qmp->in) {
+		close(fd);
+		free(qmp);
+		return host_fail(error, -ENOMEM, "%s: no memory", path);
+	}
+	err = greet(qmp, path, error);
+	if (err) {
+		qmp_close(qmp);
+		return err;
+	}
+	*out = qmp;
+	*pid = peer.pid;
+	return 0;
+}
+
+void qmp_close(struct qmp *qmp)
+{
+	if (!qmp)
+		return;
+	fclose(qmp->in);
+	free(qmp->line);
+	free(qmp);
+}

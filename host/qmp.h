@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* QEMU's monitor protocol, as far as placement needs it. Main thread; calls wait up to 5 s. */
+#ifndef EXITLESS_HOST_QMP_H
+#define EXITLESS_HOST_QMP_H
+
+#include "host/text.h"
+
+#include <jansson.h>
+
+struct qmp; /* a connection */
+
+/* Connects to a UNIX socket and agrees on capabilities. *pid: whose socket it is. -errno with
+ * @error set; -EBUSY where nobody greets, as QEMU serves one client at a time. */
+int qmp_open(const char *path, struct qmp **qmp, int *pid, struct host_error *error);
+/* The command's result, a new reference; NULL with @error set. */
+json_t *qmp_call(struct qmp *qmp, const char *command, struct host_error *error);
+void qmp_close(struct qmp *qmp); /* may be NULL */
+
+#endif

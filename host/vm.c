@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "host/vm.h"
+
+#include "host/pci.h"
+#include "host/qmp.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+unsigned long long vm_start_of(const struct host *host, int pid)
+{
+	char *stat = host_read(host, "/proc/%d/stat", pid), *p;
+	unsigned long long start = 0;
+
+	/* the name may hold anything, and ends at the last ')'; the start is field 22 */
+	p = stat ? strrchr(stat, ')') : NULL;
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	if (p)
+		start = strtoull(p, NULL, 10);
+	free(stat);
+	return start;
+}
+
+static struct host_names only_numbers(struct host_names names)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < names.n; i++) {
+		if (isdigit((unsigned char)names.name[i][0]))
+			names.name[kept++] = names.name[i];
+		else
+			free(names.name[i]);
+	}
+	names.n = kept;
+	return names;
+}
+
+struct host_names vm_processes(const struct host *host)
+{
+	return only_numbers(host_dir(host, "/proc"));
+}
+
+struct host_names vm_threads(const struct host *host, int pid)
+{
+	return only_numbers(host_dir(host, "/proc/%d/task", pid));
+}
+
+/* The argument after the option @name in a command line as /proc has it; NULL without. */
+static const char *argument(const char *words, size_t len, const char *name)
+{
+	const char *end = words + len, *p = words;
+
+	while (p < end) {
+		const char *word = p;
+
+		p += strlen(p) + 1;
+		/* "-name" and "--name" are the same to QEMU */
+		if (p < end && word[0] == '-' &&
+		    (!strcmp(word + 1, name) || (word[1] == '-' && !strcmp(word + 2, name))))
+			return p;
+	}
+	return NULL;
+}
+
+/* "guest=NAME,..." or "NAME,..." */
+static void name_of(const struct host *host, int pid, char *out, size_t room)
+{
+	char *path = host_printf("/proc/%d/cmdline", pid), *words;
+	const char *value, *guest;
+	size_t len;
+
+	words = host_read_bytes(host, path, &len);
+	free(path);
+	out[0] = '\0';
+	value = words ? argument(words, len, "name") : NULL;
+	if (value) {
+		guest = strstr(value, "guest=");
+		if (guest && (guest == value || guest[-1] == ','))
+			value = guest + 6;
+		snprintf(out, room, "%.*s", (int)strcspn(value, ","), value);
+	}
+	free(words);
+}
+
+/* The path in "-qmp unix:PATH,..."; on the heap, or NULL. */
+static char *own_socket(const struct host *host, int pid)
+{
+	char *path = host_printf("/proc/%d/cmdline", pid), *words, *found = NULL;
+	const char *value;
+	size_t len;
+
+	words = host_read_bytes(host, path, &len);
+	free(path);
+	value = words ? argument(words, len, "qmp") : NULL;
+	if (value && !strncmp(value, "unix:", 5))
+		found = host_printf("%.*s", (int)strcspn(value + 5, ","), value + 5);
+	free(words);
+	return found;
+}
+
+static int pid_by_name(const struct host *host, const char *name, struct host_error *error)
+{
+	struct host_names pids = vm_processes(host);
+	int found = -ESRCH;
+	char have[64];
+
+	for (unsigned i = 0; i < pids.n; i++) {
+		int pid = atoi(pids.name[i]);
+
+		name_of(host, pid, have, sizeof(have));
+		if (!have[0] || strcmp(have, name))
+			continue;
+		if (found > 0) {
+			host_names_done(&pids);
+			return host_fail(error, -EEXIST,
+					 "processes %d and %d are both called \"%s\"", found, pid,
+					 name);
+		}
+		found = pid;
+	}
+	host_names_done(&pids);
+	return found > 0 ? found : host_fail(error, -ESRCH, "no machine \"%s\" runs", name);
+}
+
+static void add_vcpu(struct vm *vm, unsigned index, int tid)
+{
+	unsigned at = vm->n_vcpus;
+
+	if (at == HOST_CPUS_MAX)
+		return;
+	for (; at && vm->vcpu[at - 1].index > index; at--)
+		vm->vcpu[at] = vm->vcpu[at - 1];
+	vm->vcpu[at].index = index;
+	vm->vcpu[at].tid = tid;
+	vm->n_vcpus++;
+}
+
+static int vcpus_by_qmp(struct vm *vm, struct qmp *qmp, struct host_error *error)
+{
+	json_t *list = qmp_call(qmp, "query-cpus-fast", error), *cpu;
+	size_t i;
+
+	if (!list)
+		return -EPROTO;
+	json_array_foreach(list, i, cpu)
+		add_vcpu(vm, (unsigned)json_integer_value(json_object_get(cpu, "cpu-index")),
+			 (int)json_integer_value(json_object_get(cpu, "thread-id")));
+	json_decref(list);
+	return 0;
+}
+
+/* Their names come from -name ...,debug-threads=on. */
+static void vcpus_by_thread_name(const struct host *host, struct vm *vm)
+{
+	struct host_names tids = vm_threads(host, vm->pid);
+
+	for (unsigned i = 0; i < tids.n; i++) {
+		char *comm = host_read(host, "/proc/%d/task/%s/comm", vm->pid, tids.name[i]);
+		unsigned index;
+		int end = 0;
+
+		if (comm && sscanf(comm, "CPU %u/%n", &index, &end) == 1 && end)
+			add_vcpu(vm, index, atoi(tids.name[i]));
+		free(comm);
+	}
+	host_names_done(&tids);
+}
+
+static int find_vcpus(const struct host *host, struct vm *vm, struct qmp *qmp,
+		      struct host_error *error)
+{
+	struct host_error why = { "" };
+	char *path = NULL;
+	int err = -ENOENT, pid;
+
+	if (qmp)
+		return vcpus_by_qmp(vm, qmp, error);
+	vcpus_by_thread_name(host, vm);
+	if (vm->n_vcpus)
+		return 0;
+	path = host_live(host) ? own_socket(host, vm->pid) : NULL;
+	if (path && !qmp_open(path, &qmp, &pid, &why)) {
+		err = vcpus_by_qmp(vm, qmp, &why);
+		qmp_close(qmp);
+	}
+	free(path);
+	if (!err && vm->n_vcpus)
+		return 0;
+	return host_fail(error, -ENOENT,
+			 "the vCPU threads of process %d cannot be told: start QEMU with -name "
+			 "NAME,debug-threads=on, or give its QMP socket%s%s",
+			 vm->pid, why.text[0] ? "; " : "", why.text);
+}
+
+static void add_device(struct vm *vm, const char *address)
+{
+	for (unsigned i = 0; i < vm->devices.n; i++)
+		if (!strcmp(vm->devices.name[i], address))
+			return;
+	host_names_add(&vm->devices, host_text_copy(address));
+}
+
+/* /dev/vfio/GROUP or /dev/vfio/devices/vfioN, held open. A group may have more devices than the
+ * machine was given; those that it was not are idle, so counting them in is harmless. */
+void vm_find_devices(const struct host *host, struct vm *vm)
+{
+	struct host_names fds = host_dir(host, "/proc/%d/fd", vm->pid);
+
+	host_names_done(&vm->devices);
+	for (unsigned i = 0; i < fds.n; i++) {
+		char *path = host_printf("%s/proc/%d/fd/%s", host->root, vm->pid, fds.name[i]);
+		char *last = host_link(host, "/proc/%d/fd/%s", vm->pid, fds.name[i]);
+		char *real = realpath(path, NULL);
+
+		if (real && last && strstr(real, "/dev/vfio/devices/vfio")) {
+			char *address = host_link(host, "/sys/class/vfio-dev/%s/device", last);
+
+			if (address)
+				add_device(vm, address);
+			free(address);
+		} else if (real && last && strstr(real, "/dev/vfio/") &&
+			   isdigit((unsigned char)last[0])) {
+			struct host_names group = pci_group(host, atoi(last));
+
+			for (unsigned j = 0; j < group.n; j++) {
+				struct pci_device d;
+
+				if (!pci_read(host, group.name[j], &d, NULL) &&
+				    !strcmp(d.driver, "vfio-pci"))
+					add_device(vm, d.address);
+			}
+			host_names_done(&group);
+		}
+		free(real);
+		free(last);
+		free(path);
+	}
+	host_names_done(&fds);
+}
+
+static int find_pid(const struct host *host, const char *which, struct host_error *error)
+{
+	char *end;
+	long pid = strtol(which, &end, 10);
+
+	if (!isdigit((unsigned char)which[0]) || *end)
+		return pid_by_name(host, which, error);
+	if (pid <= 0 || pid > 1 << 30 || !vm_start_of(host, (int)pid))
+		return host_fail(error, -ESRCH, "there is no process %s", which);
+	return (int)pid;
+}
+
+int vm_find(const struct host *host, const char *which, const char *socket, struct vm *vm,
+	    struct host_error *error)
+{
+	struct qmp *qmp = NULL;
+	int err = 0, peer = 0;
+
+	memset(vm, 0, sizeof(*vm));
+	if (!socket && strchr(which, '/'))
+		socket = which;
+	if (socket) {
+		err = qmp_open(socket, &qmp, &peer, error);
+		if (err)
+			return err;
+	}
+	vm->pid = socket == which ? peer : find_pid(host, which, error);
+	if (vm->pid < 0)
+		err = vm->pid;
+	else if (qmp && vm->pid != peer)
+		err = host_fail(error, -EINVAL, "%s is the socket of process %d, not %d", socket,
+				peer, vm->pid);
+	if (!err) {
+		vm->start = vm_start_of(host, vm->pid);
+		name_of(host, vm->pid, vm->name, sizeof(vm->name));
+		if (!vm->name[0])
+			snprintf(vm->name, sizeof(vm->name), "%d", vm->pid);
+		err = find_vcpus(host, vm, qmp, error);
+	}
+	qmp_close(qmp);
+	if (err) {
+		vm_done(vm);
+		return err;
+	}
+	vm_find_devices(host, vm);
+	return 0;
+}
+
+void vm_done(struct vm *vm)
+{
+	host_names_done(&vm->devices);
+	memset(vm, 0, sizeof(*vm));
+}

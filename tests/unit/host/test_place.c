@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * host/place.c, build.c, change.c: a plan carried out in a saved tree and undone, with a failure or
+ * a crash at every step. The kernel's part (new groups have files, threads have affinities) is
+ * played here.
+ */
+#include "host/place.h"
+
+#include "tree.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define GROUP "/sys/fs/cgroup/machine/vm1/exitless-1000"
+
+struct fake {
+	struct host host;
+	struct host_ops ops, real;
+	struct topology *t;
+	char *root;
+	struct cpus affinity[2048];
+	int step, fail_at, crash_at; /* counted from 1; 0: never */
+};
+
+static struct fake fake;
+static struct host_error error;
+
+static int step(void)
+{
+	fake.step++;
+	if (fake.step == fake.crash_at)
+		_exit(0);
+	return fake.step == fake.fail_at ? -EIO : 0;
+}
+
+static int fake_write(struct host *host, const char *path, const char *text)
+{
+	int err = step();
+	char *full;
+
+	if (err)
+		return err;
+	/* "+x" and "-x" are changes of what a group hands on; a thread in a list of threads joins
+	 */
+	if (strstr(path, "cgroup.subtree_control"))
+		return fake.real.write(host, path, text[0] == '+' ? "cpuset\n" : "\n");
+	full = host_printf("%s%s", host->root, path);
+	err = access(full, F_OK) ? -ENOENT : 0;
+	free(full);
+	return err ? err : fake.real.write(host, path, text);
+}
+
+static int fake_make_dir(struct host *host, const char *path)
+{
+	static const char *const files[] = { "cgroup.type", "cgroup.threads", "cpuset.cpus",
+					     "cpuset.cpus.exclusive", "cpuset.cpus.partition" };
+	int err = step();
+
+	err = err ? err : fake.real.make_dir(host, path);
+	for (unsigned i = 0; !err && i < sizeof(files) / sizeof(files[0]); i++) {
+		char *name = host_printf("%s/%s", path, files[i]);
+
+		tree_put(host->root, name, "");
+		free(name);
+	}
+	return err;
+}
+
+static int fake_remove_dir(struct host *host, const char *path)
+{
+	struct host_names files = host_dir(host, "%s", path);
+	int err = step();
+
+	for (unsigned i = 0; !err && i < files.n; i++) {
+		char *name = host_printf("%s%s/%s", host->root, path, files.name[i]);
+
+		unlink(name);
+		free(name);
+	}
+	host_names_done(&files);
+	return err ? err : fake.real.remove_dir(host, path);
+}
+
+static int fake_affinity_get(struct host *host, int tid, struct cpus *cpus)
+{
+	*cpus = fake.affinity[tid];
+	return 0;
+}
+
+/* Shown where the machine shows it. */
+static int fake_affinity_set(struct host *host, int tid, const struct cpus *cpus)
+{
+	static const int owners[] = { 1000, 200, 2, 30, 31 };
+	int err = step();
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < 5; i++) {
+		char *path = host_printf("/proc/%d/task/%d/status", owners[i], tid);
+
+		if (host_exists(host, "%s", path)) {
+			char *list = cpus_list(cpus);
+			char *text = host_printf("Name:\tx\nCpus_allowed_list:\t%s\n", list);
+
+			tree_put(host->root, path, text);
+			free(text);
+			free(list);
+		}
+		free(path);
+	}
+	fake.affinity[tid] = *cpus;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	memset(&fake, 0, sizeof(fake));
+	fake.root = tree_new("machine");
+	host_init(&fake.host, fake.root);
+	fake.real = *fake.host.ops;
+	fake.ops = (struct host_ops){
+		.write = fake_write,
+		.make_dir = fake_make_dir,
+		.remove_dir = fake_remove_dir,
+		.affinity_get = fake_affinity_get,
+		.affinity_set = fake_affinity_set,
+	};
+	fake.host.ops = &fake.ops;
+	for (unsigned i = 0; i < 2048; i++)
+		cpus_parse_list(&fake.affinity[i], "0-3");
+	cpus_parse_list(&fake.affinity[30], "2");
+	fake.t = topology_read(&fake.host, &error);
+	assert_non_null(fake.t);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	topology_free(fake.t);
+	tree_free(fake.root);
+	return 0;
+}
+
+static int apply(const char *map_text)
+{
+	struct plan_request r = { .node = -1 };
+	struct changes changes = { 0 };
+	static struct cpu_map map;
+	static struct plan plan;
+	static struct vm vm;
+	unsigned refused = 0;
+	int err;
+
+	r.taken = place_taken(&fake.host, 1000);
+	assert_int_equal(cpu_map_parse(&map, "m", map_text, &error), 0);
+	r.map = &map;
+	assert_int_equal(vm_find(&fake.host, "1000", NULL, &vm, &error), 0);
+	assert_int_equal(plan_make(fake.t, &r, &plan, &error), 0);
+	assert_int_equal(place_build(&fake.host, fake.t, &plan, &vm, &changes, &error), 0);
+	err = place_apply(&fake.host, &plan, &vm, &changes, &refused, &error);
+	changes_done(&changes);
+	plan_done(&plan);
+	vm_done(&vm);
+	return err;
+}
+
+static void has(const char *path, const char *want)
+{
+	char *text = tree_get(fake.root, path);
+
+	if (strcmp(text, want))
+		fail_msg("%s: \"%s\", not \"%s\"", path, text, want);
+	free(text);
+}
+
+static void runs_on(int tid, const char *want)
+{
+	char *list = cpus_list(&fake.affinity[tid]);
+
+	if (strcmp(list, want))
+		fail_msg("thread %d: \"%s\", not \"%s\"", tid, list, want);
+	free(list);
+}
+
+static void as_at_first(void)
+{
+	static const int free_threads[] = { 1000, 1001, 1002, 1003, 200, 2, 31 };
+
+	for (unsigned i = 0; i < 7; i++)
+		runs_on(free_threads[i], "0-3");
+	runs_on(30, "2");
+	has("/proc/irq/24/smp_affinity_list", "2");
+	for (unsigned i = 30; i < 33; i++) {
+		char *path = host_printf("/proc/irq/%u/smp_affinity_list", i);
+
+		has(path, "0-3");
+		free(path);
+	}
+	has("/proc/irq/default_smp_affinity", "f");
+	has("/sys/devices/virtual/workqueue/cpumask", "f");
+	has("/sys/devices/virtual/workqueue/writeback/cpumask", "f");
+	has("/proc/sys/kernel/watchdog_cpumask", "0-3");
+	has("/sys/fs/cgroup/machine/cpuset.cpus.exclusive", "");
+	has("/sys/fs/cgroup/machine/vm1/cpuset.cpus.exclusive", "");
+	assert_false(host_exists(&fake.host, GROUP));
+	assert_false(host_exists(&fake.host, "/run/exitless/cpu/1000"));
+}
+
+static void finds_the_machine(void **state)
+{
+	static struct vm vm;
+
+	assert_int_equal(vm_find(&fake.host, "1000", NULL, &vm, &error), 0);
+	assert_int_equal(vm.n_vcpus, 2);
+	assert_int_equal(vm.vcpu[1].tid, 1002);
+	assert_int_equal(vm.start, 5000);
+	assert_int_equal(vm.devices.n, 1);
+	assert_string_equal(vm.devices.name[0], "0000:01:00.0");
+	vm_done(&vm);
+	assert_int_equal(vm_find(&fake.host, "999", NULL, &vm, &error), -ESRCH);
+	assert_int_equal(vm_find(&fake.host, "200", NULL, &vm, &error), -ENOENT);
+	assert_non_null(strstr(error.text, "debug-threads"));
+}
+
+static void applies_and_undoes(void **state)
+{
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	runs_on(1000, "0-1");
+	runs_on(1001, "2");
+	runs_on(1002, "3");
+	runs_on(1003, "0-1");
+	runs_on(31, "0-1");
+	/* the partition keeps it off; and what may run on one CPU only stays */
+	runs_on(200, "0-3");
+	runs_on(30, "2");
+	has("/proc/irq/24/smp_affinity_list", "0-1");
+	has("/proc/irq/30/smp_affinity_list", "2");
+	has("/proc/irq/31/smp_affinity_list", "3");
+	has("/proc/irq/32/smp_affinity_list", "2");
+	has("/proc/irq/default_smp_affinity", "3");
+	has("/sys/devices/virtual/workqueue/cpumask", "3");
+	has("/proc/sys/kernel/watchdog_cpumask", "0-1");
+	has(GROUP "/cpuset.cpus", "2-3");
+	has(GROUP "/cpuset.cpus.partition", "isolated");
+	assert_int_equal(apply("0 2\n"), -EEXIST);
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	as_at_first();
+	assert_int_equal(place_undo(&fake.host, 1000, &error), -ENOENT);
+}
+
+/* Without groups, everybody's threads go. */
+static void without_groups(void **state)
+{
+	free(fake.t->cgroup);
+	fake.t->cgroup = NULL;
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	runs_on(200, "0-1");
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	as_at_first();
+}
+
+/* What somebody else has changed since stays. */
+static void leaves_what_others_did(void **state)
+{
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	tree_put(fake.root, "/proc/irq/25/smp_affinity_list", "1\n");
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	has("/proc/irq/25/smp_affinity_list", "1-3");
+	as_at_first();
+}
+
+static void fails_at_every_step(void **state)
+{
+	int n = 1, failures = 0, err;
+
+	do {
+		teardown(state);
+		setup(state);
+		fake.fail_at = n++;
+		err = apply("0 2\n1 3\n");
+		failures += err != 0;
+		/* optional steps are passed over */
+		if (!err) {
+			fake.fail_at = 0;
+			assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+		} else {
+			assert_non_null(strstr(error.text, "Input/output error"));
+		}
+		if (fake.step >= n)
+			as_at_first();
+	} while (fake.step >= n);
+	assert_in_range(failures, 8, n);
+}
+
+/* The command is killed at any step; a later one undoes what is in the journal. */
+static void crashes_at_every_step(void **state)
+{
+	bool crashed;
+	int n = 1;
+
+	do {
+		pid_t pid;
+		int status;
+
+		teardown(state);
+		setup(state);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (!pid) {
+			fake.crash_at = n;
+			_exit(apply("0 2\n1 3\n") || fake.step < n);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		crashed = !WEXITSTATUS(status);
+		/* the affinities of threads are not the child's to keep: ask the tree */
+		for (int tid = 0; tid < 2048; tid++) {
+			static const int owners[] = { 1000, 200, 2, 30, 31 };
+
+			for (unsigned i = 0; i < 5; i++) {
+				char *text = host_read(&fake.host, "/proc/%d/task/%d/status",
+						       owners[i], tid);
+				char *at = text ? strstr(text, "list:\t") : NULL;
+
+				if (at)
+					assert_int_equal(
+						cpus_parse_list(&fake.affinity[tid], at + 6), 0);
+				free(text);
+			}
+		}
+		assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+		as_at_first();
+		n++;
+	} while (crashed);
+	assert_true(n > 20);
+}
+
+/* Its threads are gone, others have their numbers. */
+static void undoes_for_the_dead(void **state)
+{
+	static struct placement p;
+
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	assert_int_equal(place_read(&fake.host, 1000, &p, &error), 0);
+	assert_int_equal(p.map.n, 2);
+	assert_true(place_alive(&fake.host, &p));
+	tree_put(fake.root, "/proc/1000/stat",
+		 "1000 (bash) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9 0");
+	tree_put(fake.root, "/proc/1001/stat",
+		 "1001 (bash) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9 0");
+	assert_false(place_alive(&fake.host, &p));
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	runs_on(1001, "2");
+	runs_on(1002, "0-3");
+	runs_on(31, "0-3");
+	has("/proc/irq/30/smp_affinity_list", "0-3");
+	assert_false(host_exists(&fake.host, GROUP));
+}
+
+/* Interrupts that the device has got since follow. */
+static void follows_new_interrupts(void **state)
+{
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	tree_put(fake.root, "/proc/irq/31/smp_affinity_list", "0-1\n");
+	assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
+	has("/proc/irq/31/smp_affinity_list", "3");
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	has("/proc/irq/30/smp_affinity_list", "0-3");
+	assert_false(host_exists(&fake.host, "/run/exitless/cpu/1000"));
+	assert_int_equal(place_follow(&fake.host, 1000, &error), 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(finds_the_machine),   TEST(applies_and_undoes),
+		TEST(without_groups),	   TEST(leaves_what_others_did),
+		TEST(fails_at_every_step), TEST(crashes_at_every_step),
+		TEST(undoes_for_the_dead), TEST(follows_new_interrupts),
+	};
+
+	return cmocka_run_group_tests_name("host/place", tests, NULL, NULL);
+}
