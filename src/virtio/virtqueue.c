@@ -18,6 +18,7 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define AVAIL_BIT     (1u << VRING_PACKED_DESC_F_AVAIL)
 #define USED_BIT      (1u << VRING_PACKED_DESC_F_USED)
+#define PREFETCH      4u /* chains ahead of the one being read */
 
 enum { CHAIN_OK, CHAIN_FULL, CHAIN_BROKEN };
 
@@ -465,19 +466,29 @@ static ALWAYS_INLINE unsigned split_available(struct virtqueue *vq, unsigned wan
 	return n;
 }
 
+/* Split: the head of the chain that is taken after @ahead others. */
+static ALWAYS_INLINE void prefetch_desc(struct virtqueue *vq, unsigned ahead)
+{
+	unsigned mask = vq->num - 1u;
+
+	__builtin_prefetch(
+		&vq->desc[READ_ONCE(vq->avail_ring[2 + ((vq->avail + ahead) & mask)]) & mask]);
+}
+
 static ALWAYS_INLINE unsigned take(struct virtqueue *vq, struct virtq_chain *chains, unsigned max,
 				   struct virtq_arena *arena, const bool packed)
 {
-	unsigned mask = vq->num - 1u, n, n_avail = max;
+	unsigned mask = vq->num - 1u, n, n_avail = max, n_seen = 0;
 
 	if (!packed) {
-		n_avail = split_available(vq, max);
-		if (n_avail > max)
-			n_avail = max;
-		for (unsigned i = 0; i < n_avail && i < 4; i++)
-			__builtin_prefetch(
-				&vq->desc[READ_ONCE(vq->avail_ring[2 + ((vq->avail + i) & mask)]) &
-					  mask]);
+		uint16_t seen = vq->avail_seen;
+
+		n_seen = split_available(vq, max);
+		n_avail = MIN(n_seen, max);
+		/* descriptors of chains that were not known before; those behind them later */
+		if (vq->avail_seen != seen)
+			for (unsigned i = 0; i < n_seen && i < PREFETCH; i++)
+				prefetch_desc(vq, i);
 	}
 	for (n = 0; n < n_avail; n++) {
 		struct virtq_chain *chain = &chains[n];
@@ -494,11 +505,8 @@ static ALWAYS_INLINE unsigned take(struct virtqueue *vq, struct virtq_chain *cha
 				virtqueue_break(vq);
 				break;
 			}
-			if (n + 4 < n_avail)
-				__builtin_prefetch(
-					&vq->desc[READ_ONCE(vq->avail_ring[2 + ((vq->avail + 4) &
-										mask)]) &
-						  mask]);
+			if (n + PREFETCH < n_seen)
+				prefetch_desc(vq, PREFETCH);
 		}
 		*chain = (struct virtq_chain){ .iov = arena->iov + start, .id = at, .slots = 1 };
 		result = read_chain(vq, chain, arena, at, packed);
