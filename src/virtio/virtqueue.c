@@ -134,7 +134,7 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 	}
 	vq->batch_open = false;
 	vq->unpublished = 0;
-	vq->in_flight = 0;
+	WRITE_ONCE(vq->in_flight, 0);
 	vq->broken = vq->draining = false;
 	vq->always_notify = true;
 	vq->started = true;
@@ -158,7 +158,7 @@ void virtqueue_stop(struct virtqueue *vq)
 		virtqueue_publish(vq);
 	vq->started = false;
 	vq->draining = false;
-	vq->in_flight = 0;
+	WRITE_ONCE(vq->in_flight, 0);
 }
 
 uint32_t virtqueue_base(const struct virtqueue *vq)
@@ -436,7 +436,7 @@ static __attribute__((noinline)) unsigned take_again(struct virtqueue *vq,
 			break;
 		}
 	}
-	vq->in_flight += n;
+	COUNT(vq->in_flight, n);
 	COUNT(vq->stats.resubmitted, n);
 	return n;
 }
@@ -537,7 +537,7 @@ static ALWAYS_INLINE unsigned take(struct virtqueue *vq, struct virtq_chain *cha
 				inflight_took_split(vq, at);
 		}
 	}
-	vq->in_flight += n;
+	COUNT(vq->in_flight, n);
 	COUNT(vq->stats.chains, n);
 	return n;
 }
@@ -560,7 +560,7 @@ unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsign
 
 void virtqueue_put_back(struct virtqueue *vq, const struct virtq_chain *chains, unsigned n)
 {
-	vq->in_flight -= n;
+	COUNT(vq->in_flight, 0u - n);
 	COUNT(vq->stats.chains, 0 - (uint64_t)n);
 	while (n--) {
 		if (chains[n].again) {
@@ -608,7 +608,7 @@ void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint3
 		log_buffers(vq, chain, len);
 	if (unlikely(vq->inflight != NULL))
 		inflight_gave(vq, chain);
-	vq->in_flight--;
+	COUNT(vq->in_flight, 0u - 1);
 	if (!vq->packed) {
 		struct vring_used_elem *elem =
 			&((struct vring_used_elem *)(vq->used_ring + 2))[vq->used & (vq->num - 1)];

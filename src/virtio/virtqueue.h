@@ -90,7 +90,7 @@ struct virtqueue {
 
 	/* read by devices */
 	bool started; /* between virtqueue_start() and _stop() */
-	bool enabled; /* by the driver's or VMM's will; kept while stopped */
+	bool enabled; /* atomic; by the driver's or VMM's will; kept while stopped */
 	bool broken;
 	bool draining; /* nothing more is taken */
 	bool packed, event_idx, in_order;

@@ -280,7 +280,7 @@ static unsigned give_queue(struct vnet_rx *rx, struct packet *const *packets, un
 	g.rx = rx;
 	g.n = g.at = 0;
 	pthread_mutex_lock(&vq->lock);
-	passes = virtqueue_begin(vq) && vq->enabled && READ_ONCE(rx->net->nic.link_up);
+	passes = virtqueue_begin(vq) && READ_ONCE(vq->enabled) && READ_ONCE(rx->net->nic.link_up);
 	if (unlikely(!passes)) {
 		rx->off += n;
 		pthread_mutex_unlock(&vq->lock);

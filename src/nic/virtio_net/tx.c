@@ -136,7 +136,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		return;
 	}
 	packet_batch_init(&s->batch);
-	passes = vq->enabled && READ_ONCE(net->nic.link_up);
+	passes = READ_ONCE(vq->enabled) && READ_ONCE(net->nic.link_up);
 	for (done = 0; done < n; done++) {
 		const struct virtq_chain *chain = &s->chains[done];
 		struct packet *packet;
