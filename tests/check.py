@@ -6,8 +6,9 @@
 
 Suites, all by default and in this order: release (the normal build: unit, protocol, fuzz corpora,
 style), asan (the same with AddressSanitizer and UBSan), tsan (ThreadSanitizer: the unit tests of
-folders that threads share), vm (stock guests), nested (the core set of the nested machine). A
-build that fails counts as one failed test, and so does a suite that ends without a result.
+folders that threads share, and the protocol tests), vm (stock guests), nested (the core set of the
+nested machine). A build that fails counts as one failed test, and so does a suite that ends without
+a result.
 """
 
 import argparse
@@ -144,7 +145,8 @@ class Check:
         names = []
         for line in listed.stdout.splitlines():
             suite, _, name = line.rpartition(" / ")
-            if suite.endswith(":unit") and name.split("-")[0] in TSAN_FOLDERS:
+            if (suite.endswith(":device") or
+                    suite.endswith(":unit") and name.split("-")[0] in TSAN_FOLDERS):
                 names.append(name.strip())
         self.meson_tests("tsan", "build/tsan", names)
 

@@ -100,6 +100,7 @@ struct sandbox_files *sandbox_files_new(void)
 	if (SANITIZED) {
 		sandbox_files_allow(files, "/usr", SANDBOX_READ | SANDBOX_EXECUTE);
 		sandbox_files_allow(files, "/proc", SANDBOX_READ);
+		sandbox_files_allow(files, "/proc/self/exe", SANDBOX_READ);
 	}
 	return files;
 }

@@ -47,12 +47,12 @@ static void maps_files(void **state)
 	assert_int_equal(pwrite(guest_fd, "page ten", 8, 10 * PAGE), 8);
 	assert_int_equal(vu_dma_map(&client, 0x40000, 4 * PAGE, guest_fd, 8 * PAGE, 3), 0);
 	assert_int_equal(peek(0x40000 + 2 * PAGE, "page ten"), 0);
-	assert_int_equal(recorder.memory_changes, 1);
+	assert_int_equal(recorded()->memory_changes, 1);
 	/* the same again, with a fresh descriptor */
 	assert_int_equal(vu_dma_map(&client, 0x40000, 4 * PAGE, guest_fd, 8 * PAGE, 3), 0);
 	assert_int_equal(vu_dma_unmap(&client, 0x40000, 4 * PAGE), 0);
 	assert_int_equal(peek(0x40000 + 2 * PAGE, ""), -EFAULT);
-	assert_int_equal(recorder.memory_changes, 3);
+	assert_int_equal(recorded()->memory_changes, 3);
 	close(guest_fd);
 }
 

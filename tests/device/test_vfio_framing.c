@@ -61,7 +61,7 @@ static void many_in_one(void **state)
 	assert_int_equal(vu_send_raw(&client, requests, 1000 * sizeof(*requests), NULL, 0), 0);
 	for (unsigned i = 0; i < 1000; i++)
 		assert_int_equal(vu_receive(&client, 13, NULL, 0, NULL), 0);
-	assert_int_equal(recorder.resets, 1000);
+	assert_int_equal(recorded()->resets, 1000);
 	free(requests);
 }
 
@@ -170,7 +170,7 @@ static void flood(void **state)
 			server_stats(&stats); /* answered in between */
 	}
 	assert_int_equal(vu_region_read(&client, 0, 0, &value, 4), 0);
-	assert_int_equal(recorder.bar_writes, 20000);
+	assert_int_equal(recorded()->bar_writes, 20000);
 }
 
 int main(void)

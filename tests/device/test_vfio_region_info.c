@@ -79,7 +79,7 @@ static void shared_areas(void **state)
 	assert_int_equal(vu_read32(&client, 0, 0x2810), 0xbeef);
 	server_stats(&after);
 	assert_int_equal(before.messages, after.messages);
-	assert_int_equal(recorder.bar_writes, 0);
+	assert_int_equal(recorded()->bar_writes, 0);
 }
 
 static void no_io_fds(void **state)

@@ -16,11 +16,11 @@ static void all_widths(void **state)
 		memset(data, 0, sizeof(data));
 		assert_int_equal(vu_region_read(&client, 0, 0x35, data, len), 0);
 		assert_memory_equal(data, want, len);
-		assert_int_equal(recorder.last_len, len);
+		assert_int_equal(recorded()->last_len, len);
 		assert_int_equal(vu_region_write(&client, 3, 0x101, want, len), 0);
-		assert_int_equal(recorder.last_bar, 3);
-		assert_int_equal(recorder.last_offset, 0x101);
-		assert_memory_equal(recorder.last_data, want, len);
+		assert_int_equal(recorded()->last_bar, 3);
+		assert_int_equal(recorded()->last_offset, 0x101);
+		assert_memory_equal(recorded()->last_data, want, len);
 	}
 	assert_int_equal(vu_region_read(&client, 0, 0, data, 0), 0);
 }
@@ -65,8 +65,8 @@ static void outside(void **state)
 			vu_region_write(&client, bad[i].region, bad[i].offset, data, bad[i].len),
 			0);
 	}
-	assert_int_equal(recorder.bar_reads, 0);
-	assert_int_equal(recorder.bar_writes, 0);
+	assert_int_equal(recorded()->bar_reads, 0);
+	assert_int_equal(recorded()->bar_writes, 0);
 }
 
 static void too_long_a_read(void **state)
@@ -91,7 +91,7 @@ static void count_is_a_lie(void **state)
 
 	assert_int_equal(vu_request(&client, 10, &request, 24, NULL, 0, NULL, 0, NULL),
 			 -ECONNRESET);
-	assert_int_equal(recorder.bar_writes, 0);
+	assert_int_equal(recorded()->bar_writes, 0);
 	vu_close(&client);
 	expect_serving();
 }
@@ -105,8 +105,8 @@ static void posted(void **state)
 		assert_int_equal(vu_region_post(&client, 0, 4 * i, &value, 4), 0);
 	/* the reply to the read is the next thing that comes */
 	assert_int_equal(vu_region_read(&client, CONFIG, 0, &value, 4), 0);
-	assert_int_equal(recorder.bar_writes, 100);
-	assert_int_equal(recorder.last_offset, 396);
+	assert_int_equal(recorded()->bar_writes, 100);
+	assert_int_equal(recorded()->last_offset, 396);
 	server_stats(&stats);
 	assert_int_equal(stats.posted_writes, 100);
 	assert_int_equal(stats.replies, 2);
@@ -143,12 +143,12 @@ static void multi(void **state)
 	uint32_t value;
 
 	assert_int_equal(write_multi(200, 200, 4, 0, 0), 200);
-	assert_int_equal(recorder.bar_writes, 200);
-	assert_int_equal(recorder.last_offset, 199 * 8);
-	assert_int_equal(recorder.last_data[0], 199);
+	assert_int_equal(recorded()->bar_writes, 200);
+	assert_int_equal(recorded()->last_offset, 199 * 8);
+	assert_int_equal(recorded()->last_data[0], 199);
 	assert_int_equal(write_multi(3, 3, 8, 0x10, 0), 0);
 	assert_int_equal(vu_region_read(&client, CONFIG, 0, &value, 4), 0);
-	assert_int_equal(recorder.bar_writes, 203);
+	assert_int_equal(recorded()->bar_writes, 203);
 	assert_int_equal(write_multi(0, 0, 0, 0, 0), 0);
 }
 
@@ -170,7 +170,7 @@ static void multi_lies(void **state)
 		wait_disconnected();
 		assert_int_equal(vu_open(&client, server_path()), 0);
 	}
-	assert_int_equal(recorder.bar_writes, 0);
+	assert_int_equal(recorded()->bar_writes, 0);
 }
 
 int main(void)

@@ -10,7 +10,7 @@ static void resets(void **state)
 
 	assert_int_equal(vu_enable(&client), 0);
 	assert_int_equal(vu_reset(&client), 0);
-	assert_int_equal(recorder.resets, 1);
+	assert_int_equal(recorded()->resets, 1);
 	assert_int_equal(vu_region_read(&client, VFIO_PCI_CONFIG_REGION_INDEX, 4, &command, 2), 0);
 	assert_int_equal(command, 0);
 }
@@ -27,7 +27,7 @@ static void the_next_client_finds_a_fresh_device(void **state)
 	assert_int_equal(vu_msix(&client, &fd, 1), 0);
 	vu_close(&client);
 	wait_disconnected();
-	assert_int_equal(recorder.resets, 1);
+	assert_int_equal(recorded()->resets, 1);
 	assert_int_equal(pci_irq_mode(function), -1);
 	memory_space_stats(space, &memory);
 	assert_int_equal(memory.regions, 0);

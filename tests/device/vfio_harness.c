@@ -9,13 +9,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-struct recorder recorder;
 struct vfio_user_server *server;
 struct pci_function *function;
 struct memory_space *space;
 uint32_t *shared_page;
 struct vu_client client;
 
+static struct recorder recorder; /* the server's thread's */
 static struct loop *loop;
 static pthread_t thread;
 static char directory[] = "/tmp/exitless-test-XXXXXX", path[64];
@@ -143,6 +143,19 @@ void on_server(void (*fn)(void *arg), void *arg)
 	assert_int_equal(loop_post(loop, called, &call), 0);
 	while (!LOAD_ACQUIRE(call.done))
 		usleep(20);
+}
+
+static void get_record(void *arg)
+{
+	*(struct recorder *)arg = recorder;
+}
+
+const struct recorder *recorded(void)
+{
+	static struct recorder copy;
+
+	on_server(get_record, &copy);
+	return &copy;
 }
 
 static void get_stats(void *arg)

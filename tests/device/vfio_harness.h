@@ -20,7 +20,7 @@
 #define GUEST_BASE 0x100000ull
 #define GUEST_SIZE 0x100000ull
 
-/* Read it only after a reply: the server's thread writes it. */
+/* What the function was told. */
 struct recorder {
 	unsigned bar_reads, bar_writes, resets, memory_changes;
 	unsigned last_bar;
@@ -29,7 +29,6 @@ struct recorder {
 	uint8_t last_data[64];
 };
 
-extern struct recorder recorder;
 extern struct vfio_user_server *server;
 extern struct pci_function *function;
 extern struct memory_space *space;
@@ -45,6 +44,8 @@ int client_stop(void **state);
 const char *server_path(void);
 /* Runs @fn on the server's thread and returns when it is done. */
 void on_server(void (*fn)(void *arg), void *arg);
+/* As it is once the server has done what it has read; valid until the next call. */
+const struct recorder *recorded(void);
 void server_stats(struct vfio_user_stats *stats);
 /* Waits until the server has noticed that its client is gone. */
 void wait_disconnected(void);
