@@ -32,11 +32,13 @@ struct virtio_net {
 	struct virtio_device dev;
 	unsigned pairs;
 	uint8_t mac[6];
-	uint16_t mtu;
+	uint32_t mtu; /* 0: not said */
 	/* of what was negotiated; changed while no queue is started */
 	unsigned hdr_len;
 	unsigned can; /* enum net_can, of the guest's receive side */
 	bool mergeable, tx_csum;
+	/* longer frames are not given, unless they are to be segmented; changes at any time */
+	uint32_t frame_max;
 	unsigned tx_gso; /* bit per enum offload_gso that the guest may send */
 	bool tx_ecn;
 	int announce;		 /* atomic: say where announce_mac is */

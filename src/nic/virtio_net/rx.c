@@ -41,7 +41,7 @@ static void take_chains(struct giving *g, unsigned want)
 	g->n = virtqueue_take(vq, g->chains, MIN(want, (unsigned)CHAINS), &g->arena);
 }
 
-static void make_header(const struct outgoing *out, unsigned buffers,
+static void make_header(const struct virtio_net *net, const struct outgoing *out, unsigned buffers,
 			struct virtio_net_hdr_mrg_rxbuf *hdr)
 {
 	const struct offload *off = &out->off;
@@ -53,7 +53,7 @@ static void make_header(const struct outgoing *out, unsigned buffers,
 		hdr->hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 		hdr->hdr.csum_start = off->csum_start;
 		hdr->hdr.csum_offset = off->csum_offset;
-	} else if (off->flags & OFFLOAD_CSUM_VALID) {
+	} else if (off->flags & OFFLOAD_CSUM_VALID && net->can & NET_CAN_CSUM) {
 		hdr->hdr.flags = VIRTIO_NET_HDR_F_DATA_VALID;
 	}
 	if (off->gso) {
@@ -101,7 +101,7 @@ static void copy_out(struct giving *g, const struct outgoing *out, unsigned n)
 	struct virtio_net_hdr_mrg_rxbuf hdr;
 	uint64_t left = out->len, skip = 0;
 
-	make_header(out, n, &hdr);
+	make_header(g->rx->net, out, n, &hdr);
 	for (unsigned i = 0; i < n; i++) {
 		const struct virtq_chain *chain = &g->chains[g->at + i];
 		size_t used = 0, here;
@@ -128,6 +128,10 @@ static int give_one(struct giving *g, const struct outgoing *out)
 	const struct virtq_chain *chain;
 	unsigned n = 1;
 
+	if (unlikely(out->len > READ_ONCE(net->frame_max) && !out->off.gso)) {
+		COUNT(rx->too_large, 1);
+		return -EMSGSIZE;
+	}
 	skip_bad(g);
 	if (unlikely(g->at == g->n)) {
 		take_chains(g, CHAINS);
@@ -169,7 +173,7 @@ static int give_one(struct giving *g, const struct outgoing *out)
 		} else {
 			struct virtio_net_hdr_mrg_rxbuf hdr;
 
-			make_header(out, 1, &hdr);
+			make_header(net, out, 1, &hdr);
 			memcpy(to, &hdr, net->hdr_len);
 		}
 		to += net->hdr_len;

@@ -26,6 +26,14 @@ static struct virtio_net *of_dev(struct virtio_device *dev)
 	return container_of(dev, struct virtio_net, dev);
 }
 
+/* Section 5.1.4.1: the MTU binds the device once the guest knows of it; a tag comes on top. */
+static void limit_frames(struct virtio_net *net, uint64_t features)
+{
+	bool limited = net->mtu && features & FEATURE(MTU);
+
+	WRITE_ONCE(net->frame_max, limited ? net->mtu + 14 + 4 : UINT32_MAX);
+}
+
 static void features_set(struct virtio_device *dev, uint64_t features)
 {
 	struct virtio_net *net = of_dev(dev);
@@ -47,13 +55,17 @@ static void features_set(struct virtio_device *dev, uint64_t features)
 	net->tx_gso = (features & FEATURE(HOST_TSO4) ? 1u << OFFLOAD_GSO_TCPV4 : 0) |
 		      (features & FEATURE(HOST_TSO6) ? 1u << OFFLOAD_GSO_TCPV6 : 0) |
 		      (features & F_HOST_USO ? 1u << OFFLOAD_GSO_UDP_L4 : 0);
+	limit_frames(net, features);
 }
 
 static int mtu_set(struct virtio_device *dev, uint64_t mtu)
 {
+	struct virtio_net *net = of_dev(dev);
+
 	if (mtu < 68 || mtu > 65535)
 		return -EINVAL;
-	of_dev(dev)->mtu = (uint16_t)mtu;
+	net->mtu = (uint32_t)mtu;
+	limit_frames(net, dev->acked);
 	return 0;
 }
 
@@ -68,6 +80,7 @@ static void announce(struct virtio_device *dev, const uint8_t mac[6])
 
 static void reset(struct virtio_device *dev)
 {
+	of_dev(dev)->mtu = 0;
 	features_set(dev, 1ull << VIRTIO_F_VERSION_1);
 }
 
