@@ -7,14 +7,17 @@
 
 static int check_region(const struct vhost_user_server *s, const struct vhost_user_region *r)
 {
-	if (!r->size || r->guest + (r->size - 1) < r->guest || r->user + (r->size - 1) < r->user)
+	bool gpa = vhost_user_has(s, VHOST_USER_PROTOCOL_F_GPA_ADDRESSES);
+
+	if (!r->size || r->guest + (r->size - 1) < r->guest ||
+	    (!gpa && r->user + (r->size - 1) < r->user))
 		return -EINVAL;
 	for (unsigned i = 0; i < s->n_regions; i++) {
 		const struct vhost_user_region *other = &s->regions[i];
 
 		if ((r->guest <= other->guest + (other->size - 1) &&
 		     other->guest <= r->guest + (r->size - 1)) ||
-		    (r->user <= other->user + (other->size - 1) &&
+		    (!gpa && r->user <= other->user + (other->size - 1) &&
 		     other->user <= r->user + (r->size - 1)))
 			return -EEXIST;
 	}

@@ -64,9 +64,13 @@ void vhost_user_resume_all(struct vhost_user_server *s)
 
 /* ---- rings ------------------------------------------------------------------------------- */
 
-/* The guest address of a front end's address. */
+/* The guest address of a front end's address; with GPA_ADDRESSES it gives no other. */
 static int to_guest(const struct vhost_user_server *s, uint64_t user, uint64_t *guest)
 {
+	if (vhost_user_has(s, VHOST_USER_PROTOCOL_F_GPA_ADDRESSES)) {
+		*guest = user;
+		return 0;
+	}
 	for (unsigned i = 0; i < s->n_regions; i++) {
 		const struct vhost_user_region *r = &s->regions[i];
 
@@ -196,7 +200,7 @@ int vhost_user_restart_rings(struct vhost_user_server *s)
 		if (!s->rings[i].kicked)
 			continue;
 		if (ring_config(s, &s->rings[i], &config))
-			continue; /* out of reach, until memory comes */
+			continue;
 		pthread_mutex_lock(&vq->lock);
 		if (vq->started &&
 		    (vq->config.desc != config.desc || vq->config.avail != config.avail ||
@@ -206,7 +210,8 @@ int vhost_user_restart_rings(struct vhost_user_server *s)
 		}
 		pthread_mutex_unlock(&vq->lock);
 		e = start_ring(s, i);
-		if (e)
+		/* out of reach: until memory comes */
+		if (e && e != -EFAULT)
 			err = e;
 	}
 	return err;
@@ -259,6 +264,7 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 	struct virtqueue *vq;
 	struct virtq_config config;
 	bool same;
+	int err;
 
 	memcpy(&addr, s->payload, sizeof(addr));
 	if (addr.index >= s->dev->n_queues)
@@ -285,8 +291,11 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 		return 0;
 	/* an address that is nowhere is known to be wrong as soon as there is memory */
 	if (s->n_regions && ring_config(s, ring, &config))
-		return -EFAULT;
-	return start_ring(s, addr.index);
+		err = -EFAULT;
+	else
+		err = start_ring(s, addr.index);
+	ring->has_addr = !err;
+	return err;
 }
 
 int vhost_user_get_vring_base(struct vhost_user_server *s)
