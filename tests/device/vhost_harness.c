@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "disk/disk.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,21 +25,61 @@
 #define RX_DATA 0x400000
 #define TX_DATA 0xa00000
 
-char vhost_path[2][64];
-struct vhost_user_server *vhost_server[2];
+char vhost_path[3][64];
+struct vhost_user_server *vhost_server[3];
 struct nic *vhost_nic[2];
+struct disk *vhost_disk;
+struct guest client;
 
 static char directory[] = "/tmp/exitless-vhost-XXXXXX";
 static struct loop *loop;
 static pthread_t thread;
 static struct io_core *core;
 static struct net_switch *sw;
-static struct memory_space *spaces[2];
+static struct memory_space *spaces[3];
+static unsigned client_device;
 
 static void *run(void *arg)
 {
 	loop_run(loop);
 	return NULL;
+}
+
+static int start_disk(void)
+{
+	struct disk_config config = { .name = "vm2/disk0",
+				      .backend = "malloc",
+				      .size_bytes = DISK_BYTES,
+				      .queues = DISK_QUEUES };
+	struct vhost_user_config vhost = { .path = vhost_path[DISK],
+					   .owner = (uid_t)-1,
+					   .group = (gid_t)-1 };
+	struct io_queue *const *queues;
+	unsigned n;
+
+	snprintf(vhost_path[DISK], sizeof(vhost_path[DISK]), "%s/disk", directory);
+	spaces[DISK] = memory_space_new("vm2");
+	vhost_disk = disk_new(&config, spaces[DISK]);
+	if (!vhost_disk)
+		return -1;
+	queues = disk_queues(vhost_disk, &n);
+	for (unsigned q = 0; q < n; q++)
+		io_queue_add(core, queues[q]);
+	vhost_server[DISK] = vhost_user_server_new(loop, &vhost, disk_device(vhost_disk));
+	return vhost_server[DISK] ? 0 : -1;
+}
+
+static void stop_disk(void)
+{
+	struct io_queue *const *queues;
+	unsigned n;
+
+	vhost_user_server_free(vhost_server[DISK]);
+	queues = disk_queues(vhost_disk, &n);
+	for (unsigned q = 0; q < n; q++)
+		io_queue_remove(queues[q]);
+	disk_free(vhost_disk);
+	memory_space_free(spaces[DISK]);
 }
 
 int vhost_harness_start(void **state)
@@ -72,6 +113,8 @@ int vhost_harness_start(void **state)
 		if (!vhost_server[i])
 			return -1;
 	}
+	if (start_disk())
+		return -1;
 	return pthread_create(&thread, NULL, run, NULL);
 }
 
@@ -79,6 +122,7 @@ int vhost_harness_stop(void **state)
 {
 	loop_stop(loop);
 	pthread_join(thread, NULL);
+	stop_disk();
 	for (unsigned i = 0; i < 2; i++) {
 		vhost_user_server_free(vhost_server[i]);
 		net_switch_detach(&vhost_nic[i]->port);
@@ -157,6 +201,16 @@ void guest_open(struct guest *g, unsigned i, uint64_t features)
 	assert_int_equal(vhost_add_region(&g->c, &region, g->memfd), 0);
 }
 
+void guest_close(struct guest *g)
+{
+	vhost_close(&g->c);
+	munmap(g->mem, GUEST_BYTES);
+	close(g->memfd);
+	close(g->rx_call);
+	close(g->tx_call);
+	close(g->kick);
+}
+
 static void post_rx(struct guest *g, unsigned i, unsigned bytes)
 {
 	struct vdrv_buf buf = { GUEST_BASE + RX_DATA + (uint64_t)i * bytes, bytes, true };
@@ -165,7 +219,7 @@ static void post_rx(struct guest *g, unsigned i, unsigned bytes)
 }
 
 /* The client sees user addresses; descriptors hold guest addresses. */
-static void ring_start(struct guest *g, unsigned index, const struct vdrv *ring, int kick, int call)
+void guest_ring(struct guest *g, unsigned index, const struct vdrv *ring, int kick, int call)
 {
 	struct vdrv user = *ring;
 	uint32_t base = ring->packed ? 0x80008000u : 0;
@@ -192,20 +246,15 @@ void guest_start(struct guest *g, unsigned i, uint64_t features, uint16_t num, u
 	for (unsigned b = 0; b < n_buffers; b++)
 		post_rx(g, b, buf_bytes);
 	vdrv_publish(&g->rx);
-	ring_start(g, 0, &g->rx, -1, g->rx_call);
-	ring_start(g, 1, &g->tx, g->kick, g->tx_call);
+	guest_ring(g, 0, &g->rx, -1, g->rx_call);
+	guest_ring(g, 1, &g->tx, g->kick, g->tx_call);
 }
 
 void guest_stop(struct guest *g)
 {
-	vhost_close(&g->c);
 	vdrv_done(&g->rx);
 	vdrv_done(&g->tx);
-	munmap(g->mem, GUEST_BYTES);
-	close(g->memfd);
-	close(g->rx_call);
-	close(g->tx_call);
-	close(g->kick);
+	guest_close(g);
 }
 
 void guest_send(struct guest *g, const void *hdr, const void *frame, uint32_t len, uint32_t piece)
@@ -283,10 +332,13 @@ uint32_t guest_receive(struct guest *g, void *hdr, uint8_t *frame, uint32_t room
 bool is_closed(struct vhost_client *c)
 {
 	struct pollfd p = { c->fd, POLLIN, 0 };
+	ssize_t n;
 	char byte;
 
-	return poll(&p, 1, 2000) == 1 && recv(c->fd, &byte, 1, MSG_DONTWAIT) <= 0 &&
-	       errno != EAGAIN;
+	if (poll(&p, 1, 2000) != 1)
+		return false;
+	n = recv(c->fd, &byte, 1, MSG_DONTWAIT);
+	return !n || (n < 0 && errno != EAGAIN);
 }
 
 unsigned open_fds(void)
@@ -298,4 +350,64 @@ unsigned open_fds(void)
 		n++;
 	closedir(dir);
 	return n;
+}
+
+/* ---- one message ------------------------------------------------------------------------- */
+
+static int open_client(unsigned device)
+{
+	client_device = device;
+	guest_open(&client, device, V1);
+	return 0;
+}
+
+int client_start(void **state)
+{
+	return open_client(0);
+}
+
+int client_start_disk(void **state)
+{
+	return open_client(DISK);
+}
+
+int client_stop(void **state)
+{
+	guest_close(&client);
+	return 0;
+}
+
+void client_again(void)
+{
+	guest_close(&client);
+	open_client(client_device);
+}
+
+void send_raw(const void *bytes, size_t len)
+{
+	assert_int_equal(send(client.c.fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+int send_state(uint32_t request, uint32_t index, uint32_t num)
+{
+	return vhost_request(&client.c, request, (uint32_t[]){ index, num }, 8, -1);
+}
+
+int send_addr(unsigned index, uint32_t flags, uint64_t desc, uint64_t used, uint64_t avail)
+{
+	struct {
+		uint32_t index, flags;
+		uint64_t desc, used, avail, log;
+	} m = { index, flags, desc, used, avail, 0 };
+
+	return vhost_request(&client.c, VHOST_SET_VRING_ADDR, &m, sizeof(m), -1);
+}
+
+int memory_file(size_t bytes)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	return fd;
 }

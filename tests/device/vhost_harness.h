@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Two virtio-net devices on one switch, served over vhost-user with an I/O core, and guests that
- * drive them. For the test_vhost_* programs.
+ * Two virtio-net devices on one switch and a disk in memory, served over vhost-user with an I/O
+ * core, and guests that drive them. For the test_vhost_* programs.
  */
 #ifndef EXITLESS_TESTS_DEVICE_VHOST_HARNESS_H
 #define EXITLESS_TESTS_DEVICE_VHOST_HARNESS_H
@@ -10,15 +10,29 @@
 #include "nic/virtio_net/virtio_net.h"
 #include "transport/vhost_user.h"
 
-#define PAIRS	    4
+/* cmocka wants these before it */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DISK	    2 /* the disk's number among the devices */
+#define DISK_QUEUES 4
+#define DISK_BYTES  (1u << 20)
+#define PAIRS	    16 /* of each NIC's queues */
 #define GUEST_BYTES (16u << 20)
 #define GUEST_BASE  0x100000000ull    /* guest address of its memory */
 #define USER_BASE   0x7f0000000000ull /* where its VMM has it */
 #define BUF_BYTES   2048u
 #define VHOST_ALL                                                                                  \
-	(1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 13 |      \
-	 1ull << 15 | 1ull << 16)
-#define V1 (1ull << VIRTIO_F_VERSION_1)
+	(1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 9 |       \
+	 1ull << 12 | 1ull << 13 | 1ull << 15 | 1ull << 16)
+#define REFUSED -5 /* what the client says when a message was */
+#define V1	(1ull << VIRTIO_F_VERSION_1)
 
 struct guest {
 	struct vhost_client c;
@@ -32,9 +46,10 @@ struct guest {
 	uint8_t *wanted; /* guest_receive() */
 };
 
-extern char vhost_path[2][64];
-extern struct vhost_user_server *vhost_server[2];
+extern char vhost_path[3][64];
+extern struct vhost_user_server *vhost_server[3];
 extern struct nic *vhost_nic[2];
+extern struct disk *vhost_disk;
 
 int vhost_harness_start(void **state);
 int vhost_harness_stop(void **state);
@@ -49,6 +64,10 @@ void guest_start(struct guest *g, unsigned i, uint64_t features, uint16_t num, u
 void guest_stop(struct guest *g);
 /* Memory only: negotiates and shares it. */
 void guest_open(struct guest *g, unsigned i, uint64_t features);
+/* What guest_open() made. */
+void guest_close(struct guest *g);
+/* Starts ring @index of the device, which the guest drives as @ring. */
+void guest_ring(struct guest *g, unsigned index, const struct vdrv *ring, int kick, int call);
 /* Sends @len bytes of frame behind @hdr in pieces of @piece bytes. */
 void guest_send(struct guest *g, const void *hdr, const void *frame, uint32_t len, uint32_t piece);
 /* Waits up to two seconds; copies header and frame (over merged buffers); returns the frame's
@@ -57,5 +76,25 @@ uint32_t guest_receive(struct guest *g, void *hdr, uint8_t *frame, uint32_t room
 /* Where the back end closed the connection. */
 bool is_closed(struct vhost_client *c);
 unsigned open_fds(void);
+
+/* ---- one message ------------------------------------------------------------------------- */
+
+/* A guest on the first NIC, or on the disk, with memory and no ring: cmocka setup and teardown. */
+extern struct guest client;
+int client_start(void **state);
+int client_start_disk(void **state);
+int client_stop(void **state);
+/* The same anew, after the back end dropped it. */
+void client_again(void);
+/* Bytes as they are. */
+void send_raw(const void *bytes, size_t len);
+/* With a status asked for. */
+int send_state(uint32_t request, uint32_t index, uint32_t num);
+int send_addr(unsigned index, uint32_t flags, uint64_t desc, uint64_t used, uint64_t avail);
+/* A memory file of @bytes. */
+int memory_file(size_t bytes);
+
+#define test(fn)      cmocka_unit_test_setup_teardown(fn, client_start, client_stop)
+#define test_disk(fn) cmocka_unit_test_setup_teardown(fn, client_start_disk, client_stop)
 
 #endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* GET_INFLIGHT_FD and SET_INFLIGHT_FD. What the region does is in test_vhost_blk.c and
+ * unit/virtio/test_inflight.c. */
+#include "base/util.h"
+#include "tests/device/vhost_harness.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+struct inflight_message {
+	uint64_t size, offset;
+	uint16_t queues, num;
+	uint32_t padding; /* QEMU's message has it */
+};
+
+static int get(uint16_t queues, uint16_t num, uint32_t sent, struct inflight_message *m)
+{
+	struct vhost_header header;
+	uint32_t len = sizeof(*m);
+	int fd = -1, err;
+
+	*m = (struct inflight_message){ .queues = queues, .num = num };
+	err = vhost_send(&client.c, VHOST_GET_INFLIGHT_FD, 0, m, sent, NULL, 0);
+	if (!err)
+		err = vhost_receive(&client.c, &header, m, &len, &fd);
+	if (err)
+		return err;
+	assert_int_equal(len, sent); /* as long as the question */
+	return fd;
+}
+
+static int set(uint64_t size, uint64_t offset, uint16_t queues, uint16_t num, int fd)
+{
+	struct inflight_message m = { size, offset, queues, num, 0 };
+
+	return vhost_request(&client.c, VHOST_SET_INFLIGHT_FD, &m, 24, fd);
+}
+
+static void gets(void **state)
+{
+	static const uint16_t nums[] = { 1, 64, 1024, 32768 };
+	struct inflight_message m;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(nums); i++)
+		for (uint16_t queues = 1; queues <= DISK_QUEUES; queues++) {
+			int fd = get(queues, nums[i], i % 2 ? 20 : 24, &m);
+			struct stat st;
+
+			assert_true(fd >= 0);
+			assert_int_equal(fstat(fd, &st), 0);
+			assert_int_equal(m.queues, queues);
+			assert_int_equal(m.num, nums[i]);
+			assert_true(m.size >= queues * (16ull + 16 * nums[i]));
+			assert_true(m.offset + m.size <= (uint64_t)st.st_size);
+			assert_true(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK);
+			/* and back */
+			assert_int_equal(set(m.size, m.offset, queues, nums[i], fd), 0);
+			close(fd);
+		}
+}
+
+static void refuses_to_get(void **state)
+{
+	static const uint16_t bad[][2] = { { 0, 64 },	  { DISK_QUEUES + 1, 64 },
+					   { 65535, 64 }, { 1, 0 },
+					   { 1, 32769 },  { 1, 65535 } };
+	struct inflight_message m;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(get(bad[i][0], bad[i][1], 24, &m), -EPIPE);
+		client_again();
+	}
+}
+
+static void refuses(void **state)
+{
+	int fd = memory_file(0x10000), plain = memfd_create("plain", 0);
+
+	/* one that could shrink under us */
+	assert_int_equal(ftruncate(plain, 0x10000), 0);
+	assert_int_equal(set(0x10000, 0, 1, 64, plain), REFUSED);
+	assert_int_equal(set(0x10000, 0, 1, 64, fd), REFUSED);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(set(0x10000, 0, 1, 64, fd), 0);
+	/* smaller than it must be, larger than it is, overflows, alignment */
+	assert_int_equal(set(64, 0, 1, 64, fd), REFUSED);
+	assert_int_equal(set(0x10001, 0, 1, 64, fd), REFUSED);
+	assert_int_equal(set(0x10000, 0x1000, 1, 64, fd), REFUSED);
+	assert_int_equal(set(UINT64_MAX, 0, 1, 64, fd), REFUSED);
+	assert_int_equal(set(0x10000, UINT64_MAX - 0xfff, 1, 64, fd), REFUSED);
+	assert_int_equal(set(0x8000, 0x1001, 1, 64, fd), REFUSED);
+	assert_int_equal(set(0x10000, 0, 0, 64, fd), REFUSED);
+	assert_int_equal(set(0x10000, 0, DISK_QUEUES + 1, 64, fd), REFUSED);
+	assert_int_equal(set(0x10000, 0, 1, 0, fd), REFUSED);
+	assert_int_equal(set(0x10000, 0, DISK_QUEUES, 32768, fd), REFUSED);
+	assert_int_equal(set(0x10000, 0, 1, 64, -1), REFUSED);
+	assert_int_equal(set(0x10000, 0, 1, 64, client.kick), REFUSED);
+	close(fd);
+	close(plain);
+}
+
+/* CVE-2026-63110: rings of another size than the region is for, regions full of nonsense. */
+static void does_not_trust_it(void **state)
+{
+	struct inflight_message m;
+	struct vdrv ring;
+	uint8_t *region;
+	int fd = get(1, 64, 24, &m);
+
+	region = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_int_equal(set(m.size, 0, 1, 64, fd), 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_NUM, 0, 128), 0);
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_KICK, 0, client.kick), 0);
+	assert_int_equal(send_addr(0, 0, USER_BASE, USER_BASE + 0x2000, USER_BASE + 0x1000),
+			 REFUSED);
+	for (unsigned round = 0; round < 64; round++) {
+		uint32_t base;
+
+		client_again();
+		memset(client.mem, 0, 0x10000);
+		for (uint64_t i = 0; i < m.size; i++)
+			region[i] = round < 8 ? (uint8_t)(round * 37) : (uint8_t)rand();
+		region[8] = 1; /* version */
+		region[9] = 0;
+		region[10] = 64;
+		region[11] = 0;
+		assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+		assert_int_equal(set(m.size, 0, 1, 64, fd), 0);
+		guest_ring(&client, 0, &ring, client.kick, -1);
+		usleep(500);
+		assert_int_equal(vhost_ring_stop(&client.c, 0, &base), 0);
+		vdrv_done(&ring);
+	}
+	munmap(region, m.size);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test_disk(gets),
+		test_disk(refuses_to_get),
+		test_disk(refuses),
+		test_disk(does_not_trust_it),
+	};
+
+	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* RESET_DEVICE: rings stop, memory and descriptors stay; at any moment. */
+#include "base/util.h"
+#include "tests/device/vhost_harness.h"
+
+static uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
+
+static void under_traffic(void **state)
+{
+	struct guest a, b;
+	uint64_t value;
+
+	guest_start(&b, 1, V1, 64, BUF_BYTES, 32);
+	for (unsigned i = 0; i < 30; i++) {
+		uint64_t features = V1 | (i % 2 ? 1ull << VIRTIO_F_RING_PACKED : 0);
+
+		if (!i) {
+			guest_start(&a, 0, V1, 64, BUF_BYTES, 32);
+		} else {
+			vdrv_done(&a.rx);
+			vdrv_done(&a.tx);
+			memset(a.mem, 0, 0x400000);
+			assert_int_equal(vhost_request_u64(&a.c, VHOST_SET_FEATURES,
+							   features | VHOST_F_PROTOCOL, -1),
+					 0);
+			vdrv_init(&a.rx, a.mem, GUEST_BASE, 64, features);
+			vdrv_init(&a.tx, a.mem + 0x200000, GUEST_BASE + 0x200000, 64, features);
+			/* the same memory, which was not sent again */
+			guest_ring(&a, 0, &a.rx, -1, a.rx_call);
+			guest_ring(&a, 1, &a.tx, a.kick, a.tx_call);
+		}
+		assert_int_equal(vhost_request_u64(&a.c, VHOST_SET_STATUS, 0xf, -1), 0);
+		frame[20] = (uint8_t)i;
+		guest_send(&a, NULL, frame, sizeof(frame), 4096);
+		assert_int_equal(guest_receive(&b, NULL, got, sizeof(got)), sizeof(frame));
+		assert_memory_equal(frame, got, sizeof(frame));
+		/* in the middle of what comes */
+		guest_send(&b, NULL, frame, sizeof(frame), 4096);
+		assert_int_equal(vhost_request(&a.c, VHOST_RESET_DEVICE, NULL, 0, -1), 0);
+		assert_int_equal(vhost_get_u64(&a.c, VHOST_GET_STATUS, &value), 0);
+		assert_int_equal(value, 0);
+	}
+	guest_stop(&a);
+	guest_stop(&b);
+}
+
+/* Requests in flight come to their end before. */
+static void of_a_disk(void **state)
+{
+	struct vdrv_buf bufs[3] = { { GUEST_BASE + 0x100000, 16, false },
+				    { GUEST_BASE + 0x101000, 4096, true },
+				    { GUEST_BASE + 0x103000, 1, true } };
+	uint32_t len;
+
+	for (unsigned i = 0; i < 50; i++) {
+		struct vdrv ring;
+		unsigned done = 0;
+
+		memset(client.mem, 0, 0x10000);
+		assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+		guest_ring(&client, 0, &ring, client.kick, -1);
+		for (unsigned k = 0; k < 16; k++)
+			assert_int_equal(vdrv_add(&ring, bufs, 3, &ring, false), 0);
+		vdrv_publish(&ring);
+		assert_int_equal(write(client.kick, &(uint64_t){ 1 }, 8), 8);
+		assert_int_equal(vhost_request(&client.c, VHOST_RESET_DEVICE, NULL, 0, -1), 0);
+		while (vdrv_get(&ring, &len))
+			done++;
+		/* and nothing comes behind */
+		memset(client.mem, 0xa5, 0x10000);
+		usleep(100);
+		for (unsigned k = 0; k < 0x10000; k++)
+			assert_int_equal(client.mem[k], 0xa5);
+		assert_in_range(done, 0, 16);
+		vdrv_done(&ring);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(under_traffic),
+		test_disk(of_a_disk),
+	};
+
+	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
+}

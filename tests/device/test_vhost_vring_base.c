@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SET_VRING_BASE and GET_VRING_BASE: where a ring goes on, and stopping it. */
+#include "base/util.h"
+#include "tests/device/vhost_harness.h"
+
+#define PACKED (1ull << VIRTIO_F_RING_PACKED)
+
+static void refuses(void **state)
+{
+	uint32_t base;
+
+	assert_int_equal(send_state(VHOST_SET_VRING_BASE, 0, 0x10000), REFUSED);
+	assert_int_equal(send_state(VHOST_SET_VRING_BASE, 99, 0), REFUSED);
+	assert_int_equal(send_state(VHOST_SET_VRING_NUM, 0, 64), 0);
+	assert_int_equal(send_addr(0, 0, USER_BASE, USER_BASE + 0x2000, USER_BASE + 0x1000), 0);
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_KICK, 0, client.kick), 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_BASE, 0, 5), REFUSED);
+	assert_int_equal(vhost_ring_stop(&client.c, 0, &base), 0);
+	assert_int_equal(base, 0);
+	/* of what is stopped, or was never started */
+	assert_int_equal(vhost_ring_stop(&client.c, 0, &base), 0);
+	assert_int_equal(vhost_ring_stop(&client.c, 7, &base), 0);
+	assert_int_equal(base, 0);
+	/* there is no answer that says no */
+	assert_int_equal(vhost_ring_stop(&client.c, 99, &base), -EPIPE);
+}
+
+static void packed_bases(void **state)
+{
+	static const struct {
+		uint32_t base;
+		int result;
+	} bases[] = {
+		{ 0x80008000, 0 },	 { 0, 0 },
+		{ 0x803f803f, 0 },	 { 0x80008040, REFUSED },
+		{ 0x80408000, REFUSED }, { 0xffffffff, REFUSED },
+	};
+
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_FEATURES,
+					   V1 | VHOST_F_PROTOCOL | PACKED, -1),
+			 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_NUM, 0, 64), 0);
+	assert_int_equal(send_addr(0, 0, USER_BASE, USER_BASE + 0x2000, USER_BASE + 0x1000), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bases); i++) {
+		uint32_t base;
+
+		/* it is known to be wrong when the ring starts */
+		assert_int_equal(send_state(VHOST_SET_VRING_BASE, 0, bases[i].base), 0);
+		assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_KICK, 0, client.kick),
+				 bases[i].result);
+		assert_int_equal(vhost_ring_stop(&client.c, 0, &base), 0);
+		if (!bases[i].result)
+			assert_int_equal(base, bases[i].base);
+	}
+}
+
+/* Stopped and started where it stood, at any moment, under traffic in both directions. */
+static void goes_on(uint64_t features)
+{
+	uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
+	struct guest a, b;
+
+	guest_start(&a, 0, features, 64, BUF_BYTES, 32);
+	guest_start(&b, 1, features, 64, BUF_BYTES, 32);
+	for (unsigned i = 0; i < 100; i++) {
+		struct vhost_client *c = i % 2 ? &a.c : &b.c;
+		struct vdrv ring;
+		uint32_t base;
+
+		frame[20] = (uint8_t)i;
+		guest_send(&a, NULL, frame, sizeof(frame), 4096);
+		assert_int_equal(guest_receive(&b, NULL, got, sizeof(got)), sizeof(frame));
+		assert_int_equal(got[20], (uint8_t)i);
+		assert_int_equal(vhost_ring_stop(c, i % 2, &base), 0);
+		ring = i % 2 ? a.tx : b.rx;
+		if (i % 2)
+			assert_int_equal(base & 0x7fff, ring.next_avail & 0x7fff);
+		ring.desc_addr += USER_BASE - GUEST_BASE;
+		ring.avail_addr += USER_BASE - GUEST_BASE;
+		ring.used_addr += USER_BASE - GUEST_BASE;
+		assert_int_equal(vhost_ring_start(c, i % 2, &ring, base, i % 2 ? a.kick : -1,
+						  i % 2 ? a.tx_call : b.rx_call),
+				 0);
+	}
+	guest_stop(&a);
+	guest_stop(&b);
+}
+
+static void goes_on_under_traffic(void **state)
+{
+	goes_on(V1);
+	goes_on(V1 | PACKED);
+	goes_on(V1 | 1ull << VIRTIO_RING_F_EVENT_IDX);
+	goes_on(V1 | PACKED | 1ull << VIRTIO_RING_F_EVENT_IDX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(refuses),
+		test(packed_bases),
+		cmocka_unit_test(goes_on_under_traffic),
+	};
+
+	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
+}
