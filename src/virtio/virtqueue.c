@@ -137,7 +137,7 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 	WRITE_ONCE(vq->in_flight, 0);
 	vq->broken = vq->draining = false;
 	vq->always_notify = true;
-	vq->started = true;
+	WRITE_ONCE(vq->started, true);
 	return 0;
 }
 
@@ -156,7 +156,7 @@ void virtqueue_stop(struct virtqueue *vq)
 {
 	if (vq->started && vq->unpublished && virtqueue_begin(vq))
 		virtqueue_publish(vq);
-	vq->started = false;
+	WRITE_ONCE(vq->started, false);
 	vq->draining = false;
 	WRITE_ONCE(vq->in_flight, 0);
 }

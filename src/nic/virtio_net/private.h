@@ -41,8 +41,8 @@ struct virtio_net {
 	uint32_t frame_max;
 	unsigned tx_gso; /* bit per enum offload_gso that the guest may send */
 	bool tx_ecn;
-	int announce;		 /* atomic: say where announce_mac is */
-	uint8_t announce_mac[6]; /* written before */
+	/* atomic: an address of which the network shall hear, and bit 48 */
+	uint64_t announce;
 	struct vnet_rx rx[VIRTIO_NET_PAIRS_MAX];
 	struct vnet_tx tx[VIRTIO_NET_PAIRS_MAX];
 };

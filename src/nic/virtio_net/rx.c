@@ -286,7 +286,7 @@ static unsigned give_queue(struct vnet_rx *rx, struct packet *const *packets, un
 	pthread_mutex_lock(&vq->lock);
 	passes = virtqueue_begin(vq) && READ_ONCE(vq->enabled) && READ_ONCE(rx->net->nic.link_up);
 	if (unlikely(!passes)) {
-		rx->off += n;
+		COUNT(rx->off, n);
 		pthread_mutex_unlock(&vq->lock);
 		return 0;
 	}

@@ -96,16 +96,17 @@ static __attribute__((noinline)) void announce(struct virtio_net *net, struct sc
 					       struct io_turn *turn)
 {
 	static const uint8_t arp[] = { 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3 };
+	uint64_t mac = __atomic_exchange_n(&net->announce, 0, __ATOMIC_ACQUIRE);
 	uint8_t frame[60] = { 0 };
 	struct packet *packet;
 
-	if (!__atomic_exchange_n(&net->announce, 0, __ATOMIC_ACQUIRE))
+	if (!mac)
 		return;
 	memset(frame, 0xff, 6);
-	memcpy(frame + 6, net->announce_mac, 6);
+	memcpy(frame + 6, &mac, 6);
 	memcpy(frame + 12, arp, sizeof(arp));
-	memcpy(frame + 22, net->announce_mac, 6);
-	memcpy(frame + 32, net->announce_mac, 6);
+	memcpy(frame + 22, &mac, 6);
+	memcpy(frame + 32, &mac, 6);
 	packet_batch_init(&s->batch);
 	packet = packet_begin(&s->batch);
 	if (packet && !packet_add(&s->batch, packet, frame, sizeof(frame)) &&

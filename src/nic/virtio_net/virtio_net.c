@@ -73,8 +73,10 @@ static void announce(struct virtio_device *dev, const uint8_t mac[6])
 {
 	struct virtio_net *net = of_dev(dev);
 
-	memcpy(net->announce_mac, mac, 6);
-	STORE_RELEASE(net->announce, 1);
+	uint64_t value = 1ull << 48;
+
+	memcpy(&value, mac, 6);
+	STORE_RELEASE(net->announce, value);
 	virtio_device_wake(dev, 1);
 }
 
