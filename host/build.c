@@ -263,40 +263,69 @@ static unsigned long flags_of(const struct host *host, int pid)
 	return flags;
 }
 
-static void one_thread_off(struct build *b, int pid, int tid, const char *kind)
+/* One that may run on the dedicated CPUs only has its reasons. */
+static void host_thread_off(struct build *b, int pid, int tid)
 {
 	struct cpus now, removed, added;
 	char *comm;
 
-	/* one that may run on these CPUs only has its reasons */
 	if (!allowed(b, pid, tid, &now) || !off(b, &now, &removed, &added) || !cpus_empty(&added))
 		return;
 	comm = host_read(b->host, "/proc/%d/task/%d/comm", pid, tid);
-	affinity(b, tid, host_printf("%s thread %s (%d)", kind, comm ? comm : "?", tid), &removed,
+	affinity(b, tid, host_printf("host thread %s (%d)", comm ? comm : "?", tid), &removed,
 		 &added, true, false);
 	free(comm);
 }
 
-/* Kernel threads, and with @all everybody else's too. */
-static void foreign_threads(struct build *b, bool all)
+/* Whenever a partition comes or goes, the kernel gives its threads all CPUs that are in none. What
+ * was not theirs before is stripped again. */
+static void kernel_thread_off(struct build *b, int tid, bool again)
+{
+	struct cpus now, removed, added, hosts;
+	char *comm;
+
+	if (!allowed(b, tid, tid, &now))
+		return;
+	off(b, &now, &removed, &added);
+	if (!cpus_empty(&added))
+		return;
+	comm = host_read(b->host, "/proc/%d/comm", tid);
+	affinity(b, tid, host_printf("kernel thread %s (%d)", comm ? comm : "?", tid), &removed,
+		 &added, true, again);
+	free(comm);
+	hosts = cpus_or(&b->plan->housekeeping, &b->t->isolated);
+	hosts = cpus_without(&hosts, &b->plan->dedicated);
+	b->changes->change[b->changes->n - 1].strip = cpus_without(&hosts, &now);
+}
+
+/* @again: once more, with nothing to undo. */
+static void kernel_threads(struct build *b, bool again)
 {
 	struct host_names pids = vm_processes(b->host);
 
 	for (unsigned i = 0; i < pids.n; i++) {
 		int pid = atoi(pids.name[i]);
 		unsigned long flags = flags_of(b->host, pid);
+
+		if (flags & PF_KTHREAD && !(flags & PF_NO_SETAFFINITY))
+			kernel_thread_off(b, pid, again);
+	}
+	host_names_done(&pids);
+}
+
+static void host_threads(struct build *b)
+{
+	struct host_names pids = vm_processes(b->host);
+
+	for (unsigned i = 0; i < pids.n; i++) {
+		int pid = atoi(pids.name[i]);
 		struct host_names tids;
 
-		if (flags & PF_KTHREAD) {
-			if (!(flags & PF_NO_SETAFFINITY))
-				one_thread_off(b, pid, pid, "kernel");
-			continue;
-		}
-		if (!all || pid == b->vm->pid)
+		if (pid == b->vm->pid || flags_of(b->host, pid) & PF_KTHREAD)
 			continue;
 		tids = vm_threads(b->host, pid);
 		for (unsigned j = 0; j < tids.n; j++)
-			one_thread_off(b, pid, atoi(tids.name[j]), "host");
+			host_thread_off(b, pid, atoi(tids.name[j]));
 		host_names_done(&tids);
 	}
 	host_names_done(&pids);
@@ -426,12 +455,16 @@ int place_build(const struct host *host, const struct topology *topology, const 
 		return err;
 	/* binding comes first so that undoing it comes last, outside of the partition */
 	own_threads(&b);
+	kernel_threads(&b, false);
 	if (!cpus_empty(&plan->at_run_time)) {
 		apart = partition(&b);
-		if (apart)
+		if (apart) {
 			own_threads_again(&b);
+			kernel_threads(&b, true);
+		}
 	}
-	foreign_threads(&b, !apart);
+	if (!apart)
+		host_threads(&b);
 	kernel_masks(&b);
 	interrupts(&b, false);
 	return 0;

@@ -101,6 +101,7 @@ static int change_affinity(struct host *host, const struct change *c, const stru
 	if (err)
 		return err;
 	set = swap(&now, out, in);
+	set = cpus_without(&set, &c->strip);
 	if (cpus_empty(&set))
 		return -EINVAL;
 	return host->ops->affinity_set(host, c->tid, &set);
@@ -199,6 +200,7 @@ static json_t *change_to_json(const struct change *c)
 	put_text(json, "what", c->what);
 	put_cpus(json, "removed", &c->removed);
 	put_cpus(json, "added", &c->added);
+	put_cpus(json, "strip", &c->strip);
 	if (c->optional)
 		json_object_set_new(json, "optional", json_true());
 	if (c->tid) {
@@ -220,6 +222,7 @@ static int change_from_json(struct change *c, const json_t *json)
 {
 	const char *kind = json_string_value(json_object_get(json, "change"));
 	char *removed = get_text(json, "removed"), *added = get_text(json, "added");
+	char *strip = get_text(json, "strip");
 	unsigned i = 0;
 	int err = 0;
 
@@ -228,10 +231,12 @@ static int change_from_json(struct change *c, const json_t *json)
 		i++;
 	c->kind = (enum change_kind)i;
 	if (i == N_KINDS || (removed && cpus_parse_list(&c->removed, removed)) ||
-	    (added && cpus_parse_list(&c->added, added)))
+	    (added && cpus_parse_list(&c->added, added)) ||
+	    (strip && cpus_parse_list(&c->strip, strip)))
 		err = -EINVAL;
 	free(removed);
 	free(added);
+	free(strip);
 	if (err)
 		return err;
 	c->path = get_text(json, "path");

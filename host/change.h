@@ -36,6 +36,8 @@ struct change {
 	int tid;	/* CHANGE_AFFINITY, CHANGE_MOVE */
 	unsigned long long start; /* the thread's, as vm_start_of() */
 	struct cpus removed, added;
+	/* CHANGE_AFFINITY: not in the set, but the kernel may put them there meanwhile */
+	struct cpus strip;
 };
 
 /* A list that owns what its changes point to. Zero-initialised it is empty. */

@@ -178,9 +178,20 @@ int place_read(const struct host *host, int pid, struct placement *p, struct hos
 	return err;
 }
 
+/* One that has ended and whose parent has not looked yet has the same number and start. */
+static bool ended(const struct host *host, int pid)
+{
+	char *stat = host_read(host, "/proc/%d/stat", pid), *p = stat ? strrchr(stat, ')') : NULL;
+	bool yes = !p || !strncmp(p, ") Z", 3) || !strncmp(p, ") X", 3);
+
+	free(stat);
+	return yes;
+}
+
 bool place_alive(const struct host *host, const struct placement *placement)
 {
-	return vm_start_of(host, placement->pid) == placement->start;
+	return vm_start_of(host, placement->pid) == placement->start &&
+	       !ended(host, placement->pid);
 }
 
 struct cpus place_taken(const struct host *host, int pid)

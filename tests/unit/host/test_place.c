@@ -44,6 +44,37 @@ static int step(void)
 	return fake.step == fake.fail_at ? -EIO : 0;
 }
 
+/* Sets it, and shows it where the machine does. */
+static void show_affinity(int tid, const struct cpus *cpus)
+{
+	static const int owners[] = { 1000, 200, 2, 30, 31 };
+
+	for (unsigned i = 0; i < 5; i++) {
+		char *path = host_printf("/proc/%d/task/%d/status", owners[i], tid);
+
+		if (host_exists(&fake.host, "%s", path)) {
+			char *list = cpus_list(cpus);
+			char *text = host_printf("Name:\tx\nCpus_allowed_list:\t%s\n", list);
+
+			tree_put(fake.root, path, text);
+			free(text);
+			free(list);
+		}
+		free(path);
+	}
+	fake.affinity[tid] = *cpus;
+}
+
+/* The kernel gives its threads all CPUs that are in no partition. */
+static void spread_kernel_threads(const char *partition)
+{
+	struct cpus all;
+
+	cpus_parse_list(&all, strcmp(partition, "isolated") ? "0-3" : "0-1");
+	show_affinity(2, &all);
+	show_affinity(31, &all);
+}
+
 static int fake_write(struct host *host, const char *path, const char *text)
 {
 	int err = step();
@@ -51,6 +82,8 @@ static int fake_write(struct host *host, const char *path, const char *text)
 
 	if (err)
 		return err;
+	if (strstr(path, "cpuset.cpus.partition"))
+		spread_kernel_threads(text);
 	/* "+x" and "-x" are changes of what a group hands on; a thread in a list of threads joins
 	 */
 	if (strstr(path, "cgroup.subtree_control"))
@@ -98,29 +131,13 @@ static int fake_affinity_get(struct host *host, int tid, struct cpus *cpus)
 	return 0;
 }
 
-/* Shown where the machine shows it. */
 static int fake_affinity_set(struct host *host, int tid, const struct cpus *cpus)
 {
-	static const int owners[] = { 1000, 200, 2, 30, 31 };
 	int err = step();
 
-	if (err)
-		return err;
-	for (unsigned i = 0; i < 5; i++) {
-		char *path = host_printf("/proc/%d/task/%d/status", owners[i], tid);
-
-		if (host_exists(host, "%s", path)) {
-			char *list = cpus_list(cpus);
-			char *text = host_printf("Name:\tx\nCpus_allowed_list:\t%s\n", list);
-
-			tree_put(host->root, path, text);
-			free(text);
-			free(list);
-		}
-		free(path);
-	}
-	fake.affinity[tid] = *cpus;
-	return 0;
+	if (!err)
+		show_affinity(tid, cpus);
+	return err;
 }
 
 static int setup(void **state)
@@ -140,6 +157,9 @@ static int setup(void **state)
 	for (unsigned i = 0; i < 2048; i++)
 		cpus_parse_list(&fake.affinity[i], "0-3");
 	cpus_parse_list(&fake.affinity[30], "2");
+	/* somebody has put it there */
+	cpus_parse_list(&fake.affinity[2], "0,2-3");
+	tree_put(fake.root, "/proc/2/task/2/status", "Name:\tx\nCpus_allowed_list:\t0,2-3\n");
 	fake.t = topology_read(&fake.host, &error);
 	assert_non_null(fake.t);
 	return 0;
@@ -195,11 +215,12 @@ static void runs_on(int tid, const char *want)
 
 static void as_at_first(void)
 {
-	static const int free_threads[] = { 1000, 1001, 1002, 1003, 200, 2, 31 };
+	static const int free_threads[] = { 1000, 1001, 1002, 1003, 200, 31 };
 
-	for (unsigned i = 0; i < 7; i++)
+	for (unsigned i = 0; i < 6; i++)
 		runs_on(free_threads[i], "0-3");
 	runs_on(30, "2");
+	runs_on(2, "0,2-3");
 	has("/proc/irq/24/smp_affinity_list", "2");
 	for (unsigned i = 30; i < 33; i++) {
 		char *path = host_printf("/proc/irq/%u/smp_affinity_list", i);
@@ -241,6 +262,7 @@ static void applies_and_undoes(void **state)
 	runs_on(1002, "3");
 	runs_on(1003, "0-1");
 	runs_on(31, "0-1");
+	runs_on(2, "0");
 	/* the partition keeps it off; and what may run on one CPU only stays */
 	runs_on(200, "0-3");
 	runs_on(30, "2");
@@ -355,6 +377,9 @@ static void undoes_for_the_dead(void **state)
 	assert_int_equal(place_read(&fake.host, 1000, &p, &error), 0);
 	assert_int_equal(p.map.n, 2);
 	assert_true(place_alive(&fake.host, &p));
+	tree_put(fake.root, "/proc/1000/stat",
+		 "1000 (qemu) Z 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5000 0");
+	assert_false(place_alive(&fake.host, &p));
 	tree_put(fake.root, "/proc/1000/stat",
 		 "1000 (bash) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9 0");
 	tree_put(fake.root, "/proc/1001/stat",
