@@ -49,5 +49,7 @@ int cmd_bench(int argc, char **argv);
 /* The host's; no daemon is needed. */
 int cmd_cpu(int argc, char **argv);
 int cmd_bind(int argc, char **argv);
+int cmd_direct(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 
 #endif

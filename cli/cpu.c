@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "commands.h"
+#include "host/direct.h"
 #include "host/pci.h"
 #include "options.h"
 
@@ -174,6 +175,7 @@ static int undo_gone(struct host *host, bool all, unsigned *n)
 
 		if (!all && !place_read(host, pid, p, NULL) && place_alive(host, p))
 			continue;
+		direct_off(host, pid, -1, NULL);
 		if (place_undo(host, pid, &error) < 0)
 			status = said(&error);
 		else
@@ -279,6 +281,9 @@ static int undo(struct request *r, const char *which)
 		fprintf(stderr, "exitless cpu: %s has no CPUs of its own\n", which);
 		return CLI_FAILED;
 	}
+	/* a vCPU that loses its CPU cannot be direct; that it is not, or no module, is no mistake
+	 */
+	direct_off(&r->host, pid, -1, NULL);
 	return place_undo(&r->host, pid, &error) < 0 ? said(&error) : CLI_OK;
 }
 

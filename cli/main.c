@@ -38,6 +38,11 @@ static const struct command {
 	  "give vCPUs physical CPUs of their own, and undo it" },
 	{ "bind", cmd_bind, "[ADDRESS... [--force]] | --undo ADDRESS...|--all | [--root DIRECTORY]",
 	  "list PCI devices, give some to vfio-pci, and back" },
+	{ "direct", cmd_direct,
+	  "on|off|status MACHINE [--vcpu N] [--timer] [--ipi] [--seconds N] [--qmp SOCKET]",
+	  "let vCPUs take interrupts and timer without exits; exits a second, before and after" },
+	{ "doctor", cmd_doctor, "[--all] [--root DIRECTORY]",
+	  "what this host has and lacks for near-native I/O, and what to do about it" },
 	{ "rpc", cmd_rpc, "METHOD [PARAMS]", "call a method of the control socket" },
 };
 

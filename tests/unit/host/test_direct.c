@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* host/direct.c, exits.c: the module's and the tracepoints' texts; a command that fails. */
+#include "host/direct.h"
+
+#include "host/exits.h"
+#include "tree.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char shown[] =
+	"exitless_kvm abi=1 hardware=SVM\n"
+	"vcpu pid=1000 index=0 cpu=2 on=1 timer=1 why=direct handed_back=7 entries_direct=90 "
+	"entries_injecting=10 vector_0xfb=7\n"
+	"route pid=1000 index=0 irq=30 host=0x22 guest=0x25\n"
+	"vcpu pid=1000 index=1 cpu=3 on=1 timer=0 why=foreign-interrupt entries_direct=0\n"
+	"foreign pid=1000 index=1 irq=24 count=1\n"
+	"something new=1\n";
+
+static long long number(const json_t *object, const char *key)
+{
+	json_t *n = json_object_get(object, key);
+
+	assert_non_null(n);
+	return json_integer_value(n);
+}
+
+static void reads_the_module(void **state)
+{
+	json_t *all = direct_parse(shown);
+	const json_t *vcpu = direct_vcpu(all, 1000, 0), *route;
+
+	assert_int_equal(number(json_object_get(all, "module"), "abi"), 1);
+	assert_int_equal(number(vcpu, "cpu"), 2);
+	assert_string_equal(json_string_value(json_object_get(vcpu, "why")), "direct");
+	assert_int_equal(number(json_object_get(vcpu, "entries"), "direct"), 90);
+	assert_int_equal(number(json_object_get(vcpu, "vectors"), "0xfb"), 7);
+	route = json_array_get(json_object_get(all, "route"), 0);
+	assert_int_equal(number(route, "host"), 0x22);
+	assert_non_null(direct_vcpu(all, 1000, 1));
+	assert_null(direct_vcpu(all, 1000, 2));
+	assert_null(direct_vcpu(all, 1, 0));
+	assert_int_equal(json_array_size(json_object_get(all, "foreign")), 1);
+	json_decref(all);
+	all = direct_parse("");
+	assert_int_equal(json_array_size(json_object_get(all, "vcpu")), 0);
+	json_decref(all);
+	assert_true(direct_why_lasts("foreign-interrupt"));
+	assert_false(direct_why_lasts("injecting"));
+	assert_string_equal(direct_why("a-word-of-tomorrow"), "a-word-of-tomorrow");
+}
+
+static int answer;
+static char written[128];
+
+static int module_write(struct host *host, const char *path, const char *text)
+{
+	assert_string_equal(path, "/dev/exitless_kvm");
+	snprintf(written, sizeof(written), "%s", text);
+	return answer;
+}
+
+static void switches(void **state)
+{
+	struct host_ops ops = { .write = module_write };
+	struct host host = { .root = "", .ops = &ops };
+	struct direct_wish wish = { .pid = 7, .vcpu = 1, .cpu = 3, .timer = true };
+	struct host_error error = { "" };
+
+	answer = 0;
+	assert_int_equal(direct_on(&host, &wish, &error), 0);
+	assert_string_equal(written, "on pid=7 vcpu=1 cpu=3 timer=1");
+	wish.ipi = true;
+	assert_int_equal(direct_on(&host, &wish, &error), 0);
+	assert_string_equal(written, "on pid=7 vcpu=1 cpu=3 timer=1 ipi=1");
+	assert_int_equal(direct_off(&host, 7, -1, &error), 0);
+	assert_string_equal(written, "off pid=7");
+	assert_int_equal(direct_off(&host, 7, 1, &error), 0);
+	assert_string_equal(written, "off pid=7 vcpu=1");
+	answer = -ETIME;
+	assert_int_equal(direct_on(&host, &wish, &error), -ETIME);
+	assert_non_null(strstr(error.text, "vCPU 1 on CPU 3: the vCPU did not enter"));
+	answer = -ENOENT;
+	assert_int_equal(direct_off(&host, 7, 1, &error), -ENOENT);
+	assert_non_null(strstr(error.text, "not in direct mode"));
+}
+
+static void counts_exits(void **state)
+{
+	static const char exits[] =
+		"# event histogram\n#\n\n"
+		"{ common_pid:        101, isa:          2, exit_reason:        124 } hitcount:   "
+		"      50\n"
+		"{ common_pid:        101, isa:          2, exit_reason:         96 } hitcount:   "
+		"       7\n"
+		"{ common_pid:        102, isa:          1, exit_reason:         32 } hitcount:   "
+		"       5\n"
+		"{ common_pid:        102, isa:          1, exit_reason:        999 } hitcount:   "
+		"       1\n"
+		"{ common_pid:        102, isa:          2, exit_reason:         78 } hitcount:   "
+		"       3\n"
+		"\nTotals:\n    Hits: 66\n";
+	static const char msrs[] =
+		"{ common_pid:        101, write:          1, ecx:       2059 } hitcount:         "
+		"20\n"
+		"{ common_pid:        101, write:          0, ecx:       2105 } hitcount:         "
+		"10\n"
+		"{ common_pid:        101, write:          1, ecx:         27 } hitcount:          "
+		"4\n"
+		"{ common_pid:        102, write:          1, ecx:       1760 } hitcount:          "
+		"9\n"
+		"{ common_pid:        103, write:          1, ecx:       1760 } hitcount:          "
+		"9\n";
+	json_t *counts = exits_parse(exits, msrs), *one = json_object_get(counts, "101");
+
+	assert_int_equal(number(one, "interrupt"), 7);
+	assert_int_equal(number(one, "eoi-write"), 20);
+	assert_int_equal(number(one, "timer-now-read"), 10);
+	assert_int_equal(number(one, "msr"), 20);
+	one = json_object_get(counts, "102");
+	/* more accesses than exits: not all were counted */
+	assert_int_equal(number(one, "tsc-deadline-write"), 5);
+	assert_null(json_object_get(one, "msr-write"));
+	assert_int_equal(number(one, "vmx-0x3e7"), 1);
+	assert_int_equal(number(one, "exception"), 3);
+	assert_null(json_object_get(counts, "103"));
+	json_decref(counts);
+	assert_true(exits_by_interrupts("eoi-write"));
+	assert_false(exits_by_interrupts("icr-write"));
+	assert_false(exits_by_interrupts("io"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_the_module),
+		cmocka_unit_test(switches),
+		cmocka_unit_test(counts_exits),
+	};
+
+	return cmocka_run_group_tests_name("host/direct", tests, NULL, NULL);
+}

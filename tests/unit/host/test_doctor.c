@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* host/doctor*.c: what is found on saved hosts, and what it comes to. */
+#include "host/doctor.h"
+
+#include "tree.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char *root;
+static json_t *report;
+
+static void examine(void)
+{
+	struct host host;
+
+	json_decref(report);
+	host_init(&host, root);
+	report = doctor_examine(&host);
+}
+
+static void load(const char *name)
+{
+	root = tree_new(name);
+	examine();
+}
+
+static int teardown(void **state)
+{
+	tree_free(root);
+	json_decref(report);
+	root = NULL;
+	report = NULL;
+	return 0;
+}
+
+static const char *of(const char *id, const char *key)
+{
+	json_t *check;
+	size_t i;
+
+	json_array_foreach(
+		json_object_get(report, "checks"), i,
+		check) if (!strcmp(json_string_value(json_object_get(check, "id")),
+				   id)) return json_string_value(json_object_get(check, key));
+	return NULL;
+}
+
+static void is(const char *id, const char *state)
+{
+	const char *have = of(id, "state");
+
+	if (!have || strcmp(have, state))
+		fail_msg("%s: %s, not %s", id, have ? have : "(missing)", state);
+	/* what is lacking has a remedy */
+	if (!strcmp(state, "bad") && !of(id, "do"))
+		fail_msg("%s: no word on what to do", id);
+}
+
+static const char *verdict(const char *key)
+{
+	return json_string_value(json_object_get(json_object_get(report, "direct"), key));
+}
+
+static bool in_the_way(const char *id)
+{
+	json_t *list = json_object_get(json_object_get(report, "direct"), "in_the_way"), *one;
+	size_t i;
+
+	json_array_foreach(list, i, one) if (!strcmp(json_string_value(one), id)) return true;
+	return false;
+}
+
+static void intel_has_better(void **state)
+{
+	load("doctor-intel");
+	is("virtualization", "good");
+	is("kvm", "good");
+	is("x2apic", "good");
+	is("iommu", "good");
+	is("iommu-passthrough", "good");
+	is("interrupt-remapping", "good");
+	is("isolated-cpus", "good");
+	is("config-NO_HZ_FULL", "good");
+	is("btf", "good");
+	is("hugepages", "good");
+	is("module-signatures", "better");
+	assert_non_null(strstr(of("module-signatures", "do"), "mokutil"));
+	assert_non_null(strstr(of("apicv", "found"), "on"));
+	assert_non_null(strstr(of("ipi-virtualization", "found"), "on"));
+	assert_non_null(strstr(of("vfio-pci", "found"), "1 devices"));
+	assert_string_equal(verdict("verdict"), "has-better");
+	/* each of these takes the posting of interrupts away */
+	tree_put(root, "/sys/module/kvm_intel/parameters/enable_apicv", "N\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "helps");
+	tree_put(root, "/sys/module/kvm_intel/parameters/enable_apicv", "Y\n");
+	tree_put(root, "/proc/cmdline", "intel_iommu=on intremap=nopost\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "helps");
+	is("iommu-passthrough", "better");
+	tree_put(root, "/proc/cmdline", "intel_iommu=on\n");
+	tree_put(root, "/sys/class/iommu/dmar0/intel-iommu/cap", "c0000c0406f0462\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "has-better");
+	tree_put(root, "/sys/class/iommu/dmar0/intel-iommu/cap", "d2008c40660462\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "helps");
+}
+
+static void amd_is_helped(void **state)
+{
+	load("doctor-amd");
+	is("x2apic", "good");
+	is("avic", "better");
+	is("run-time-isolation", "good");
+	is("hugepages", "better");
+	is("module-signatures", "good");
+	assert_null(of("apicv", "state"));
+	assert_string_equal(verdict("verdict"), "helps");
+	/* its IOMMU has guest mode */
+	tree_put(root, "/sys/module/kvm_amd/parameters/avic", "Y\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "has-better");
+	tree_put(root, "/proc/cmdline", "amd_iommu_intr=legacy\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "helps");
+}
+
+static void says_what_is_in_the_way(void **state)
+{
+	load("doctor-amd");
+	tree_put(root, "/sys/devices/system/cpu/nohz_full", "(null)\n");
+	examine();
+	is("isolated-cpus", "bad");
+	assert_string_equal(verdict("verdict"), "impossible");
+	assert_true(in_the_way("isolated-cpus"));
+	tree_put(root, "/sys/devices/system/cpu/nohz_full", "4-7\n");
+	tree_put(root, "/proc/cmdline", "quiet nox2apic nolapic_timer\n");
+	tree_put(root, "/boot/config-6.1.0-amd64",
+		 "CONFIG_KVM=m\n# CONFIG_NO_HZ_FULL is not set\n");
+	examine();
+	is("x2apic", "bad");
+	is("boot-nolapic_timer", "bad");
+	is("config-KVM", "good");
+	is("config-NO_HZ_FULL", "bad");
+	is("config-HIST_TRIGGERS", "better");
+	is("config-IO_URING", "bad");
+	assert_true(in_the_way("x2apic"));
+	assert_true(in_the_way("boot-nolapic_timer"));
+	/* the daemon's business */
+	assert_false(in_the_way("config-IO_URING"));
+	tree_put(root, "/dmesg", "[ 0.1] something else\n");
+	tree_put(root, "/proc/cmdline", "quiet\n");
+	examine();
+	is("x2apic", "unknown");
+}
+
+/* Nothing is there at all: everything is said, nothing crashes. */
+static void an_empty_host(void **state)
+{
+	load("one-socket");
+	is("virtualization", "bad");
+	is("kernel-config", "unknown");
+	is("btf", "bad");
+	is("iommu", "bad");
+	assert_string_equal(verdict("verdict"), "impossible");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(intel_has_better, teardown),
+		cmocka_unit_test_teardown(amd_is_helped, teardown),
+		cmocka_unit_test_teardown(says_what_is_in_the_way, teardown),
+		cmocka_unit_test_teardown(an_empty_host, teardown),
+	};
+
+	return cmocka_run_group_tests_name("host/doctor", tests, NULL, NULL);
+}
