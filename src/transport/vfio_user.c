@@ -99,6 +99,14 @@ static void protocol_error(struct vfio_user_server *s, const char *why)
 
 /* ---- sending ----------------------------------------------------------------------------- */
 
+static void wait_to_send(struct vfio_user_server *s, bool on)
+{
+	if (s->waits_to_send == on)
+		return;
+	s->waits_to_send = on;
+	loop_modify(&s->lfd, on ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
 /* Sends what is queued. False when the session ended. */
 static bool flush(struct vfio_user_server *s)
 {
@@ -107,7 +115,7 @@ static bool flush(struct vfio_user_server *s)
 		ssize_t n = unix_send(s->fd, out->bytes + out->sent, out->len - out->sent, out->fd);
 
 		if (n == -EAGAIN) {
-			loop_modify(&s->lfd, EPOLLIN | EPOLLOUT);
+			wait_to_send(s, true);
 			return true;
 		}
 		if (n < 0) {
@@ -126,7 +134,7 @@ static bool flush(struct vfio_user_server *s)
 			s->out_tail = &s->out;
 		free(out);
 	}
-	loop_modify(&s->lfd, EPOLLIN);
+	wait_to_send(s, false);
 	return true;
 }
 
@@ -269,9 +277,15 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 	if (events & EPOLLOUT && !flush(s))
 		return;
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND && s->fd >= 0; i++) {
+		bool replied;
+
 		if (receive(s) <= 0)
 			return;
+		replied = !(s->header.flags & VFIO_USER_NO_REPLY);
 		handle(s);
+		/* Clients wait for a reply: looking for more costs each access a system call. */
+		if (replied)
+			return;
 	}
 }
 
@@ -310,6 +324,7 @@ static void accept_client(struct loop_fd *lfd, uint32_t events)
 		return;
 	}
 	s->fd = fd;
+	s->waits_to_send = false;
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 	s->stats.client_pid = cred.pid;
 	s->stats.connections++;

@@ -102,6 +102,7 @@ struct vfio_user_server {
 	unsigned n_fds;
 	struct vfio_user_out *out, **out_tail;
 	size_t unsent;
+	bool waits_to_send; /* for room in the socket */
 	struct loop_fd resample;
 	int resample_fd;
 };
