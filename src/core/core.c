@@ -25,7 +25,8 @@
 
 #define EVENTS		64
 #define EPOLL_EVERY_NS	(20 * NS_PER_US) /* while busy: a system call, so not each turn */
-#define SHORTEST_NAP_NS (20 * NS_PER_US)
+#define SHORTEST_NAP_NS (30 * NS_PER_US)
+#define EARLY_NAP_NS	(200 * NS_PER_US)
 
 /* ---- turns ------------------------------------------------------------------------------- */
 
@@ -221,21 +222,24 @@ static void take_events(struct io_core *core, uint64_t timeout_ns)
 	}
 }
 
-/* How long the core may sleep: until its next timer, rate or look at mapped doorbells. The looks
- * start close together and get rarer, up to the bound, so a ping-pong does not pay the whole bound.
- */
+/* When to look at mapped doorbells again, after so long without work. Answers and bursts come soon
+ * after what they follow, so the looks start close together; up to a fifth of a second they do not
+ * get so rare that a round trip would feel it, and then slowly rarer, up to the bound. */
+static uint64_t look_after_ns(const struct io_core *core, uint64_t idle_ns)
+{
+	uint64_t ns = MIN(MAX(idle_ns / 8, SHORTEST_NAP_NS), EARLY_NAP_NS);
+
+	return MIN(MAX(ns, idle_ns / 1024), core->params.wake_bound_ns);
+}
+
+/* How long the core may sleep: until its next timer, rate or look. */
 static uint64_t nap_ns(const struct io_core *core, uint64_t now)
 {
 	uint64_t until = __atomic_load_n(&core->next_deadline_ns, __ATOMIC_SEQ_CST);
 
 	until = MIN(until, core->limited_until_ns);
-	if (core->n_looked) {
-		uint64_t idle = (now - core->last_work_ns) / 64;
-
-		idle = MAX(idle, SHORTEST_NAP_NS);
-		idle = MIN(idle, core->params.wake_bound_ns);
-		until = MIN(until, now + idle);
-	}
+	if (core->n_looked)
+		until = MIN(until, now + look_after_ns(core, now - core->last_work_ns));
 	if (until == UINT64_MAX)
 		return UINT64_MAX;
 	return until > now ? until - now : 0;
@@ -286,7 +290,7 @@ void io_core_turn(struct io_core *core, bool may_sleep)
 		fire_timers(core);
 	if (unlikely(__atomic_load_n(&core->kicked, __ATOMIC_RELAXED)))
 		io_core_handle_kicks(core, now);
-	if (core->n_parked > core->n_looked && now - core->last_epoll_ns >= EPOLL_EVERY_NS)
+	if (core->n_waited && now - core->last_epoll_ns >= EPOLL_EVERY_NS)
 		take_events(core, 0);
 	if (core->n_looked && now - core->last_look_ns >= core->params.park_look_ns)
 		io_core_look(core, now);

@@ -11,7 +11,8 @@
  *   parked   nothing found for a while. With ops->notify, notifications are on and wake_fd (or
  *            io_queue_kick()) brings it back. Without (a doorbell in shared memory that nobody
  *            announces), pending() is looked at every park_look_ns, also while the core sleeps:
- *            then no later than wake_bound_ns.
+ *            then no later than wake_bound_ns. Unless ops->announced says that somebody does
+ *            announce what comes next: then nobody looks.
  *   off      not called at all
  *
  * The core sleeps in epoll_wait() when nothing is polled.
@@ -87,6 +88,9 @@ struct io_queue_ops {
 	/* Core. Turns the other side's notifications on or off. On: returns true when work came
 	 * meanwhile, and then leaves them off. NULL: there are none, look at pending(). */
 	bool (*notify)(struct io_queue *queue, bool on);
+	/* Core, when the queue is parked: will io_queue_kick() be called before there can be work?
+	 * Whoever makes the answer false calls it. NULL: no. */
+	bool (*announced)(struct io_queue *queue);
 };
 
 enum io_queue_state { IO_QUEUE_OFF, IO_QUEUE_POLLED, IO_QUEUE_PARKED };
@@ -114,6 +118,7 @@ struct io_queue {
 	struct io_share *share;
 	enum io_queue_state state;
 	int kicked;
+	bool looked;		   /* parked: pending() is looked at */
 	bool bulk;		   /* had more than its budget at the last poll */
 	uint64_t last_work_ns;	   /* when a poll last found something */
 	uint64_t waiting_since_ns; /* bulk: since its last poll */

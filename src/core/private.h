@@ -68,6 +68,7 @@ struct io_core {
 	struct list timers;
 	uint64_t round;
 	unsigned n_queues, n_polled, n_parked, n_looked, n_bulk;
+	unsigned n_waited; /* parked with a wake_fd */
 	uint64_t last_epoll_ns, last_look_ns, last_now_ns, last_work_ns;
 	uint64_t limited_until_ns; /* this turn: earliest time a limited queue may go on */
 	bool worked;

@@ -20,9 +20,10 @@ bool io_queue_parks(const struct io_queue *queue)
 	return queue->wake_fd >= 0 || queue->ops->notify || queue->ops->pending;
 }
 
-static bool is_looked_at(const struct io_queue *queue)
+static bool must_be_looked_at(struct io_queue *queue)
 {
-	return queue->wake_fd < 0 && !queue->ops->notify;
+	return queue->wake_fd < 0 && !queue->ops->notify &&
+	       !(queue->ops->announced && queue->ops->announced(queue));
 }
 
 void io_queue_park(struct io_core *core, struct io_queue *queue)
@@ -34,11 +35,15 @@ void io_queue_park(struct io_core *core, struct io_queue *queue)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	core->n_polled--;
 	core->n_parked++;
-	core->n_looked += is_looked_at(queue);
-	list_add(is_looked_at(queue) ? &core->looked : &core->parked, &queue->node);
+	queue->looked = must_be_looked_at(queue);
+	core->n_looked += queue->looked;
+	core->n_waited += queue->wake_fd >= 0;
+	list_add(queue->looked ? &core->looked : &core->parked, &queue->node);
 	COUNT(queue->stats.parked, 1);
-	more = queue->ops->notify ? queue->ops->notify(queue, true)
-				  : queue->ops->pending && queue->ops->pending(queue);
+	if (queue->ops->notify)
+		more = queue->ops->notify(queue, true);
+	else
+		more = queue->looked && queue->ops->pending(queue);
 	if (more || __atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
 		io_queue_wake(core, queue, core->now_ns());
 }
@@ -56,7 +61,8 @@ void io_queue_wake(struct io_core *core, struct io_queue *queue, uint64_t now_ns
 	__atomic_store_n(&queue->state, IO_QUEUE_POLLED, __ATOMIC_SEQ_CST);
 	core->n_polled++;
 	core->n_parked--;
-	core->n_looked -= is_looked_at(queue);
+	core->n_looked -= queue->looked;
+	core->n_waited -= queue->wake_fd >= 0;
 	list_del(&queue->node);
 	list_add(&core->sparse, &queue->node);
 	COUNT(queue->stats.wakes, 1);
@@ -144,7 +150,8 @@ static void remove_queue(struct io_core *core, void *arg)
 	if (queue->state == IO_QUEUE_PARKED) {
 		list_del(&queue->node);
 		core->n_parked--;
-		core->n_looked -= is_looked_at(queue);
+		core->n_looked -= queue->looked;
+		core->n_waited -= queue->wake_fd >= 0;
 	} else {
 		io_sched_forget(core, queue);
 		core->n_polled--;

@@ -55,9 +55,10 @@ static void wrote_CTRL(void *opaque, unsigned index, uint32_t old, uint32_t writ
 			reg_set(dev->nic.regs, STATUS, e1000_get(dev, STATUS) | STATUS_PHYRA);
 		e1000_phy_reset(dev);
 	}
-	if (written & CTRL_GIO_MD && !(old & CTRL_GIO_MD)) {
+	if ((written ^ old) & CTRL_GIO_MD) {
 		e1000_quiesce_tx(dev);
 		e1000_quiesce_rx(dev);
+		e1000_tx_kick(dev);
 	}
 }
 
@@ -373,4 +374,5 @@ void e1000_reset(struct e1000 *dev, bool function)
 	if (function)
 		e1000_phy_reset(dev);
 	e1000_irq_reset(dev);
+	e1000_tx_kick(dev); /* so that nobody looks any more */
 }

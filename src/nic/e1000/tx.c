@@ -269,9 +269,18 @@ static bool tx_pending(struct io_queue *queue)
 	       e1000_page(dev, TDBAL(tx->index)) != tx->seen_base;
 }
 
+/* While the guest has the transmitter off, a trapped access has to come first. */
+static bool tx_announced(struct io_queue *queue)
+{
+	const struct e1000 *dev = container_of(queue, struct e1000_tx, queue)->dev;
+
+	return !(e1000_get(dev, TCTL) & TCTL_EN) || !e1000_dma_ok(dev);
+}
+
 const struct io_queue_ops e1000_tx_ops = {
 	.poll = tx_poll,
 	.pending = tx_pending,
+	.announced = tx_announced,
 };
 
 void e1000_tx_kick(struct e1000 *dev)

@@ -37,7 +37,7 @@ struct counter {
 	struct io_queue q;
 	pthread_mutex_t lock;
 	uint64_t wanted, done;
-	bool notifies;
+	bool announced;
 };
 
 static bool counter_pending(struct io_queue *queue)
@@ -60,12 +60,19 @@ static void counter_poll(struct io_queue *queue, struct io_turn *turn, struct io
 	work->more = counter_pending(queue);
 }
 
+static bool counter_announced(struct io_queue *queue)
+{
+	return READ_ONCE(container_of(queue, struct counter, q)->announced);
+}
+
 static bool counter_notify(struct io_queue *queue, bool on)
 {
 	return on && counter_pending(queue);
 }
 
-static const struct io_queue_ops looked_ops = { .poll = counter_poll, .pending = counter_pending };
+static const struct io_queue_ops looked_ops = { .poll = counter_poll,
+						.pending = counter_pending,
+						.announced = counter_announced };
 static const struct io_queue_ops notify_ops = { counter_poll, counter_pending, counter_notify };
 
 static void counter_init(struct counter *c, const struct io_queue_ops *ops)
@@ -246,11 +253,39 @@ static void idle_core_sleeps(void **state)
 	io_core_stats(cores[0], &before);
 	usleep(100000);
 	io_core_stats(cores[0], &after);
-	/* bound 2 ms: about 50 naps in 100 ms; a busy loop would make tens of thousands of turns */
+	/* at most 500 naps in 100 ms; a busy loop would make tens of thousands of turns */
 	assert_true(after.turns - before.turns < 1000);
 	assert_true(after.sleep_ns > before.sleep_ns);
 	for (unsigned i = 0; i < 10; i++)
 		io_queue_remove(&c[i].q);
+}
+
+/* What nobody needs to look at costs nothing: the core sleeps until it is kicked. */
+static void announced_queue_wakes_nobody(void **state)
+{
+	struct counter c;
+	struct io_core_stats before, after;
+
+	counter_init(&c, &looked_ops);
+	c.announced = true;
+	assert_int_equal(io_queue_add(cores[0], &c.q), 0);
+	while (READ_ONCE(c.q.state) != IO_QUEUE_PARKED)
+		usleep(50);
+	io_core_stats(cores[0], &before);
+	usleep(50000); /* looked at, it would be 25 times at least */
+	io_core_stats(cores[0], &after);
+	assert_true(after.sleeps - before.sleeps <= 1);
+	assert_int_equal(READ_ONCE(c.q.stats.looks), 0);
+
+	STORE_RELEASE(c.wanted, 7);
+	WRITE_ONCE(c.announced, false);
+	io_queue_kick(&c.q);
+	wait_done(&c);
+	/* and from now on it is looked at */
+	wait_asleep(cores[0]);
+	STORE_RELEASE(c.wanted, 8);
+	wait_done(&c);
+	io_queue_remove(&c.q);
 }
 
 int main(void)
@@ -263,6 +298,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(timers_fire_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(calls_are_synchronous, setup, teardown),
 		cmocka_unit_test_setup_teardown(idle_core_sleeps, setup, teardown),
+		cmocka_unit_test_setup_teardown(announced_queue_wakes_nobody, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

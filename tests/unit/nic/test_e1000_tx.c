@@ -438,6 +438,33 @@ static void test_rate_limit(void **state)
 	assert_int_equal(n_sent, 34);
 }
 
+/* A doorbell that the guest cannot use is nothing to look at, and its return is announced. */
+static void test_looked_at_only_while_enabled(void **state)
+{
+	struct io_queue *queue = nic->queues[0];
+
+	assert_true(queue->ops->announced(queue));
+	tx_start(0);
+	assert_false(queue->ops->announced(queue));
+	wr(TCTL, rd(TCTL) & ~TCTL_EN);
+	assert_true(queue->ops->announced(queue));
+	wr(TCTL, rd(TCTL) | TCTL_EN);
+	assert_false(queue->ops->announced(queue));
+	bus_master(false);
+	assert_true(queue->ops->announced(queue));
+	bus_master(true);
+	assert_false(queue->ops->announced(queue));
+	wr(CTRL, rd(CTRL) | CTRL_GIO_MD);
+	assert_true(queue->ops->announced(queue));
+	tx_poll(0);
+	assert_false(queue->ops->pending(queue));
+	wr(CTRL, rd(CTRL) & ~CTRL_GIO_MD);
+	assert_true(queue->ops->pending(queue));
+	assert_false(queue->ops->announced(queue));
+	wr(CTRL, rd(CTRL) | CTRL_RST);
+	assert_true(queue->ops->announced(queue));
+}
+
 #define em(fn)                                                                                     \
 	{                                                                                          \
 		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
@@ -478,6 +505,7 @@ int main(void)
 		both(test_link_down_drops),
 		both(test_phy_loopback),
 		both(test_rate_limit),
+		both(test_looked_at_only_while_enabled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
