@@ -24,8 +24,8 @@ mods()
 	done
 }
 
-# Finds the NIC, gives it (or a VF of it) to vfio; the PCI address is then in $DEVICE.
-nic_setup()
+# Finds the NIC, or makes a VF of it; the PCI address is then in $DEVICE.
+nic_find()
 {
 	mods "$NIC" vfio-pci vfio_iommu_type1 kvm-amd
 	exits_setup
@@ -42,6 +42,12 @@ nic_setup()
 		L2_NIC=igbvf
 		sleep 2
 	fi
+}
+
+# The same, and gives it to vfio.
+nic_setup()
+{
+	nic_find
 	d=/sys/bus/pci/devices/$DEVICE
 	echo vfio-pci >"$d/driver_override"
 	[ ! -e "$d/driver" ] || echo "$DEVICE" >"$d/driver/unbind"
@@ -79,7 +85,7 @@ l2_start()
 		fi
 		sleep 1
 	done
-	pin
+	[ -n "${NO_PIN:-}" ] || pin
 }
 
 # Puts vCPU n on CPU n + 1, and the rest of QEMU on CPU 0.
