@@ -54,6 +54,8 @@ static const struct {
 	  &ex_off.lapic_isr_count,
 	  &ex_off.lapic_isr_count_bytes },
 	{ { "kvm_lapic", "irr_pending", BTF_WANT_INT, NULL, 1u << 1 }, &ex_off.lapic_irr_pending },
+	{ { "eventfd_ctx", "kref", BTF_WANT_STRUCT, "kref" }, &ex_off.eventfd_kref },
+	{ { "eventfd_ctx", "wqh", BTF_WANT_STRUCT, "wait_queue_head" }, &ex_off.eventfd_wqh },
 	{ { "vcpu_svm", "vmcb", BTF_WANT_PTR, "vmcb" }, &ex_off.svm_vmcb, NULL, "kvm_amd" },
 	{ { "vcpu_vmx", "exit_reason", BTF_WANT_UNION, "vmx_exit_reason" },
 	  &ex_off.vmx_exit_reason,

@@ -55,4 +55,11 @@ static inline unsigned int ex_nr_irqs(void)
 }
 #endif
 
+/* The guest's instruction pointer, as KVM keeps it for the next entry. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define ex_rip(vcpu) ((vcpu)->arch.rip)
+#else
+#define ex_rip(vcpu) ((vcpu)->arch.regs[VCPU_REGS_RIP])
+#endif
+
 #endif

@@ -7,10 +7,8 @@
  * Between the two everything is as direct mode wants it; outside of them everything is as KVM left
  * it, so that any entry may be stock, on any CPU, for any reason.
  *
- *   entry   look whether this entry may be direct; build the IDT: the guest's exceptions as they
- *           are, at the host vector of each of its devices the gate of the guest's own vector, at
- *           the timer's vector the gate of the guest's timer, and nothing at all other vectors.
- *           Those of the host's own (IPIs, and so on) are past the limit.
+ *   entry   look whether this entry may be direct; build the IDT (idt.c). The vectors of the
+ *           host's own (IPIs, and so on) are past its limit.
  *   exit    put the IDT back. If the exit came in the middle of delivering a host's interrupt:
  *           acknowledge it and send it to this CPU again, for the host to take. Then retire direct
  *           interrupts that the guest is still serving, as the host must not run with these in
@@ -21,132 +19,86 @@
 #include <linux/irq.h>
 #include <linux/rcuwait.h>
 #include <linux/timekeeping.h>
-#include <linux/uaccess.h>
 
 #include <asm/apicdef.h>
 #include <asm/irq_vectors.h>
 
+#include "../uapi/exitless_direct.h"
 #include "compat.h"
 #include "direct.h"
 #include "lapic.h"
 
-#define GATES_FROM   (32 * EX_GATE_BYTES)
-#define GATE_SYSCALL 0x80
-
 DEFINE_PER_CPU(struct ex_vcpu *, ex_here);
 const struct ex_ops *ex_ops;
 
-/* A page of the guest's by its physical address, as this process sees it; NULL if it is none. */
-static void *guest_page(struct ex_vcpu *d, u64 gpa, enum ex_why *why)
-{
-	struct kvm_memory_slot *slot;
-
-	slot = __gfn_to_memslot(kvm_vcpu_memslots(d->vcpu), gpa >> PAGE_SHIFT);
-	if (!slot || slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY))
-		return NULL;
-	if (slot->flags & KVM_MEM_LOG_DIRTY_PAGES) {
-		*why = EX_DIRTY_LOG;
-		return NULL;
-	}
-	return (void *)__gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT);
-}
-
-/* Where a page of the guest's kernel is, through its page tables (long mode only). */
-static void *guest_virtual_page(struct ex_vcpu *d, u64 address, u64 cr3, bool la57,
-				enum ex_why *why)
-{
-	u64 table = cr3 & GENMASK_ULL(51, 12), entry, mask;
-	int level;
-
-	for (level = la57 ? 5 : 4; level; level--) {
-		int shift = 12 + 9 * (level - 1);
-		void *page = guest_page(d, table, why);
-
-		if (!page || copy_from_user_nofault(&entry, page + (address >> shift & 511) * 8, 8))
-			return NULL;
-		if (!(entry & _PAGE_PRESENT))
-			return NULL;
-		table = entry & GENMASK_ULL(51, 12);
-		if (level == 1 || (level <= 3 && entry & _PAGE_PSE)) {
-			mask = (1ull << shift) - 1;
-			return guest_page(d, (table & ~mask) | (address & mask & PAGE_MASK), why);
-		}
-	}
-	return NULL;
-}
-
-static void gate_copy(struct ex_vcpu *d, u32 to, u32 from)
-{
-	memcpy(d->idt.direct + to * EX_GATE_BYTES, d->idt.guest + from * EX_GATE_BYTES,
-	       EX_GATE_BYTES);
-}
-
-/* Reads the guest's IDT and writes the direct one over it. Only the part that differs is written:
- * exceptions stay, and what is past the limit is out of reach. */
-static enum ex_why idt_put(struct ex_vcpu *d, const struct ex_map *map, u32 *limit)
-{
-	enum ex_why why = EX_IDT;
-	u32 guest_limit, i;
-	u64 base, cr3;
-	bool la57;
-
-	*limit = (EX_TIMER_VECTOR + d->timer_own) * EX_GATE_BYTES - 1;
-	ex_ops->idt_get(d, &base, &guest_limit, &cr3, &la57);
-	if (base & ~PAGE_MASK || guest_limit < EX_IDT_BYTES - 1)
-		return EX_IDT;
-	d->idt.where = guest_virtual_page(d, base, cr3, la57, &why);
-	d->idt.bytes = *limit + 1;
-	if (!d->idt.where || copy_from_user_nofault(d->idt.guest, d->idt.where, d->idt.bytes))
-		return why;
-	memset(d->idt.direct, 0, sizeof(d->idt.direct));
-	memset(d->direct_vectors, 0, sizeof(d->direct_vectors));
-	gate_copy(d, GATE_SYSCALL, GATE_SYSCALL);
-	for (i = 0; i < map->n; i++) {
-		gate_copy(d, map->route[i].host, map->route[i].guest);
-		d->direct_vectors[map->route[i].host / 32] |= 1u << map->route[i].host % 32;
-	}
-	if (d->timer_own) {
-		gate_copy(d, EX_TIMER_VECTOR, d->lvtt & APIC_VECTOR_MASK);
-		d->direct_vectors[EX_TIMER_VECTOR / 32] |= 1u << EX_TIMER_VECTOR % 32;
-	}
-	if (copy_to_user_nofault(d->idt.where + GATES_FROM, d->idt.direct + GATES_FROM,
-				 d->idt.bytes - GATES_FROM))
-		return EX_IDT;
-	return EX_DIRECT;
-}
-
-/* Gates that the guest wrote meanwhile stay as it wrote them. */
-static void idt_restore(struct ex_vcpu *d)
-{
-	u8 gate[EX_GATE_BYTES];
-	u32 at;
-
-	for (at = GATES_FROM; at < d->idt.bytes; at += EX_GATE_BYTES) {
-		if (!memcmp(d->idt.guest + at, d->idt.direct + at, EX_GATE_BYTES))
-			continue;
-		if (!copy_from_user_nofault(gate, d->idt.where + at, EX_GATE_BYTES) &&
-		    memcmp(gate, d->idt.direct + at, EX_GATE_BYTES))
-			continue;
-		if (copy_to_user_nofault(d->idt.where + at, d->idt.guest + at, EX_GATE_BYTES))
-			break;
-	}
-}
-
-/* KVM's virtual LAPIC gets the guest's timer interrupt, and a halted vCPU wakes up. */
-void ex_tick_inject(struct ex_vcpu *d)
+void ex_inject(struct ex_vcpu *d, u8 vector)
 {
 	u8 *regs = ex_lapic_regs(d);
-	u32 lvtt = *(u32 *)(regs + APIC_LVTT), vector = lvtt & APIC_VECTOR_MASK;
+	int cpu;
 
-	d->tick_pending = false;
-	if (lvtt & APIC_LVT_MASKED || vector < 32)
-		return;
 	set_bit(vector % 32, (unsigned long *)(regs + APIC_IRR + vector / 32 * 16));
 	smp_wmb();
 	WRITE_ONCE(*((u8 *)d->vcpu->arch.apic + ex_off.lapic_irr_pending), 1);
 	kvm_make_request(KVM_REQ_EVENT, d->vcpu);
 	rcuwait_wake_up(kvm_arch_vcpu_get_wait(d->vcpu));
+	/* If it is in the guest there: here it has made way for the interrupt that called. */
+	cpu = READ_ONCE(d->vcpu->cpu);
+	if (cpu >= 0 && cpu != raw_smp_processor_id() && cpu_online(cpu))
+		ex_lapic_send(cpu, APIC_DM_FIXED | RESCHEDULE_VECTOR);
+}
+
+void ex_tick_inject(struct ex_vcpu *d)
+{
+	u32 lvtt = *(u32 *)(ex_lapic_regs(d) + APIC_LVTT), vector = lvtt & APIC_VECTOR_MASK;
+
+	d->tick_pending = false;
+	if (lvtt & APIC_LVT_MASKED || vector < 32)
+		return;
+	ex_inject(d, vector);
 	d->n_ticks_injected++;
+}
+
+bool ex_keep(struct ex_vcpu *d, u8 host, u8 guest)
+{
+	if (raw_smp_processor_id() != d->cpu || !ex_near(d) || READ_ONCE(d->vcpu->cpu) != d->cpu ||
+	    rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu)))
+		return false;
+	d->kept_guest[host] = guest;
+	__set_bit(host, d->kept);
+	d->n_kept++;
+	return true;
+}
+
+/* What was kept goes to KVM. True: there was something. */
+static bool kept_inject(struct ex_vcpu *d)
+{
+	unsigned int host, n = 0;
+
+	for_each_set_bit(host, d->kept, 256)
+	{
+		ex_inject(d, d->kept_guest[host]);
+		n++;
+	}
+	bitmap_zero(d->kept, 256);
+	return n;
+}
+
+/* Before a direct entry: what is still routed as it was is raised. */
+static void kept_raise(struct ex_vcpu *d, const struct ex_map *map)
+{
+	unsigned int i;
+
+	if (bitmap_empty(d->kept, 256))
+		return;
+	for (i = 0; i < map->n; i++) {
+		const struct ex_route *r = &map->route[i];
+
+		if (d->kept_guest[r->host] == r->guest && __test_and_clear_bit(r->host, d->kept))
+			ex_lapic_self(r->host);
+	}
+	/* These come by KVM, after an exit at once. */
+	if (kept_inject(d))
+		ex_lapic_self(RESCHEDULE_VECTOR);
 }
 
 /* Takes the timer from the guest. A tick too early makes it program the timer again, by way of KVM
@@ -164,7 +116,8 @@ static void timer_follow(struct ex_vcpu *d)
 {
 	u8 *regs = ex_lapic_regs(d);
 	u32 lvtt = *(u32 *)(regs + APIC_LVTT), tdcr = *(u32 *)(regs + APIC_TDCR);
-	bool may = d->timer_on && !(lvtt & (3u << 17)) && (lvtt & APIC_VECTOR_MASK) >= 32;
+	bool may = d->timer_on && d->wish == EX_WISH_ALL && !(lvtt & (3u << 17)) &&
+		   (lvtt & APIC_VECTOR_MASK) >= 32;
 
 	if (!d->timer_own && !may)
 		return;
@@ -194,21 +147,25 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 {
 	struct kvm_vcpu *vcpu = d->vcpu;
 
+	/* So it is after a reset, too. */
+	if (!(vcpu->arch.apic_base & X2APIC_ENABLE)) {
+		ex_shadow_drop(d);
+		d->wish = EX_WISH_ALL;
+		return EX_NO_X2APIC;
+	}
 	if (!d->on || !map)
 		return EX_OFF;
 	if (immediate)
 		return EX_IMMEDIATE;
 	if (vcpu->arch.hflags & HF_GUEST_MASK)
 		return EX_NESTED;
-	if (!(vcpu->arch.apic_base & X2APIC_ENABLE))
-		return EX_NO_X2APIC;
 	if (vcpu->arch.pv_eoi.msr_val & KVM_MSR_ENABLED)
 		return EX_PV_EOI;
 	/* Gates of 16 bytes, addresses by four or five levels. */
 	if (!(vcpu->arch.efer & EFER_LMA))
 		return EX_IDT;
-	if (atomic_read(&vcpu->kvm->online_vcpus) > 1)
-		return EX_SMP;
+	if (!(d->wish & EX_WISH_DIRECT))
+		return EX_GUEST;
 	if (map->n_foreign)
 		return EX_FOREIGN;
 	if (rcu_access_pointer(vcpu->kvm->irq_routing) != map->routing)
@@ -220,12 +177,25 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 	return ex_ops->may(d);
 }
 
+static void injected_count(struct ex_vcpu *d)
+{
+	int vector = ex_ops->injected(d);
+
+	if (vector < 0)
+		return;
+	/* The others are IPIs of the guest's. */
+	if (vector == (*(u32 *)(ex_lapic_regs(d) + APIC_LVTT) & APIC_VECTOR_MASK))
+		d->n_ticks++;
+	else if (vector < EX_TIMER_VECTOR)
+		d->n_injected++;
+}
+
 void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 {
 	struct ex_vcpu *d = this_cpu_read(ex_here);
 	const struct ex_map *map;
+	struct ex_idt idt;
 	enum ex_why why;
-	u32 limit;
 
 	if (!d)
 		return;
@@ -239,11 +209,13 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	if (why != EX_OFF)
 		timer_follow(d);
 	if (why == EX_DIRECT)
-		why = idt_put(d, map, &limit);
+		why = ex_idt_put(d, map, &idt);
 	d->why = why;
 	d->n_why[why]++;
 	d->again = false;
 	if (why != EX_DIRECT) {
+		d->why_not = why;
+		injected_count(d);
 		ex_ops->dirty(d);
 		/* It arrived for an entry that is not to be: by KVM, after the exit that this IPI
 		 * is. */
@@ -251,9 +223,12 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 			ex_tick_inject(d);
 			ex_lapic_self(RESCHEDULE_VECTOR);
 		}
+		if (kept_inject(d))
+			ex_lapic_self(RESCHEDULE_VECTOR);
 		return;
 	}
-	ex_ops->enter(d, limit, d->timer_own);
+	ex_ops->enter(d, &idt, d->timer_own);
+	kept_raise(d, map);
 	if (d->tick_pending) {
 		d->tick_pending = false;
 		d->n_ticks_raised++;
@@ -282,17 +257,14 @@ static void in_service_retire(struct ex_vcpu *d)
 	}
 }
 
-void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
+static void leave(struct ex_vcpu *d)
 {
-	struct ex_vcpu *d = this_cpu_read(ex_here);
 	bool again;
 	int vector;
 
-	if (!d || d->vcpu != vcpu || !d->active)
-		return;
 	WRITE_ONCE(d->active, false);
 	vector = ex_ops->leave(d, &again);
-	idt_restore(d);
+	ex_idt_restore(d);
 	d->again = again;
 	if (vector >= 0) {
 		d->n_handed_back++;
@@ -305,12 +277,25 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
 	in_service_retire(d);
 }
 
+void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
+{
+	struct ex_vcpu *d = this_cpu_read(ex_here);
+
+	if (!d || d->vcpu != vcpu)
+		return;
+	if (d->active)
+		leave(d);
+	ex_abi_exit(d);
+}
+
+/* In an IPI: the vCPU is not in the guest. */
 void ex_poke(void *data)
 {
 	struct ex_vcpu *d = data;
 
-	if (d->tick_pending && rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu)))
+	if (d->tick_pending)
 		ex_tick_inject(d);
+	kept_inject(d);
 	if (d->timer_own && READ_ONCE(d->vcpu->cpu) != d->cpu)
 		timer_take(d);
 }
@@ -324,8 +309,10 @@ static void stop_here(void *data)
 	d->timer_on = false;
 	if (d->timer_own)
 		timer_take(d);
-	if (d->vcpu)
+	if (d->vcpu) {
+		kept_inject(d);
 		ex_ops->dirty(d);
+	}
 	if (this_cpu_read(ex_here) == d)
 		this_cpu_write(ex_here, NULL);
 }

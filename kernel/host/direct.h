@@ -18,7 +18,7 @@
 #define EX_IDT_BYTES	4096
 #define EX_GATE_BYTES	16
 #define EX_MAPS_MAX	32
-#define EX_VCPUS_MAX	64
+#define EX_IPIS_MAX	8 /* vectors by which vCPUs interrupt one vCPU directly */
 
 /* Why an entry was not direct. */
 enum ex_why {
@@ -35,14 +35,17 @@ enum ex_why {
 	EX_FOREIGN, /* another device's host interrupt has this CPU */
 	EX_SMP,	    /* the guest's vCPUs share an IDT */
 	EX_IDT,	    /* the guest's IDT cannot be used */
-	EX_AGAIN, /* an instruction that only a stock entry can run: LIDT, or a fault of its own */
+	EX_AGAIN, /* an instruction that only a stock entry can run: LIDT, SIDT, a fault of its own
+		   */
 	EX_DIRTY_LOG, /* migration */
+	EX_GUEST,     /* the guest does not want it */
 	EX_WHYS,
 };
 
 struct ex_route {
 	int irq;
 	u8 host, guest; /* vectors */
+	bool ipi;	/* a line's that stands for an IPI */
 };
 
 /* Published by RCU; immutable. */
@@ -60,9 +63,12 @@ struct ex_vcpu {
 	int index, cpu;
 	bool timer_wanted;
 
+	unsigned int looks; /* the watchdog's, at what waits for an entry */
+
 	/* Process context, ex_lock. */
 	call_single_data_t poke; /* the watchdog's */
 	struct ex_proxy *proxy;
+	struct list_head lines;
 	struct list_head link; /* written under ex_lock, read under RCU */
 	struct rcu_head rcu;
 
@@ -70,24 +76,50 @@ struct ex_vcpu {
 	struct kvm_vcpu *vcpu;
 	bool on, timer_on; /* may be direct; may own the timer */
 	struct ex_map __rcu *map;
-	bool active;		/* this entry is direct; read by the watchdog */
-	u64 entered_ns, ipi_ns; /* ktime of the entry; of the first host IPI since */
-	bool again;		/* the next entry is stock, to run an instruction again */
+	DECLARE_BITMAP(ipi_wanted, 256); /* vectors that had no line as they were sent; any CPU */
+	bool active;			 /* this entry is direct; read by the watchdog */
+	u64 entered_ns, ipi_ns;		 /* ktime of the entry; of the first host IPI since */
+	bool again;			 /* the next entry is stock, to run an instruction again */
 	bool timer_own, tick_pending;
 	u32 lvtt, tdcr; /* the guest's, as loaded */
+	u32 wish;	/* EX_WISH_*, the guest's */
 	struct {
-		void *where;
-		u32 bytes;
+		u8 __user *where; /* the guest's own */
+		u32 bytes;	  /* of it that are replaced */
+		bool in_place;
 		u8 guest[EX_IDT_BYTES], direct[EX_IDT_BYTES];
 	} idt;
-	u32 direct_vectors[8]; /* that the guest may have in service */
+	struct {
+		u64 base;	     /* in the guest; 0: none */
+		unsigned long fault; /* an address in the VMM that was not mapped; 0: none */
+		u8 left[EX_IDT_BYTES], seen[EX_IDT_BYTES];
+	} shadow;
+	DECLARE_BITMAP(kept, 256); /* host vectors for the next entry */
+	u8 kept_guest[256];	   /* the guest's, for these */
+	u32 direct_vectors[8];	   /* that the guest may have in service */
 	void *arch[4];
-	u64 saved[5];
+	u64 saved[6];
 
 	/* Statistics, read without synchronisation. */
 	u32 n_vector[256]; /* handed back */
 	u64 n_why[EX_WHYS], n_handed_back, n_ticks_raised, n_ticks_injected, n_nmi, n_eoi_retired;
-	enum ex_why why;
+	u64 n_injected, n_ticks; /* by KVM: interrupts but the timer's; the timer's */
+	u64 n_abi, n_shadow_dropped;
+	u64 n_line_sent, n_line_fell, n_kept, n_ipi_sent; /* the last one by this vCPU */
+	enum ex_why why, why_not; /* of the last entry; of the last that was not direct */
+};
+
+/* What a direct entry loads into IDTR; base 0: the guest's. */
+struct ex_idt {
+	u64 base;
+	u32 limit;
+};
+
+/* An RDMSR or WRMSR of the guest's. */
+struct ex_msr {
+	u32 index;
+	bool write;
+	u64 value;
 };
 
 /* What SVM and VMX do differently. All are called on the vCPU's CPU, interrupts off. */
@@ -98,11 +130,19 @@ struct ex_ops {
 	/* EX_DIRECT if the hardware state allows a direct entry. */
 	enum ex_why (*may)(struct ex_vcpu *d);
 	void (*idt_get)(struct ex_vcpu *d, u64 *base, u32 *limit, u64 *cr3, bool *la57);
-	/* Opens interrupts and EOI (and the timer), limits the IDT to @limit. */
-	void (*enter)(struct ex_vcpu *d, u32 limit, bool timer);
+	/* The vector of an interrupt (no exception, no NMI) that KVM injects with this entry, or
+	 * -1. */
+	int (*injected)(struct ex_vcpu *d);
+	/* Opens interrupts and EOI (and the timer), loads @idt, with no limit above the guest's. */
+	void (*enter)(struct ex_vcpu *d, const struct ex_idt *idt, bool timer);
 	/* Undoes it. Returns the vector of a host interrupt whose delivery failed, or -1; the exit
 	 * is then one for an interrupt to KVM. *again: a stock entry is to run the instruction. */
 	int (*leave)(struct ex_vcpu *d, bool *again);
+	/* After any exit, leave() done: is it an RDMSR or WRMSR? */
+	bool (*msr)(struct ex_vcpu *d, struct ex_msr *m);
+	/* It is done with: the result goes to the guest, and the exit becomes one that needs no
+	 * more of KVM. */
+	void (*msr_done)(struct ex_vcpu *d, const struct ex_msr *m);
 	/* KVM must load all state at the next entry. */
 	void (*dirty)(struct ex_vcpu *d);
 };
@@ -116,6 +156,7 @@ struct ex_offsets {
 	u32 lapic_regs, lapic_isr_count, lapic_isr_count_bytes, lapic_irr_pending;
 	u32 svm_vmcb;
 	u32 vmx_exit_reason, vmx_idt_vectoring_info;
+	u32 eventfd_kref, eventfd_wqh;
 };
 extern struct ex_offsets ex_off;
 int ex_btf_load(const char *module);
@@ -127,13 +168,58 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa);
 void ex_vcpu_stop(struct ex_vcpu *d);
 /* On the CPU, interrupts off: a timer interrupt of the guest's. */
 void ex_tick_inject(struct ex_vcpu *d);
+/* Any context: KVM's virtual LAPIC of @d gets an edge-triggered interrupt; the vCPU wakes up. */
+void ex_inject(struct ex_vcpu *d, u8 vector);
+/* Any context, under RCU: is the vCPU in a direct entry, or out of one for a moment? */
+static inline bool ex_near(const struct ex_vcpu *d)
+{
+	return READ_ONCE(d->on) && READ_ONCE(d->why) == EX_DIRECT;
+}
+/* Any CPU, interrupts off. The host has taken an interrupt of the guest's: the next entry raises it
+ * again, or injects it by KVM. False: it cannot be kept. */
+bool ex_keep(struct ex_vcpu *d, u8 host, u8 guest);
 static inline u8 *ex_lapic_regs(struct ex_vcpu *d)
 {
 	return *(u8 **)((char *)d->vcpu->arch.apic + ex_off.lapic_regs);
 }
 
-/* irqmap.c, process context. Makes and publishes a new map. */
+/* idt.c, that CPU, interrupts off. put() writes the guest's memory, restore() puts that back. */
+enum ex_why ex_idt_put(struct ex_vcpu *d, const struct ex_map *map, struct ex_idt *idt);
+void ex_idt_restore(struct ex_vcpu *d);
+/* False: no good address. */
+bool ex_shadow_set(struct ex_vcpu *d, u64 base);
+void ex_shadow_drop(struct ex_vcpu *d);
+/* Process context: maps what the VMM had not mapped when it was needed. */
+void ex_idt_fault_in(struct ex_vcpu *d);
+
+/* abi.c, that CPU, interrupts off, after any exit of the vCPU's. */
+void ex_abi_exit(struct ex_vcpu *d);
+
+/* irqmap.c, process context. Makes and publishes a new map; on return the CPU uses it. */
 int ex_map_update(struct ex_vcpu *d);
+/* Any context. The vector of an interrupt that is routed to this vCPU, or 0; the vector of a host
+ * interrupt on a CPU, or 0 if it does not arrive there. */
+u8 ex_route_vector(struct ex_vcpu *d, const struct kvm_kernel_irq_routing_entry *e);
+u8 ex_irq_vector(int irq, int cpu);
+
+/* One of KVM's eventfds; referenced by ex_eventfd_get(), to be put. */
+struct ex_fd {
+	struct eventfd_ctx *eventfd;
+	wait_queue_entry_t *wait; /* KVM's; a name only, it may be gone */
+	wait_queue_func_t func;
+	u8 guest; /* vector */
+	int irq;  /* of the device behind it; negative: none */
+};
+struct eventfd_ctx *ex_eventfd_get(struct eventfd_ctx *eventfd);
+
+/* line.c, process context under ex_lock, in this order: what is to be kept is said between begin()
+ * and end(), and each adds a route to the map. */
+void ex_lines_begin(struct ex_vcpu *d);
+void ex_lines_eventfd(struct ex_vcpu *d, struct ex_map *map, const struct ex_fd *fd);
+void ex_lines_ipi(struct ex_vcpu *d, struct ex_map *map);
+void ex_lines_end(struct ex_vcpu *d);
+/* The vCPU is not direct any more. */
+void ex_lines_free(struct ex_vcpu *d);
 
 /* timer.c: the host's clock event device that stands in for the LAPIC's timer, and the watchdog. */
 int ex_timer_init(void);
@@ -150,5 +236,7 @@ void ex_watch(bool on);
 
 /* main.c: calls @fn for each vCPU; under RCU. */
 void ex_for_each(void (*fn)(struct ex_vcpu *d, u64 now), u64 now);
+/* One of @kvm's by its APIC ID, or NULL. Under RCU. */
+struct ex_vcpu *ex_find(const struct kvm *kvm, u32 id);
 
 #endif

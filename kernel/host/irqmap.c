@@ -6,6 +6,7 @@
  * producer is met; where KVM has one registered itself (posted interrupts), ours is refused and
  * that interrupt stays KVM's.
  */
+#include <linux/eventfd.h>
 #include <linux/irq.h>
 #include <linux/irqdomain.h>
 #include <linux/kvm_irqfd.h>
@@ -15,6 +16,9 @@
 
 #include "compat.h"
 #include "direct.h"
+
+#define MSI_DATA_LEVEL	    (1u << 15)
+#define MSI_ADDRESS_LOGICAL (1u << 2)
 
 struct match {
 	struct irq_bypass_consumer consumer;
@@ -43,8 +47,7 @@ static int irq_of(struct eventfd_ctx *token)
 	return m.irq;
 }
 
-/* The vector of @irq on @cpu; 0 if it does not arrive there. */
-static u8 vector_on(int irq, int cpu)
+u8 ex_irq_vector(int irq, int cpu)
 {
 	struct irq_data *data = irq_get_irq_data(irq);
 
@@ -75,7 +78,7 @@ static void find_foreign(struct ex_vcpu *d, struct ex_map *map)
 	unsigned int irq;
 
 	for (irq = 1; irq < ex_nr_irqs(); irq++) {
-		u8 vector = vector_on(irq, d->cpu);
+		u8 vector = ex_irq_vector(irq, d->cpu);
 
 		if (vector >= 32 && vector < EX_TIMER_VECTOR && !ours(map, irq)) {
 			map->foreign_irq = irq;
@@ -84,50 +87,69 @@ static void find_foreign(struct ex_vcpu *d, struct ex_map *map)
 	}
 }
 
-static bool for_vcpu(struct ex_vcpu *d, const struct kvm_kernel_irq_routing_entry *e)
+u8 ex_route_vector(struct ex_vcpu *d, const struct kvm_kernel_irq_routing_entry *e)
 {
 	u32 id = (e->msi.address_lo >> 12 & 0xff) | (e->msi.address_hi & 0xffffff00);
+	u8 vector = e->msi.data & 0xff;
 
-	/* Fixed or lowest priority only, physical destination or the only vCPU. */
+	/* Edge-triggered, fixed or lowest priority only, physical destination or the only vCPU. */
 	if (e->type != KVM_IRQ_ROUTING_MSI || (e->msi.data >> 8 & 7) > 1 ||
-	    (e->msi.data & 0xff) < 32)
-		return false;
-	return atomic_read(&d->vcpu->kvm->online_vcpus) == 1 ||
-	       (id == d->vcpu->vcpu_id && !(e->msi.address_lo & 4));
+	    e->msi.data & MSI_DATA_LEVEL || vector < 32)
+		return 0;
+	if (atomic_read(&d->vcpu->kvm->online_vcpus) > 1 &&
+	    (id != d->vcpu->vcpu_id || e->msi.address_lo & MSI_ADDRESS_LOGICAL))
+		return 0;
+	return vector;
+}
+
+/* All eventfds by which this vCPU is interrupted. */
+static unsigned int fds_get(struct ex_vcpu *d, struct ex_fd *fd)
+{
+	struct kvm *kvm = d->vcpu->kvm;
+	struct kvm_kernel_irqfd *f;
+	unsigned int n = 0;
+	unsigned long flags;
+
+	spin_lock_irqsave(&kvm->irqfds.lock, flags);
+	list_for_each_entry(f, &kvm->irqfds.items, list)
+	{
+		u8 guest = ex_route_vector(d, &f->irq_entry);
+
+		if (!guest || f->resampler || n == EX_MAPS_MAX)
+			continue;
+		fd[n].eventfd = ex_eventfd_get(f->eventfd);
+		fd[n].wait = &f->wait;
+		fd[n].func = f->wait.func;
+		fd[n++].guest = guest;
+	}
+	spin_unlock_irqrestore(&kvm->irqfds.lock, flags);
+	return n;
+}
+
+static void nothing(void *data)
+{
 }
 
 int ex_map_update(struct ex_vcpu *d)
 {
-	struct kvm *kvm = d->vcpu->kvm;
-	struct eventfd_ctx *token[EX_MAPS_MAX];
-	struct kvm_kernel_irqfd *f;
+	struct ex_fd fd[EX_MAPS_MAX];
 	struct ex_map *map, *old;
-	unsigned int i, n = 0;
-	unsigned long flags;
-	u8 guest[EX_MAPS_MAX];
+	unsigned int i, n;
 
 	map = kzalloc(sizeof(*map), GFP_KERNEL);
 	if (!map)
 		return -ENOMEM;
-	map->routing = rcu_access_pointer(kvm->irq_routing);
-	spin_lock_irqsave(&kvm->irqfds.lock, flags);
-	list_for_each_entry(f, &kvm->irqfds.items, list)
-	{
-		if (n == EX_MAPS_MAX || !for_vcpu(d, &f->irq_entry))
-			continue;
-		token[n] = f->eventfd;
-		guest[n++] = f->irq_entry.msi.data & 0xff;
-	}
-	spin_unlock_irqrestore(&kvm->irqfds.lock, flags);
+	ex_idt_fault_in(d);
+	map->routing = rcu_access_pointer(d->vcpu->kvm->irq_routing);
+	n = fds_get(d, fd);
+	ex_lines_begin(d);
 	for (i = 0; i < n; i++) {
-		struct ex_route *r = &map->route[map->n];
-
-		r->irq = irq_of(token[i]);
-		r->guest = guest[i];
-		r->host = r->irq < 0 ? 0 : vector_on(r->irq, d->cpu);
-		if (r->host >= 32 && r->host < EX_TIMER_VECTOR)
-			map->n++;
+		fd[i].irq = irq_of(fd[i].eventfd);
+		ex_lines_eventfd(d, map, &fd[i]);
+		eventfd_ctx_put(fd[i].eventfd);
 	}
+	ex_lines_ipi(d, map);
+	memset(map->route + map->n, 0, sizeof(map->route) - map->n * sizeof(map->route[0]));
 	find_foreign(d, map);
 	old = rcu_dereference_protected(d->map, true);
 	if (old && !memcmp(&old->routing, &map->routing,
@@ -136,7 +158,10 @@ int ex_map_update(struct ex_vcpu *d)
 		return 0;
 	}
 	rcu_assign_pointer(d->map, map);
+	/* A guest that runs has an IDT of the old one: it exits, and no more. */
+	smp_call_function_single(d->cpu, nothing, NULL, 1);
 	if (old)
 		kfree_rcu(old, rcu);
+	ex_lines_end(d);
 	return 0;
 }

@@ -21,6 +21,7 @@
 
 #include <asm/apic.h>
 
+#include "../uapi/exitless_direct.h"
 #include "direct.h"
 
 #define EX_ABI	1
@@ -49,6 +50,7 @@ static const char *const whys[EX_WHYS] = {
 	[EX_IDT] = "unusable-idt",
 	[EX_AGAIN] = "run-again",
 	[EX_DIRTY_LOG] = "dirty-log",
+	[EX_GUEST] = "guest-off",
 };
 
 void ex_for_each(void (*fn)(struct ex_vcpu *d, u64 now), u64 now)
@@ -58,6 +60,20 @@ void ex_for_each(void (*fn)(struct ex_vcpu *d, u64 now), u64 now)
 	rcu_read_lock();
 	list_for_each_entry_rcu(d, &vcpus, link) fn(d, now);
 	rcu_read_unlock();
+}
+
+struct ex_vcpu *ex_find(const struct kvm *kvm, u32 id)
+{
+	struct ex_vcpu *d;
+	struct kvm_vcpu *vcpu;
+
+	list_for_each_entry_rcu(d, &vcpus, link, irqs_disabled())
+	{
+		vcpu = smp_load_acquire(&d->vcpu);
+		if (vcpu && vcpu->kvm == kvm && vcpu->vcpu_id == id)
+			return d;
+	}
+	return NULL;
 }
 
 static void here_set(void *data)
@@ -82,6 +98,7 @@ static void vcpu_free(struct ex_vcpu *d)
 	if (list_empty(&vcpus))
 		ex_watch(false);
 	synchronize_rcu();
+	ex_lines_free(d);
 	if (d->vcpu)
 		kvm_put_kvm(d->vcpu->kvm);
 	kfree(rcu_dereference_protected(d->map, true));
@@ -130,6 +147,8 @@ static int vcpu_on(int pid, int index, int cpu, bool timer)
 	d->index = index;
 	d->cpu = cpu;
 	d->timer_wanted = timer;
+	d->wish = EX_WISH_ALL;
+	INIT_LIST_HEAD(&d->lines);
 	d->poke = (call_single_data_t)CSD_INIT(ex_poke, d);
 	list_add_tail_rcu(&d->link, &vcpus);
 	err = smp_call_function_single(cpu, here_set, d, 1);
@@ -242,6 +261,10 @@ static void vcpu_show(struct seq_file *m, struct ex_vcpu *d)
 	seq_printf(m, " handed_back=%llu ticks_raised=%llu ticks_injected=%llu", d->n_handed_back,
 		   d->n_ticks_raised, d->n_ticks_injected);
 	seq_printf(m, " nmi=%llu eoi_retired=%llu", d->n_nmi, d->n_eoi_retired);
+	seq_printf(m, " shadow=%d shadow_dropped=%llu abi=%llu injected=%llu ticks=%llu",
+		   !!d->shadow.base, d->n_shadow_dropped, d->n_abi, d->n_injected, d->n_ticks);
+	seq_printf(m, " line_sent=%llu line_fell=%llu kept=%llu ipi_sent=%llu", d->n_line_sent,
+		   d->n_line_fell, d->n_kept, d->n_ipi_sent);
 	for (i = 0; i < EX_WHYS; i++)
 		seq_printf(m, " entries_%s=%llu", whys[i], d->n_why[i]);
 	for (i = 0; i < ARRAY_SIZE(d->n_vector); i++)
@@ -250,9 +273,9 @@ static void vcpu_show(struct seq_file *m, struct ex_vcpu *d)
 	seq_putc(m, '\n');
 	map = rcu_dereference_protected(d->map, true);
 	for (i = 0; map && i < map->n; i++)
-		seq_printf(m, "route pid=%d index=%d irq=%d host=%#x guest=%#x\n",
+		seq_printf(m, "route pid=%d index=%d irq=%d host=%#x guest=%#x ipi=%d\n",
 			   task_tgid_vnr(d->leader), d->index, map->route[i].irq,
-			   map->route[i].host, map->route[i].guest);
+			   map->route[i].host, map->route[i].guest, map->route[i].ipi);
 	if (map && map->n_foreign)
 		seq_printf(m, "foreign pid=%d index=%d irq=%d count=%u\n", task_tgid_vnr(d->leader),
 			   d->index, map->foreign_irq, map->n_foreign);

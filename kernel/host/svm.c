@@ -12,11 +12,14 @@
 #include <asm/apicdef.h>
 #include <asm/svm.h>
 
+#include "compat.h"
 #include "direct.h"
 #include "lapic.h"
 
 #define EXC(n) (INTERCEPT_EXCEPTION_OFFSET + (n))
 #define GP     13
+
+#define MSR_INSN_BYTES 2 /* RDMSR, WRMSR; a guest that adds prefixes lands on these */
 
 static struct vmcb *vmcb_of(struct ex_vcpu *d)
 {
@@ -76,10 +79,19 @@ static void svm_idt_get(struct ex_vcpu *d, u64 *base, u32 *limit, u64 *cr3, bool
 }
 
 /* What is changed for a direct entry, and goes back to what KVM had. */
-static const u8 saved_bits[] = { INTERCEPT_INTR, INTERCEPT_CR8_READ, INTERCEPT_CR8_WRITE, EXC(GP),
-				 INTERCEPT_LOAD_IDTR };
+static const u8 saved_bits[] = { INTERCEPT_INTR, INTERCEPT_CR8_READ,  INTERCEPT_CR8_WRITE,
+				 EXC(GP),	 INTERCEPT_LOAD_IDTR, INTERCEPT_STORE_IDTR };
 
-static void svm_enter(struct ex_vcpu *d, u32 limit, bool timer)
+static int svm_injected(struct ex_vcpu *d)
+{
+	u32 event = vmcb_of(d)->control.event_inj;
+
+	if (!(event & SVM_EVTINJ_VALID) || (event & SVM_EVTINJ_TYPE_MASK) != SVM_EVTINJ_TYPE_INTR)
+		return -1;
+	return event & SVM_EVTINJ_VEC_MASK;
+}
+
+static void svm_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 {
 	struct vmcb *v = vmcb_of(d);
 	struct vmcb_control_area *c = &v->control;
@@ -94,7 +106,10 @@ static void svm_enter(struct ex_vcpu *d, u32 limit, bool timer)
 	d->saved[1] = c->int_ctl & V_INTR_MASKING_MASK;
 	c->int_ctl &= ~V_INTR_MASKING_MASK;
 	d->saved[2] = v->save.idtr.limit;
-	v->save.idtr.limit = min_t(u32, v->save.idtr.limit, limit);
+	d->saved[4] = v->save.idtr.base;
+	v->save.idtr.limit = min_t(u32, v->save.idtr.limit, idt->limit);
+	if (idt->base)
+		v->save.idtr.base = idt->base;
 	if (x2apic_mode)
 		msr_pass(c, EX_X2APIC(APIC_EOI), 2, true);
 	if (timer) {
@@ -116,6 +131,7 @@ static int svm_leave(struct ex_vcpu *d, bool *again)
 		bit_put(c, saved_bits[i], d->saved[0] >> i & 1);
 	c->int_ctl |= d->saved[1];
 	v->save.idtr.limit = d->saved[2];
+	v->save.idtr.base = d->saved[4];
 	if (x2apic_mode)
 		msr_pass(c, EX_X2APIC(APIC_EOI), 2, false);
 	if (d->saved[3]) {
@@ -125,7 +141,7 @@ static int svm_leave(struct ex_vcpu *d, bool *again)
 	c->clean = 0;
 
 	/* KVM has no handler for it: make it an exit that needs none. */
-	*again = c->exit_code == SVM_EXIT_IDTR_WRITE;
+	*again = c->exit_code == SVM_EXIT_IDTR_WRITE || c->exit_code == SVM_EXIT_IDTR_READ;
 	if (*again)
 		c->exit_code = SVM_EXIT_INTR;
 	/* QEMU's TCG calls an external interrupt an exception, which has no vector from 32 on. */
@@ -136,6 +152,34 @@ static int svm_leave(struct ex_vcpu *d, bool *again)
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + GP)
 		c->exit_code = SVM_EXIT_INTR;
 	return info & SVM_EXITINTINFO_VEC_MASK;
+}
+
+/* KVM has taken the registers from the VMCB already, and puts them there at the next entry. */
+static bool svm_msr(struct ex_vcpu *d, struct ex_msr *m)
+{
+	struct vmcb_control_area *c = &vmcb_of(d)->control;
+	const unsigned long *regs = d->vcpu->arch.regs;
+
+	if (c->exit_code != SVM_EXIT_MSR)
+		return false;
+	m->index = regs[VCPU_REGS_RCX];
+	m->write = c->exit_info_1 & 1;
+	m->value = (u64)regs[VCPU_REGS_RDX] << 32 | (u32)regs[VCPU_REGS_RAX];
+	return true;
+}
+
+static void svm_msr_done(struct ex_vcpu *d, const struct ex_msr *m)
+{
+	struct vmcb_control_area *c = &vmcb_of(d)->control;
+	unsigned long *regs = d->vcpu->arch.regs;
+
+	if (!m->write) {
+		regs[VCPU_REGS_RAX] = (u32)m->value;
+		regs[VCPU_REGS_RDX] = m->value >> 32;
+	}
+	ex_rip(d->vcpu) += MSR_INSN_BYTES;
+	c->int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
+	c->exit_code = SVM_EXIT_INTR;
 }
 
 static void svm_dirty(struct ex_vcpu *d)
@@ -149,7 +193,10 @@ const struct ex_ops ex_svm = {
 	.init = svm_init,
 	.may = svm_may,
 	.idt_get = svm_idt_get,
+	.injected = svm_injected,
 	.enter = svm_enter,
 	.leave = svm_leave,
+	.msr = svm_msr,
+	.msr_done = svm_msr_done,
 	.dirty = svm_dirty,
 };

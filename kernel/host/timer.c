@@ -24,6 +24,7 @@
 #include "lapic.h"
 
 #define LOOK_NS	      1000000ull
+#define KEPT_LOOKS    3
 #define IPI_LATE_NS   2000000ull
 #define GUEST_LONG_NS 1000000000ull
 #define MEASURE_MS    100
@@ -116,13 +117,18 @@ static void hunt_timer(void *data)
 	hrtimer_start(&hunt.timer, ns_to_ktime(200 * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
 }
 
+/* It stays what it is, however often the CPU comes and goes. */
+static DEFINE_PER_CPU(struct clock_event_device *, lapic_device);
+
 /* NULL if the CPU does not use it, or this kernel programs it by other functions. */
 static struct clock_event_device *lapic_find(int cpu)
 {
 	static const char *const by[] = { "lapic_next_event", "lapic_next_deadline" };
-	struct clock_event_device *found;
+	struct clock_event_device *found = per_cpu(lapic_device, cpu);
 	unsigned int i, tries;
 
+	if (found)
+		return found;
 	hunt.found = NULL;
 	hunt.cpu = cpu;
 	ex_hrtimer_init(&hunt.timer, hunt_ends);
@@ -142,6 +148,7 @@ static struct clock_event_device *lapic_find(int cpu)
 	if (!found || strncmp(found->name, "lapic", 5) ||
 	    !cpumask_equal(found->cpumask, cpumask_of(cpu)))
 		return NULL;
+	per_cpu(lapic_device, cpu) = found;
 	return found;
 }
 
@@ -175,6 +182,9 @@ static void measure_end(void *data)
 	ex_lapic_write(APIC_TMICT, 0);
 }
 
+/* The bus cycle that a CPU's timer was found to count by. */
+static DEFINE_PER_CPU(u64, lapic_bus_ns);
+
 /* The guest has calibrated its timer against KVM's, or knows that one's frequency. */
 static int frequency_check(struct ex_vcpu *d)
 {
@@ -182,6 +192,8 @@ static int frequency_check(struct ex_vcpu *d)
 	struct measure m;
 	int i;
 
+	if (per_cpu(lapic_bus_ns, d->cpu) == bus_ns)
+		return 0;
 	for (i = 0; i < MEASURE_TRIES; i++) {
 		if (smp_call_function_single(d->cpu, measure_begin, &m, 1))
 			return -ENODEV;
@@ -189,8 +201,10 @@ static int frequency_check(struct ex_vcpu *d)
 		if (smp_call_function_single(d->cpu, measure_end, &m, 1))
 			return -ENODEV;
 		guest_ns = m.count * bus_ns;
-		if (abs_diff(guest_ns, m.ns) < m.ns / 100)
+		if (abs_diff(guest_ns, m.ns) < m.ns / 100) {
+			per_cpu(lapic_bus_ns, d->cpu) = bus_ns;
 			return 0;
+		}
 	}
 	pr_warn("the LAPIC timer counts %u in %llu ns, but a guest takes %llu ns for a count\n",
 		m.count, m.ns, bus_ns);
@@ -297,7 +311,7 @@ static int nmi_take(unsigned int type, struct pt_regs *regs)
 static void look_at(struct ex_vcpu *d, u64 now)
 {
 	struct ex_proxy *p = smp_load_acquire(&d->proxy);
-	bool active = smp_load_acquire(&d->active);
+	bool active = smp_load_acquire(&d->active), waiting;
 	u64 ipi = READ_ONCE(d->ipi_ns), entered = READ_ONCE(d->entered_ns);
 
 	if (p && READ_ONCE(p->deadline) <= now) {
@@ -313,7 +327,11 @@ static void look_at(struct ex_vcpu *d, u64 now)
 			ex_lapic_send(d->cpu, APIC_DM_NMI);
 		}
 	}
-	if ((READ_ONCE(d->tick_pending) && rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu))) ||
+	/* For an entry that does not come: the vCPU halts, or its VMM has it. */
+	waiting = READ_ONCE(d->tick_pending) || !bitmap_empty(d->kept, 256);
+	d->looks = waiting && !active ? d->looks + 1 : 0;
+	if (d->looks == KEPT_LOOKS ||
+	    (waiting && rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu))) ||
 	    (READ_ONCE(d->timer_own) && READ_ONCE(d->vcpu->cpu) != d->cpu))
 		smp_call_function_single_async(d->cpu, &d->poke);
 }

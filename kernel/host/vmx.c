@@ -21,6 +21,7 @@
 #include <asm/hypervisor.h>
 #include <asm/vmx.h>
 
+#include "compat.h"
 #include "direct.h"
 #include "lapic.h"
 
@@ -28,7 +29,9 @@
 #define NP    11
 #define FAULT (1u << GP | 1u << NP)
 
-enum { PIN, EXCEPTIONS, LIMIT, SECONDARY, TIMER };
+#define MSR_INSN_BYTES 2 /* RDMSR, WRMSR; a guest that adds prefixes lands on these */
+
+enum { PIN, EXCEPTIONS, LIMIT, SECONDARY, TIMER, BASE };
 
 static inline u64 vmcs_get(unsigned long field)
 {
@@ -109,16 +112,29 @@ static void vmx_idt_get(struct ex_vcpu *d, u64 *base, u32 *limit, u64 *cr3, bool
 	*la57 = vmcs_get(GUEST_CR4) & X86_CR4_LA57;
 }
 
-static void vmx_enter(struct ex_vcpu *d, u32 limit, bool timer)
+static int vmx_injected(struct ex_vcpu *d)
+{
+	u32 event = vmcs_get(VM_ENTRY_INTR_INFO_FIELD);
+
+	if (!(event & INTR_INFO_VALID_MASK) ||
+	    (event & INTR_INFO_INTR_TYPE_MASK) != INTR_TYPE_EXT_INTR)
+		return -1;
+	return event & INTR_INFO_VECTOR_MASK;
+}
+
+static void vmx_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 {
 	d->saved[PIN] = vmcs_get(PIN_BASED_VM_EXEC_CONTROL);
 	d->saved[EXCEPTIONS] = vmcs_get(EXCEPTION_BITMAP);
 	d->saved[LIMIT] = vmcs_get(GUEST_IDTR_LIMIT);
 	d->saved[SECONDARY] = vmcs_get(SECONDARY_VM_EXEC_CONTROL);
 	d->saved[TIMER] = timer;
+	d->saved[BASE] = vmcs_get(GUEST_IDTR_BASE);
 	vmcs_set(PIN_BASED_VM_EXEC_CONTROL, d->saved[PIN] & ~(u64)PIN_BASED_EXT_INTR_MASK);
 	vmcs_set(EXCEPTION_BITMAP, d->saved[EXCEPTIONS] | FAULT);
-	vmcs_set(GUEST_IDTR_LIMIT, min_t(u32, d->saved[LIMIT], limit));
+	vmcs_set(GUEST_IDTR_LIMIT, min_t(u32, d->saved[LIMIT], idt->limit));
+	if (idt->base)
+		vmcs_set(GUEST_IDTR_BASE, idt->base);
 	vmcs_set(SECONDARY_VM_EXEC_CONTROL, d->saved[SECONDARY] | SECONDARY_EXEC_DESC);
 	if (x2apic_mode)
 		msr_pass(EX_X2APIC(APIC_EOI), true, true);
@@ -137,6 +153,7 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	vmcs_set(PIN_BASED_VM_EXEC_CONTROL, d->saved[PIN]);
 	vmcs_set(EXCEPTION_BITMAP, d->saved[EXCEPTIONS]);
 	vmcs_set(GUEST_IDTR_LIMIT, d->saved[LIMIT]);
+	vmcs_set(GUEST_IDTR_BASE, d->saved[BASE]);
 	vmcs_set(SECONDARY_VM_EXEC_CONTROL, d->saved[SECONDARY]);
 	if (x2apic_mode)
 		msr_pass(EX_X2APIC(APIC_EOI), true, false);
@@ -165,6 +182,37 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	return vector;
 }
 
+static bool vmx_msr(struct ex_vcpu *d, struct ex_msr *m)
+{
+	const unsigned long *regs = d->vcpu->arch.regs;
+	u32 reason = *member(d, ex_off.vmx_exit_reason);
+
+	if (reason != EXIT_REASON_MSR_READ && reason != EXIT_REASON_MSR_WRITE)
+		return false;
+	m->index = regs[VCPU_REGS_RCX];
+	m->write = reason == EXIT_REASON_MSR_WRITE;
+	m->value = (u64)regs[VCPU_REGS_RDX] << 32 | (u32)regs[VCPU_REGS_RAX];
+	return true;
+}
+
+/* KVM reads RIP from the VMCS when it needs it, and keeps it until the next entry. */
+static void vmx_msr_done(struct ex_vcpu *d, const struct ex_msr *m)
+{
+	unsigned long *regs = d->vcpu->arch.regs;
+	u64 rip = vmcs_get(GUEST_RIP) + MSR_INSN_BYTES;
+
+	if (!m->write) {
+		regs[VCPU_REGS_RAX] = (u32)m->value;
+		regs[VCPU_REGS_RDX] = m->value >> 32;
+	}
+	vmcs_set(GUEST_RIP, rip);
+	ex_rip(d->vcpu) = rip;
+	vmcs_set(GUEST_INTERRUPTIBILITY_INFO,
+		 vmcs_get(GUEST_INTERRUPTIBILITY_INFO) &
+			 ~(u64)(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+	*member(d, ex_off.vmx_exit_reason) = EXIT_REASON_INTERRUPT_WINDOW;
+}
+
 static void vmx_dirty(struct ex_vcpu *d)
 {
 }
@@ -175,7 +223,10 @@ const struct ex_ops ex_vmx = {
 	.init = vmx_init,
 	.may = vmx_may,
 	.idt_get = vmx_idt_get,
+	.injected = vmx_injected,
 	.enter = vmx_enter,
 	.leave = vmx_leave,
+	.msr = vmx_msr,
+	.msr_done = vmx_msr_done,
 	.dirty = vmx_dirty,
 };

@@ -59,9 +59,14 @@ nic_setup()
 }
 
 # l2_start [QEMU-ARGUMENT]...: starts the guest and waits for its shell. $VCPUS, $PM: defaults
-# 1 and on (the guest halts by itself).
+# 1 and on (the guest halts by itself). The guest also has what is in /l2x.
 l2_start()
 {
+	[ -e /tmp/initrd ] || {
+		cat /l2/initrd
+		cd /l2x && find . | cpio -o -H newc
+		cd /
+	} >/tmp/initrd
 	rm -f /tmp/l2.in /tmp/l2.out
 	mkfifo /tmp/l2.in
 	: >/tmp/l2.out
@@ -69,7 +74,7 @@ l2_start()
 		-machine q35,kernel_irqchip=on \
 		-cpu host,kvm-pv-eoi=off,monitor=off,tsc-deadline=off \
 		-m 512 -smp '"${VCPUS:-1}"' -nodefaults -no-user-config -display none -serial stdio \
-		-no-reboot -kernel /l2/kernel -initrd /l2/initrd \
+		-no-reboot -kernel /l2/kernel -initrd /tmp/initrd \
 		-append "console=ttyS0 quiet panic=-1 '"${L2_APPEND:-}"'" \
 		-overcommit cpu-pm='"${PM:-on}"' "$@" </tmp/l2.in >>/tmp/l2.out 2>&1' l2 "$@" &
 	exec 9>/tmp/l2.in
@@ -111,6 +116,34 @@ irqs_to_cpu()
 		n=$((n + 1))
 	done
 }
+
+# The guest's interrupts go around its vCPUs, and the host's to the CPUs of these. A guest may move
+# one only when it comes, so look where it has them.
+irqs_spread()
+{
+	l2 "k=0; for i in \$(grep eth0 /proc/interrupts | cut -d: -f1); do" \
+		"echo \$((k % $VCPUS)) >/proc/irq/\$i/smp_affinity_list; k=\$((k + 1)); done;" \
+		"ping -q -c 10 -i 0.02 10.0.2.2"
+	l2_value "for i in \$(grep eth0 /proc/interrupts | cut -d: -f1); do" \
+		"cat /proc/irq/\$i/effective_affinity_list; done"
+	# shellcheck disable=SC2086 # words
+	set -- $VALUE
+	for i in $(grep vfio /proc/interrupts | cut -d: -f1); do
+		echo $((CPU + $1)) >/proc/irq/$i/smp_affinity_list
+		shift
+	done
+}
+
+# direct_on [WORD]...; direct_off
+direct_on()
+{
+	n=0
+	while [ $n -lt "${VCPUS:-1}" ]; do
+		echo "on pid=$QEMU vcpu=$n cpu=$((CPU + n)) timer=1 $*" >$CTL || fail "on $n"
+		n=$((n + 1))
+	done
+}
+direct_off() { echo "off pid=$QEMU" >$CTL || fail "off"; }
 
 # l2_async COMMAND; l2_wait [SECONDS]
 l2_async()
