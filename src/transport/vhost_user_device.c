@@ -66,7 +66,7 @@ int vhost_user_set_features(struct vhost_user_server *s)
 		pthread_mutex_lock(&vq->lock);
 		vhost_user_ring_log(s, i);
 		if (vq->started && !(features >> VHOST_USER_F_PROTOCOL_FEATURES_BIT & 1))
-			WRITE_ONCE(vq->enabled, true);
+			virtqueue_enable(vq, true);
 		pthread_mutex_unlock(&vq->lock);
 	}
 	return 0;
@@ -117,7 +117,7 @@ int vhost_user_reset_device(struct vhost_user_server *s)
 		return -EAGAIN;
 	for (unsigned i = 0; i < s->dev->n_queues; i++) {
 		vhost_user_stop_ring(s, i);
-		WRITE_ONCE(s->dev->queues[i]->enabled, false);
+		virtqueue_enable(s->dev->queues[i], false);
 		s->rings[i] = (struct vhost_user_ring){ 0 };
 	}
 	s->status = 0;
@@ -208,7 +208,7 @@ void vhost_user_release(struct vhost_user_server *s)
 {
 	for (unsigned i = 0; i < s->dev->n_queues; i++) {
 		vhost_user_stop_ring(s, i);
-		WRITE_ONCE(s->dev->queues[i]->enabled, false);
+		virtqueue_enable(s->dev->queues[i], false);
 		virtqueue_set_call(s->dev->queues[i], -1);
 		virtqueue_set_err(s->dev->queues[i], -1);
 		s->rings[i] = (struct vhost_user_ring){ 0 };

@@ -130,7 +130,7 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 		if (!err) {
 			vhost_user_ring_log(s, i);
 			if (!(s->features >> VHOST_USER_F_PROTOCOL_FEATURES_BIT & 1))
-				WRITE_ONCE(vq->enabled, true);
+				virtqueue_enable(vq, true);
 			s->stats.ring_starts++;
 			if (virtqueue_begin(vq))
 				virtqueue_kicks(vq, false);
@@ -321,7 +321,7 @@ int vhost_user_set_vring_enable(struct vhost_user_server *s)
 		return -EINVAL;
 	vq = s->dev->queues[state.index];
 	pthread_mutex_lock(&vq->lock);
-	WRITE_ONCE(vq->enabled, state.num);
+	virtqueue_enable(vq, state.num);
 	pthread_mutex_unlock(&vq->lock);
 	virtio_device_wake(s->dev, state.index);
 	return 0;

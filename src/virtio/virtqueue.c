@@ -176,6 +176,12 @@ uint32_t virtqueue_used_base(const struct virtqueue *vq)
 	return vq->packed ? used | used << 16 : vq->used;
 }
 
+void virtqueue_enable(struct virtqueue *vq, bool on)
+{
+	/* read without the lock by who picks a queue */
+	WRITE_ONCE(vq->enabled, on);
+}
+
 void virtqueue_log(struct virtqueue *vq, bool writes, bool used)
 {
 	vq->log_writes = writes;
