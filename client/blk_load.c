@@ -29,7 +29,8 @@
 #define RING(name)    (1ull << VIRTIO_RING_F_##name)
 #define PACKED	      (1ull << VIRTIO_F_RING_PACKED)
 #define V1	      (1ull << VIRTIO_F_VERSION_1)
-#define PROTOCOL      (1ull << 0 | 1ull << 3 | 1ull << 9 | 1ull << 15) /* MQ ACK CONFIG SLOTS */
+#define PROTOCOL      (1ull << 0 | 1ull << 3 | 1ull << 9) /* MQ, REPLY_ACK, CONFIG */
+#define MEM_SLOTS     (1ull << 15)
 #define PACKED_BASE   0x80008000u
 #define BUSY_TRIES    64
 #define STAYS_UNKNOWN 0 /* a block that this load has not written */
@@ -405,6 +406,10 @@ static int queue_start(struct blk_load *load, unsigned i, uint64_t addr)
 static int memory_make(struct blk_load *load)
 {
 	struct vhost_client_region region = { 0 };
+	struct {
+		uint32_t n, pad;
+		struct vhost_client_region region;
+	} table = { .n = 1 };
 
 	load->mem_bytes = ALIGN_UP(load->config.queues * queue_bytes(&load->config), (size_t)HUGE);
 	load->memfd = memfd_create("exitless-load", MFD_CLOEXEC);
@@ -417,7 +422,10 @@ static int memory_make(struct blk_load *load)
 		return -ENOMEM;
 	}
 	region.size = load->mem_bytes;
-	return vhost_add_region(&load->c, &region, load->memfd);
+	if (load->c.protocol & MEM_SLOTS)
+		return vhost_add_region(&load->c, &region, load->memfd);
+	table.region = region;
+	return vhost_request(&load->c, VHOST_SET_MEM_TABLE, &table, sizeof(table), load->memfd);
 }
 
 static int connect_load(struct blk_load *load)
@@ -429,7 +437,8 @@ static int connect_load(struct blk_load *load)
 	int err = vhost_connect(&load->c, config->path);
 
 	if (!err)
-		err = vhost_negotiate(&load->c, wanted | F(RO) | F(MQ) | F(FLUSH), PROTOCOL);
+		err = vhost_negotiate(&load->c, wanted | F(RO) | F(MQ) | F(FLUSH),
+				      PROTOCOL | MEM_SLOTS);
 	if (err)
 		return err;
 	if ((load->c.features & wanted) != wanted || (load->c.protocol & PROTOCOL) != PROTOCOL)
