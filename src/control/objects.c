@@ -316,6 +316,10 @@ static const struct schema_row device_rows[] = {
 	{ "shared", SCHEMA_BOOL, FIELD(shared), .only = "virtio-blk", .unset = "false",
 	  .help = "Another daemon may have the image too, as for live migration: it is locked only "
 		  "while a VMM uses it." },
+	{ "pin_memory", SCHEMA_BOOL, FIELD(pin_memory), .only = "virtio-blk", .unset = "false",
+	  .help = "Keep guest memory that requests use in place, which makes them cheaper. Not with "
+		  "a balloon, free page reporting, virtio-mem or post-copy migration: they would "
+		  "corrupt the guest." },
 	{ "serial", SCHEMA_TEXT, FIELD(serial), .only = "virtio-blk",
 	  .help = "Up to 20 characters." },
 };

@@ -16,9 +16,16 @@ struct disk_io {
 	bool durable; /* WRITE, ZEROES: on stable storage before it is done */
 	bool unmap;   /* ZEROES: may deallocate */
 	uint64_t offset, bytes;
-	struct iovec *iov; /* READ, WRITE; stays until it is done */
+	struct iovec *iov; /* READ, WRITE; stays as it is until it is done */
 	unsigned n_iov;
+	/* the guest's memory around the last piece */
+	uint8_t *region;
+	uint64_t region_bytes;
 	int result; /* 0 or -errno, when it is done */
+	/* the backend's own, 0 at first */
+	struct iovec *rest; /* after a part of it was done */
+	unsigned n_rest, step;
+	uint64_t done;
 };
 
 #define DISK_PENDING 1
@@ -34,6 +41,10 @@ struct disk_backend_ops {
 	/* Core. Up to @max that are done, with their result. NULL: nothing is ever pending. */
 	unsigned (*reap)(struct disk_backend *backend, unsigned queue, struct disk_io **done,
 			 unsigned max);
+	/* Lock held: guest memory changed, or the guest has gone. NULL: does not matter. */
+	void (*memory_changed)(struct disk_backend *backend, unsigned queue);
+	/* Any thread; chunks of guest memory that are kept in place. NULL: none. */
+	uint64_t (*pinned)(struct disk_backend *backend);
 	/* Control thread: keeps others from using the storage, or lets them. 0, -EAGAIN: somebody
 	 * else has it. May be NULL. */
 	int (*lock)(struct disk_backend *backend, bool on);

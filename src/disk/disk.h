@@ -24,6 +24,7 @@ struct disk_config {
 	bool read_only;
 	bool shared;	    /* file: locked only while rings run, so that two daemons can have it */
 	bool cached;	    /* file: by the host's page cache, never O_DIRECT */
+	bool pin_memory;    /* file: registers guest memory with the kernel (disk/pinned.h) */
 	const char *serial; /* up to 20 characters; NULL: none */
 };
 

@@ -3,40 +3,63 @@
  * A file or block device by io_uring, one ring per queue, submitted once per batch and reaped by
  * polling the completion ring in memory. The file is open twice: past the host's cache (O_DIRECT)
  * for requests that are aligned for it, and through it for the others; the kernel keeps the two
- * coherent. Both are registered with each ring.
+ * coherent. Both are registered with each ring, and guest memory if that is asked for (pinned.h).
  *
- * A write is done when the host has it; a flush (or a durable write) when stable storage has.
+ * A file that lies in memory (tmpfs) is read and written at once: there is no storage to wait for,
+ * and io_uring would hand each request to a thread.
+ *
+ * A write is done when the host has it; a flush (or a durable write) when stable storage has. What
+ * the kernel did in part, or asks to try again, is started again for the rest. A ring has room for
+ * all requests that a queue can have in flight, so neither side of it overflows.
  */
 #include "disk/backend.h"
+#include "disk/pinned.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LOCK_TRIES 400 /* of 5 ms */
+#define LOCK_TRIES  400 /* of 5 ms */
+#define ZERO_BYTES  (256u * 1024)
+#define SHORT_TRIES 16 /* of a request that is done in parts, without the ring */
 
 enum { BUFFERED, DIRECT };
+
+/* What a request is at, if it is not at its beginning (disk_io.step). */
+enum {
+	STEP_FIRST,
+	STEP_BUFFERED,	  /* READ, WRITE: the file cannot do it past the cache */
+	STEP_WRITE_ZEROS, /* ZEROES: the file cannot; they are written */
+	STEP_SYNC,	  /* ZEROES: made durable */
+};
 
 struct file_queue {
 	struct io_uring ring;
 	bool ready;
-	unsigned unsubmitted;
+	unsigned unsubmitted, under_way;
+	struct pinned pinned;
 };
 
 struct file_backend {
 	struct disk_backend backend;
 	int fds[2]; /* DIRECT: -1 if the file cannot */
-	bool block_device;
+	bool block_device, in_memory;
 	bool shared, read_only;
-	unsigned align; /* of addresses, lengths and offsets for DIRECT */
+	/* for DIRECT: of addresses; of lengths and offsets */
+	unsigned align_memory, align_offset;
+	uint8_t *zeros; /* ZERO_BYTES, never written */
 	unsigned n_queues;
 	struct file_queue queues[DISK_QUEUES_MAX];
 };
@@ -50,70 +73,160 @@ static void file_free(struct disk_backend *backend)
 {
 	struct file_backend *f = of(backend);
 
-	for (unsigned i = 0; i < f->n_queues; i++)
+	for (unsigned i = 0; i < f->n_queues; i++) {
 		if (f->queues[i].ready)
 			io_uring_queue_exit(&f->queues[i].ring);
+		pinned_done(&f->queues[i].pinned);
+	}
 	for (unsigned i = 0; i < 2; i++)
 		if (f->fds[i] >= 0)
 			close(f->fds[i]);
+	if (f->zeros)
+		munmap(f->zeros, ZERO_BYTES);
 	free(f);
 }
 
-static bool is_aligned(const struct file_backend *f, const struct disk_io *io)
-{
-	uint64_t bits = io->offset;
+/* ---- starting ---------------------------------------------------------------------------- */
 
-	for (unsigned i = 0; i < io->n_iov; i++)
-		bits |= (uintptr_t)io->iov[i].iov_base | io->iov[i].iov_len;
-	return !(bits & (f->align - 1));
+/* Which of the two descriptors serves a read or write from here on. */
+static int choose_file(const struct file_backend *f, const struct disk_io *io,
+		       const struct iovec *iov, unsigned n)
+{
+	uint64_t bits = io->offset + io->done, addresses = 0;
+
+	if (f->fds[DIRECT] < 0 || io->step == STEP_BUFFERED)
+		return BUFFERED;
+	for (unsigned i = 0; i < n; i++) {
+		bits |= iov[i].iov_len;
+		addresses |= (uintptr_t)iov[i].iov_base;
+	}
+	return (bits & (f->align_offset - 1)) | (addresses & (f->align_memory - 1)) ? BUFFERED
+										    : DIRECT;
 }
 
-static void prepare_rw(const struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
+static void prepare_rw(struct file_backend *f, struct file_queue *q, struct io_uring_sqe *sqe,
+		       struct disk_io *io)
 {
-	int index = f->fds[DIRECT] >= 0 && is_aligned(f, io) ? DIRECT : BUFFERED;
+	const struct iovec *iov = io->rest ? io->rest : io->iov;
+	unsigned n = io->rest ? io->n_rest : io->n_iov;
+	uint64_t offset = io->offset + io->done;
+	int file = choose_file(f, io, iov, n), buffer = -1;
 
-	if (io->n_iov == 1 && io->iov[0].iov_len <= INT32_MAX) {
-		unsigned len = (unsigned)io->iov[0].iov_len;
-
+	if (n != 1 || iov->iov_len > INT32_MAX) {
 		if (io->op == DISK_READ)
-			io_uring_prep_read(sqe, index, io->iov[0].iov_base, len, io->offset);
+			io_uring_prep_readv(sqe, file, iov, n, offset);
 		else
-			io_uring_prep_write(sqe, index, io->iov[0].iov_base, len, io->offset);
-	} else if (io->op == DISK_READ) {
-		io_uring_prep_readv(sqe, index, io->iov, io->n_iov, io->offset);
+			io_uring_prep_writev(sqe, file, iov, n, offset);
 	} else {
-		io_uring_prep_writev(sqe, index, io->iov, io->n_iov, io->offset);
+		unsigned len = (unsigned)iov->iov_len;
+
+		buffer = pinned_find(&q->pinned, iov->iov_base, len, io->region, io->region_bytes);
+		if (io->op == DISK_READ && buffer >= 0)
+			io_uring_prep_read_fixed(sqe, file, iov->iov_base, len, offset, buffer);
+		else if (io->op == DISK_READ)
+			io_uring_prep_read(sqe, file, iov->iov_base, len, offset);
+		else if (buffer >= 0)
+			io_uring_prep_write_fixed(sqe, file, iov->iov_base, len, offset, buffer);
+		else
+			io_uring_prep_write(sqe, file, iov->iov_base, len, offset);
 	}
 	if (io->op == DISK_WRITE && io->durable)
 		sqe->rw_flags = RWF_DSYNC;
+}
+
+static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
+{
+	uint64_t at = io->offset + io->done, len = MIN(io->bytes - io->done, (uint64_t)ZERO_BYTES);
+	int mode = FALLOC_FL_KEEP_SIZE | (io->unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+	struct iovec iov = { f->zeros, len };
+
+	switch (io->step) {
+	case STEP_WRITE_ZEROS:
+		io_uring_prep_write(sqe, choose_file(f, io, &iov, 1), f->zeros, (unsigned)len, at);
+		break;
+	case STEP_SYNC: io_uring_prep_fsync(sqe, BUFFERED, IORING_FSYNC_DATASYNC); break;
+	default: io_uring_prep_fallocate(sqe, BUFFERED, mode, (off_t)at, (off_t)io->bytes);
+	}
+}
+
+/* Puts the next step of @io into the ring. False: there is no room. */
+static bool prepare(struct file_backend *f, struct file_queue *q, struct disk_io *io)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
+
+	if (!sqe)
+		return false;
+	switch (io->op) {
+	case DISK_READ:
+	case DISK_WRITE: prepare_rw(f, q, sqe, io); break;
+	case DISK_FLUSH: io_uring_prep_fsync(sqe, BUFFERED, IORING_FSYNC_DATASYNC); break;
+	case DISK_DISCARD:
+		io_uring_prep_fallocate(sqe, BUFFERED, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)io->offset, (off_t)io->bytes);
+		break;
+	case DISK_ZEROES: prepare_zeros(f, sqe, io); break;
+	}
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data(sqe, io);
+	q->unsubmitted++;
+	return true;
+}
+
+/* What is left of @io after @done bytes more, in pieces of its own: the guest's stay as they are.
+ */
+static int cut(struct disk_io *io, uint64_t done)
+{
+	const struct iovec *from = io->rest ? io->rest : io->iov;
+	unsigned n = io->rest ? io->n_rest : io->n_iov, i = 0;
+	struct iovec *rest;
+
+	while (i < n && from[i].iov_len <= done)
+		done -= from[i++].iov_len;
+	rest = malloc((n - i) * sizeof(*rest));
+	if (!rest)
+		return -EIO;
+	memcpy(rest, from + i, (n - i) * sizeof(*rest));
+	rest[0].iov_base = (uint8_t *)rest[0].iov_base + done;
+	rest[0].iov_len -= done;
+	free(io->rest);
+	io->rest = rest;
+	io->n_rest = n - i;
+	return 0;
+}
+
+/* The same as the ring would do, at once. */
+static int rw_now(struct file_backend *f, struct disk_io *io)
+{
+	int err = -EIO;
+
+	for (unsigned i = 0; i < SHORT_TRIES; i++) {
+		const struct iovec *iov = io->rest ? io->rest : io->iov;
+		int n_iov = (int)(io->rest ? io->n_rest : io->n_iov);
+		off_t at = (off_t)(io->offset + io->done);
+		ssize_t n = io->op == DISK_READ ? preadv(f->fds[BUFFERED], iov, n_iov, at)
+						: pwritev(f->fds[BUFFERED], iov, n_iov, at);
+
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		err = n < 0 ? -errno : io->done + (uint64_t)n == io->bytes ? 0 : -EIO;
+		if (n <= 0 || !err || cut(io, (uint64_t)n))
+			break;
+		io->done += (uint64_t)n;
+	}
+	free(io->rest);
+	return err;
 }
 
 static int file_start(struct disk_backend *backend, unsigned queue, struct disk_io *io)
 {
 	struct file_backend *f = of(backend);
 	struct file_queue *q = &f->queues[queue];
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 
-	if (!sqe)
+	if (f->in_memory && (io->op == DISK_READ || io->op == DISK_WRITE))
+		return rw_now(f, io);
+	if (!prepare(f, q, io))
 		return -EAGAIN;
-	switch (io->op) {
-	case DISK_READ:
-	case DISK_WRITE: prepare_rw(f, sqe, io); break;
-	case DISK_FLUSH: io_uring_prep_fsync(sqe, BUFFERED, IORING_FSYNC_DATASYNC); break;
-	case DISK_DISCARD:
-		io_uring_prep_fallocate(sqe, BUFFERED, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)io->offset, (off_t)io->bytes);
-		break;
-	case DISK_ZEROES:
-		io_uring_prep_fallocate(sqe, BUFFERED,
-					(io->unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) |
-						FALLOC_FL_KEEP_SIZE,
-					(off_t)io->offset, (off_t)io->bytes);
-		break;
-	}
-	sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data(sqe, io);
-	q->unsubmitted++;
+	q->under_way++;
 	return DISK_PENDING;
 }
 
@@ -130,12 +243,73 @@ static void file_submit(struct disk_backend *backend, unsigned queue)
 	}
 }
 
+/* ---- reaping ----------------------------------------------------------------------------- */
+
+/* After a result of a read or write. 0, -errno, or DISK_PENDING: there is more to do. */
+static int after_rw(struct file_backend *f, struct disk_io *io, int res)
+{
+	if (res == -EINVAL && io->step == STEP_FIRST && f->fds[DIRECT] >= 0) {
+		/* the file wants more alignment than it says */
+		io->step = STEP_BUFFERED;
+		return DISK_PENDING;
+	}
+	if (res <= 0)
+		return res ? res : -EIO; /* the file ends here: the host has cut it */
+	if (io->done + (uint64_t)res == io->bytes)
+		return 0;
+	if (cut(io, (uint64_t)res))
+		return -EIO;
+	io->done += (uint64_t)res;
+	return DISK_PENDING;
+}
+
+static int after_zeros(struct disk_io *io, int res)
+{
+	if (res == -EOPNOTSUPP && io->step == STEP_FIRST) {
+		io->step = STEP_WRITE_ZEROS;
+		return DISK_PENDING;
+	}
+	if (res < 0 || io->step == STEP_SYNC)
+		return MIN(res, 0);
+	if (io->step == STEP_WRITE_ZEROS) {
+		if (!res)
+			return -EIO;
+		io->done += (uint64_t)res;
+		if (io->done < io->bytes)
+			return DISK_PENDING;
+	}
+	io->step = STEP_SYNC;
+	return io->durable ? DISK_PENDING : 0;
+}
+
+/* True when @io is done; otherwise it has been started again. */
+static bool is_done(struct file_backend *f, struct file_queue *q, struct disk_io *io, int res)
+{
+	if (res == -EAGAIN || res == -EINTR)
+		io->result = DISK_PENDING;
+	else if (io->op == DISK_READ || io->op == DISK_WRITE)
+		io->result = after_rw(f, io, res);
+	else if (io->op == DISK_ZEROES)
+		io->result = after_zeros(io, res);
+	else
+		io->result = MIN(res, 0);
+	if (unlikely(io->result == DISK_PENDING)) {
+		if (prepare(f, q, io))
+			return false;
+		io->result = -EIO;
+	}
+	free(io->rest);
+	q->under_way--;
+	return true;
+}
+
 static unsigned file_reap(struct disk_backend *backend, unsigned queue, struct disk_io **done,
 			  unsigned max)
 {
-	struct file_queue *q = &of(backend)->queues[queue];
+	struct file_backend *f = of(backend);
+	struct file_queue *q = &f->queues[queue];
 	struct io_uring_cqe *cqes[64];
-	unsigned n;
+	unsigned n, n_done = 0;
 
 	if (q->unsubmitted)
 		file_submit(backend, queue);
@@ -145,16 +319,36 @@ static unsigned file_reap(struct disk_backend *backend, unsigned queue, struct d
 	n = io_uring_peek_batch_cqe(&q->ring, cqes, MIN(max, (unsigned)ARRAY_SIZE(cqes)));
 	for (unsigned i = 0; i < n; i++) {
 		struct disk_io *io = io_uring_cqe_get_data(cqes[i]);
-		int res = cqes[i]->res;
 
-		if (res >= 0 && (io->op == DISK_READ || io->op == DISK_WRITE))
-			res = (uint64_t)res == io->bytes ? 0 : -EIO;
-		io->result = MIN(res, 0);
-		done[i] = io;
+		if (is_done(f, q, io, cqes[i]->res))
+			done[n_done++] = io;
 	}
 	io_uring_cq_advance(&q->ring, n);
+	if (unlikely(q->pinned.stale && !q->under_way))
+		pinned_forget(&q->pinned);
+	return n_done;
+}
+
+static void file_memory_changed(struct disk_backend *backend, unsigned queue)
+{
+	struct file_queue *q = &of(backend)->queues[queue];
+
+	q->pinned.stale = true;
+	if (!q->under_way)
+		pinned_forget(&q->pinned);
+}
+
+static uint64_t file_pinned(struct disk_backend *backend)
+{
+	struct file_backend *f = of(backend);
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < f->n_queues; i++)
+		n += READ_ONCE(f->queues[i].pinned.registered);
 	return n;
 }
+
+/* ---- the file ---------------------------------------------------------------------------- */
 
 static uint64_t file_size(struct disk_backend *backend)
 {
@@ -202,15 +396,38 @@ static const struct disk_backend_ops file_ops = {
 	.start = file_start,
 	.submit = file_submit,
 	.reap = file_reap,
+	.memory_changed = file_memory_changed,
+	.pinned = file_pinned,
 	.lock = file_lock,
 	.size = file_size,
 };
 
+/* What DIRECT needs: as the kernel says it, or what is safe wherever the file lies. */
+static void find_alignment(struct file_backend *f, const struct stat *st)
+{
+	struct statx stx = { 0 };
+	int block = 0;
+
+	f->align_memory = f->align_offset = 512;
+	if (!statx(f->fds[DIRECT], "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
+	    stx.stx_mask & STATX_DIOALIGN && is_power_of_two(stx.stx_dio_mem_align) &&
+	    is_power_of_two(stx.stx_dio_offset_align)) {
+		f->align_memory = stx.stx_dio_mem_align;
+		f->align_offset = stx.stx_dio_offset_align;
+	} else if (f->block_device) {
+		if (!ioctl(f->fds[BUFFERED], BLKSSZGET, &block) && block > 512)
+			f->align_memory = f->align_offset = (unsigned)block;
+	} else if (st->st_blksize >= 512 && is_power_of_two((uint64_t)st->st_blksize)) {
+		f->align_memory = f->align_offset = (unsigned)st->st_blksize;
+	}
+}
+
 static int open_file(struct file_backend *f, const struct disk_config *config)
 {
 	int flags = (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	struct statfs fs;
 	struct stat st;
-	int block = 0, err;
+	int err;
 
 	f->fds[BUFFERED] = open(config->path, flags);
 	if (f->fds[BUFFERED] < 0 || fstat(f->fds[BUFFERED], &st) < 0)
@@ -223,14 +440,13 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 	if (err)
 		return err;
 	f->block_device = S_ISBLK(st.st_mode);
-	f->align = 512;
-	if (f->block_device && !ioctl(f->fds[BUFFERED], BLKSSZGET, &block) && block > 512)
-		f->align = (unsigned)block;
-	else if (!f->block_device && st.st_blksize >= 512 &&
-		 is_power_of_two((uint64_t)st.st_blksize))
-		f->align = (unsigned)st.st_blksize; /* safe wherever the file lies */
-	if (!config->cached)
-		f->fds[DIRECT] = open(config->path, flags | O_DIRECT);
+	f->in_memory = !fstatfs(f->fds[BUFFERED], &fs) &&
+		       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+	if (config->cached || f->in_memory)
+		return 0;
+	f->fds[DIRECT] = open(config->path, flags | O_DIRECT);
+	if (f->fds[DIRECT] >= 0)
+		find_alignment(f, &st);
 	return 0;
 }
 
@@ -246,6 +462,11 @@ struct disk_backend *disk_file_new(const struct disk_config *config)
 	f->fds[BUFFERED] = f->fds[DIRECT] = -1;
 	f->n_queues = config->queues;
 	err = config->path ? open_file(f, config) : -EINVAL;
+	f->zeros = mmap(NULL, ZERO_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (f->zeros == MAP_FAILED) {
+		f->zeros = NULL;
+		err = -ENOMEM;
+	}
 	for (unsigned i = 0; i < f->n_queues && !err; i++) {
 		int fds[2] = { f->fds[BUFFERED],
 			       f->fds[DIRECT] >= 0 ? f->fds[DIRECT] : f->fds[BUFFERED] };
@@ -257,6 +478,9 @@ struct disk_backend *disk_file_new(const struct disk_config *config)
 			break;
 		f->queues[i].ready = true;
 		err = io_uring_register_files(&f->queues[i].ring, fds, 2);
+		/* where that cannot be, requests go without */
+		if (!err && config->pin_memory)
+			pinned_init(&f->queues[i].pinned, &f->queues[i].ring);
 	}
 	if (!err)
 		return &f->backend;

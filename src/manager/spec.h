@@ -106,7 +106,7 @@ struct device_spec {
 	char file[SPEC_FILE_BYTES];
 	uint64_t size_bytes; /* 0: the file's */
 	unsigned block_bytes;
-	bool read_only, cached, shared;
+	bool read_only, cached, shared, pin_memory;
 	char serial[24];
 };
 

@@ -27,6 +27,7 @@ static int virtio_blk_build(struct device *dev, struct why *why)
 		.read_only = spec->read_only,
 		.cached = spec->cached,
 		.shared = spec->shared,
+		.pin_memory = spec->pin_memory,
 		.serial = spec->serial,
 	};
 	struct virtio_blk_state *state;
@@ -98,8 +99,9 @@ static int virtio_blk_set(struct device *dev, const struct device_spec *spec, st
 
 	if (spec->queues != dev->spec.queues || spec->vmm_listens != dev->spec.vmm_listens ||
 	    spec->read_only != dev->spec.read_only || spec->cached != dev->spec.cached ||
-	    spec->shared != dev->spec.shared || spec->block_bytes != dev->spec.block_bytes ||
-	    strcmp(spec->file, dev->spec.file) || strcmp(spec->serial, dev->spec.serial))
+	    spec->shared != dev->spec.shared || spec->pin_memory != dev->spec.pin_memory ||
+	    spec->block_bytes != dev->spec.block_bytes || strcmp(spec->file, dev->spec.file) ||
+	    strcmp(spec->serial, dev->spec.serial))
 		return why_set(why, -EOPNOTSUPP, "only the size of %s can change while it lives",
 			       dev->id);
 	/* the same size again: the file may have grown */

@@ -39,6 +39,7 @@ struct blk_queue {
 	unsigned index;
 	char name[48];
 	struct blk_request *requests, *free;
+	uint64_t generation; /* of guest memory, when it was last looked at */
 	uint64_t ops[5], bytes_read, bytes_written, errors, malformed;
 };
 
@@ -101,6 +102,7 @@ static int parse_range(struct disk *disk, struct blk_request *r, bool zeroes)
 		return VIRTIO_BLK_S_IOERR;
 	r->io.op = zeroes ? DISK_ZEROES : DISK_DISCARD;
 	r->io.unmap = range.flags & 1;
+	r->io.durable = !READ_ONCE(disk->writeback);
 	r->io.offset = range.sector * SECTOR;
 	r->io.bytes = (uint64_t)range.num_sectors * SECTOR;
 	r->io.n_iov = 0;
@@ -149,6 +151,8 @@ static int parse_rw(struct blk_queue *q, struct blk_request *r, uint64_t sector)
 		return VIRTIO_BLK_S_OK;
 	r->io.offset = sector * SECTOR;
 	r->io.durable = !READ_ONCE(disk->writeback);
+	r->io.region = q->vq.reader.host;
+	r->io.region_bytes = q->vq.reader.size;
 	if (r->io.op == DISK_READ) {
 		r->written = (uint32_t)r->io.bytes;
 		COUNT(q->bytes_read, r->io.bytes);
@@ -320,6 +324,11 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		pthread_mutex_unlock(&q->vq.lock);
 		return;
 	}
+	if (unlikely(q->generation != q->vq.reader.generation)) {
+		q->generation = q->vq.reader.generation;
+		if (backend->ops->memory_changed)
+			backend->ops->memory_changed(backend, q->index);
+	}
 	done = reap(q);
 	if (likely(q->vq.enabled)) {
 		do {
@@ -331,8 +340,11 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		} while (n == BATCH);
 		work->more = work->packets >= turn->budget_packets ||
 			     work->bytes >= turn->budget_bytes;
-		if (work->packets && backend->ops->submit)
+		if (work->packets && backend->ops->submit) {
 			backend->ops->submit(backend, q->index);
+			/* what needed no waiting */
+			done += reap(q);
+		}
 	}
 	/* what is done counts as work too: the queue stays awake for it */
 	if (!work->packets)
@@ -426,7 +438,14 @@ static int use(struct virtio_device *dev, bool on)
 
 static void reset(struct virtio_device *dev)
 {
+	struct disk *disk = of_dev(dev);
+
 	features_set(dev, FEATURE(FLUSH));
+	for (unsigned i = 0; i < disk->n_queues && disk->backend->ops->memory_changed; i++) {
+		pthread_mutex_lock(&disk->queues[i].vq.lock);
+		disk->backend->ops->memory_changed(disk->backend, i);
+		pthread_mutex_unlock(&disk->queues[i].vq.lock);
+	}
 }
 
 static const struct virtio_device_ops device_ops = {
@@ -638,4 +657,6 @@ void disk_stats(struct disk *disk, disk_stat_fn *stat, void *arg)
 	stat(arg, "rings_broken", broken);
 	stat(arg, "notified", notified);
 	stat(arg, "in_flight", in_flight);
+	if (disk->backend->ops->pinned)
+		stat(arg, "pinned_chunks", disk->backend->ops->pinned(disk->backend));
 }

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The file backend by itself: on storage (beside this program) and in memory (/dev/shm). */
+#include "disk/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SIZE (2u << 20)
+#define ODD  512u /* bytes of the file behind the last page */
+
+static const char *const places[] = { ".", "/dev/shm" };
+
+static char path[64];
+static int file;
+static struct disk_backend *backend;
+static uint8_t *memory; /* SIZE + a page */
+
+static void open_disk(const char *place, bool cached, bool pin)
+{
+	struct disk_config config = { .name = "d",
+				      .backend = "file",
+				      .path = path,
+				      .queues = 1,
+				      .cached = cached,
+				      .pin_memory = pin };
+
+	snprintf(path, sizeof(path), "%s/exitless-disk-XXXXXX", place);
+	file = mkstemp(path);
+	assert_true(file >= 0);
+	for (unsigned i = 0; i < SIZE; i++)
+		memory[i] = (uint8_t)(i * 7 + i / 4096);
+	assert_int_equal(pwrite(file, memory, SIZE, 0), SIZE);
+	assert_int_equal(pwrite(file, memory, ODD, SIZE), ODD);
+	backend = disk_file_new(&config);
+	assert_non_null(backend);
+	assert_int_equal(backend->ops->size(backend), SIZE + ODD);
+	memset(memory, 0xee, SIZE);
+}
+
+static void close_disk(void)
+{
+	backend->ops->free(backend);
+	close(file);
+	unlink(path);
+}
+
+static uint8_t expected(unsigned at)
+{
+	return (uint8_t)(at * 7 + at / 4096);
+}
+
+static void wait_for(unsigned n)
+{
+	struct disk_io *done[64];
+
+	while (n) {
+		unsigned got = backend->ops->reap(backend, 0, done, ARRAY_SIZE(done));
+
+		assert_true(got <= n);
+		n -= got;
+	}
+}
+
+/* To its end; its result. */
+static int run(struct disk_io *io)
+{
+	int err = backend->ops->start(backend, 0, io);
+
+	backend->ops->submit(backend, 0);
+	if (err != DISK_PENDING)
+		return err;
+	wait_for(1);
+	return io->result;
+}
+
+static struct disk_io rw(enum disk_op op, uint64_t offset, struct iovec *iov, unsigned n)
+{
+	struct disk_io io = { .op = op, .offset = offset, .iov = iov, .n_iov = n };
+
+	for (unsigned i = 0; i < n; i++)
+		io.bytes += iov[i].iov_len;
+	io.region = memory;
+	io.region_bytes = SIZE + 4096;
+	return io;
+}
+
+static void aligned_or_not(void **state)
+{
+	for (unsigned p = 0; p < ARRAY_SIZE(places); p++) {
+		for (unsigned cached = 0; cached < 2; cached++) {
+			open_disk(places[p], cached, false);
+			for (unsigned shift = 0; shift < 1024; shift += 37) {
+				struct iovec iov[] = { { memory + shift, 512 },
+						       { memory + 8192 + shift, 4096 },
+						       { memory + 65536, 1024 } };
+				struct disk_io io = rw(DISK_READ, 512 * (shift % 5), iov, 3);
+
+				assert_int_equal(run(&io), 0);
+				for (unsigned i = 0; i < 4096; i++)
+					assert_int_equal(memory[8192 + shift + i],
+							 expected(512 * (shift % 5) + 512 + i));
+				/* and back: nothing changes */
+				io = rw(DISK_WRITE, 512 * (shift % 5), iov, 3);
+				io.durable = shift & 1;
+				assert_int_equal(run(&io), 0);
+			}
+			close_disk();
+		}
+	}
+}
+
+static void last_sector(void **state)
+{
+	for (unsigned p = 0; p < ARRAY_SIZE(places); p++) {
+		struct iovec iov = { memory, ODD };
+		struct disk_io io = rw(DISK_READ, SIZE, &iov, 1);
+
+		open_disk(places[p], false, false);
+		assert_int_equal(run(&io), 0);
+		for (unsigned i = 0; i < ODD; i++)
+			assert_int_equal(memory[i], expected(i));
+		close_disk();
+	}
+}
+
+/* The host has cut the file: what is there comes, the request fails, the guest's pieces stay. */
+static void beyond_the_end(void **state)
+{
+	for (unsigned p = 0; p < ARRAY_SIZE(places); p++) {
+		struct iovec iov[] = { { memory, 4096 }, { memory + 8192, 8192 } };
+		struct disk_io io = rw(DISK_READ, SIZE - 8192, iov, 2);
+
+		open_disk(places[p], false, false);
+		assert_int_equal(ftruncate(file, SIZE - 1000), 0);
+		assert_int_equal(run(&io), -EIO);
+		assert_int_equal(memory[0], expected(SIZE - 8192));
+		assert_ptr_equal(iov[1].iov_base, memory + 8192);
+		assert_int_equal(iov[1].iov_len, 8192);
+		io = rw(DISK_READ, SIZE, iov, 2);
+		assert_int_equal(run(&io), -EIO);
+		close_disk();
+	}
+}
+
+static void zeroes_and_discard(void **state)
+{
+	for (unsigned p = 0; p < ARRAY_SIZE(places); p++) {
+		for (unsigned kind = 0; kind < 4; kind++) {
+			struct iovec iov = { memory, SIZE };
+			struct disk_io io = { .op = kind == 3 ? DISK_DISCARD : DISK_ZEROES,
+					      .offset = 4096 + 512,
+					      .bytes = (1u << 20) + 1536,
+					      .unmap = kind & 1,
+					      .durable = kind & 2 };
+
+			open_disk(places[p], false, false);
+			assert_int_equal(run(&io), 0);
+			io = rw(DISK_READ, 0, &iov, 1);
+			assert_int_equal(run(&io), 0);
+			for (unsigned i = 0; i < SIZE; i++) {
+				bool in = i >= 4608 && i < 4608 + (1u << 20) + 1536;
+
+				assert_int_equal(memory[i], in ? 0 : expected(i));
+			}
+			io = (struct disk_io){ .op = DISK_FLUSH };
+			assert_int_equal(run(&io), 0);
+			close_disk();
+		}
+	}
+}
+
+/* As many as a queue can have: all fit, whatever else is in the ring. */
+static void full_ring(void **state)
+{
+	static struct disk_io ios[DISK_DEPTH];
+	static struct iovec iov[DISK_DEPTH];
+	unsigned pending = 0;
+
+	open_disk(".", false, false);
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < DISK_DEPTH; i++) {
+			int err;
+
+			iov[i] = (struct iovec){ memory + 4096 * i, 4096 };
+			ios[i] = rw(i % 16 ? DISK_READ : DISK_FLUSH, 4096 * i, &iov[i], 1);
+			err = backend->ops->start(backend, 0, &ios[i]);
+			assert_int_equal(err, DISK_PENDING);
+			pending++;
+		}
+		backend->ops->submit(backend, 0);
+		wait_for(pending);
+		pending = 0;
+		for (unsigned i = 0; i < DISK_DEPTH; i++) {
+			assert_int_equal(ios[i].result, 0);
+			assert_int_equal(memory[4096 * i + 5],
+					 i % 16 ? expected(4096 * i + 5) : 0xee);
+		}
+	}
+	close_disk();
+}
+
+static void pinned_memory(void **state)
+{
+	open_disk(".", false, true);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 512; i++) {
+			struct iovec iov = { memory + 4096 * i, 4096 };
+			struct disk_io io = rw(DISK_READ, 4096 * (511 - i), &iov, 1);
+
+			assert_int_equal(run(&io), 0);
+			assert_int_equal(memory[4096 * i + 9], expected(4096 * (511 - i) + 9));
+			io = rw(DISK_WRITE, 4096 * (511 - i), &iov, 1);
+			assert_int_equal(run(&io), 0);
+		}
+		if (!backend->ops->pinned(backend)) {
+			print_message("this kernel or user cannot register memory\n");
+			break;
+		}
+		/* other pages at the same place: what was registered must not be used */
+		backend->ops->memory_changed(backend, 0);
+		assert_int_equal(backend->ops->pinned(backend), 0);
+		assert_int_equal(madvise(memory, SIZE, MADV_DONTNEED), 0);
+	}
+	close_disk();
+}
+
+static int setup(void **state)
+{
+	memory = mmap(NULL, SIZE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
+	return memory == MAP_FAILED;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(aligned_or_not), cmocka_unit_test(last_sector),
+		cmocka_unit_test(beyond_the_end), cmocka_unit_test(zeroes_and_discard),
+		cmocka_unit_test(full_ring),	  cmocka_unit_test(pinned_memory),
+	};
+
+	return cmocka_run_group_tests(tests, setup, NULL);
+}
