@@ -28,22 +28,33 @@ static uint8_t *at(const struct ring *ring, uint64_t position)
 void *ring_reserve(struct ring *ring, uint32_t len)
 {
 	uint32_t need = ALIGN_UP(len, HEADER) + HEADER;
-	uint32_t to_end = ring->size - (uint32_t)(ring->head & (ring->size - 1));
+	uint32_t to_end = ring->size - (uint32_t)(ring->written & (ring->size - 1));
 	uint32_t skip = need > to_end ? to_end : 0;
-	uint64_t used = ring->head - LOAD_ACQUIRE(ring->tail);
+	uint64_t used = ring->written - LOAD_ACQUIRE(ring->tail);
 
 	if (need > ring->size || used + skip + need > ring->size)
 		return NULL;
 	if (skip)
-		store_le32(at(ring, ring->head), SKIP);
-	ring->reserved = ring->head + skip;
+		store_le32(at(ring, ring->written), SKIP);
+	ring->reserved = ring->written + skip;
 	return at(ring, ring->reserved) + HEADER;
+}
+
+void ring_add(struct ring *ring, uint32_t len)
+{
+	store_le32(at(ring, ring->reserved), len);
+	ring->written = ring->reserved + HEADER + ALIGN_UP(len, HEADER);
+}
+
+void ring_publish(struct ring *ring)
+{
+	STORE_RELEASE(ring->head, ring->written);
 }
 
 void ring_commit(struct ring *ring, uint32_t len)
 {
-	store_le32(at(ring, ring->reserved), len);
-	STORE_RELEASE(ring->head, ring->reserved + HEADER + ALIGN_UP(len, HEADER));
+	ring_add(ring, len);
+	ring_publish(ring);
 }
 
 uint64_t ring_cursor(const struct ring *ring)

@@ -12,7 +12,8 @@
 struct ring {
 	uint8_t *data;
 	uint32_t size;					    /* power of two */
-	uint64_t head __attribute__((aligned(CACHE_LINE))); /* writer */
+	uint64_t head __attribute__((aligned(CACHE_LINE))); /* writer: the reader sees up to here */
+	uint64_t written;				    /* writer: and this far it has come */
 	uint64_t reserved;
 	uint64_t tail __attribute__((aligned(CACHE_LINE))); /* reader */
 };
@@ -25,6 +26,10 @@ void ring_done(struct ring *ring);
  * with what was written. A reservation that is not committed costs nothing. */
 void *ring_reserve(struct ring *ring, uint32_t len);
 void ring_commit(struct ring *ring, uint32_t len);
+/* The same in two steps, to show many records at once: ring_add() for each, ring_publish() after
+ * the last. A ring_commit() shows what was added before it as well. */
+void ring_add(struct ring *ring, uint32_t len);
+void ring_publish(struct ring *ring);
 
 /* Reader: starts a cursor, gets the next record (NULL: none), gives back all up to the cursor. */
 uint64_t ring_cursor(const struct ring *ring);

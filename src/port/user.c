@@ -10,7 +10,9 @@
  *
  * libslirp takes TCP segments of any size that fit an IP packet, so a large segment of a guest is
  * not cut to its MSS but to the largest multiple of it below USER_SEGMENT_MAX. In the other
- * direction segments have the guest's MSS.
+ * direction segments have the guest's MSS; the core sees them in bursts, when libslirp has made all
+ * that it had to make or OUTPUT_BURST of them. Shown one by one, the first would cost the guest an
+ * interrupt of its own.
  *
  * Without "restrict", guests reach the host's own services at the gateway's address, as with QEMU's
  * user network.
@@ -33,6 +35,7 @@
 #define RING_BYTES	 (2u << 20)
 #define USER_SEGMENT_MAX 32768u
 #define INPUT_BURST	 256
+#define OUTPUT_BURST	 32
 #define SLEEP_MAX_MS	 1000
 #define TIMERS_MAX	 8
 
@@ -60,6 +63,7 @@ struct user_port {
 	struct user_timer timers[TIMERS_MAX];
 	struct pollfd *fds;
 	unsigned n_fds, fds_max;
+	unsigned unseen; /* frames in @to_guests that the core does not see yet */
 
 	/* @lock's, but for rx_*: the core's that polls; and lost: the thread's */
 	uint64_t tx_packets, tx_bytes, tx_full, tx_malformed;
@@ -192,6 +196,20 @@ static bool user_notify(struct io_queue *queue, bool on)
 
 /* ---- libslirp's callbacks: the thread -------------------------------------------------------- */
 
+/* Shows the core the frames that were made since the last time, and wakes it if it sleeps. */
+static void show_frames(struct user_port *user)
+{
+	if (!user->unseen)
+		return;
+	user->unseen = 0;
+	ring_publish(&user->to_guests);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&user->core_sleeps, __ATOMIC_SEQ_CST) &&
+	    !ring_empty(&user->to_guests) &&
+	    __atomic_exchange_n(&user->core_sleeps, 0, __ATOMIC_SEQ_CST))
+		wake(user->core_fd);
+}
+
 static ssize_t on_packet(const void *frame, size_t len, void *opaque)
 {
 	struct user_port *user = opaque;
@@ -202,7 +220,9 @@ static ssize_t on_packet(const void *frame, size_t len, void *opaque)
 		return (ssize_t)len;
 	}
 	memcpy(buf, frame, len);
-	ring_commit(&user->to_guests, (uint32_t)len);
+	ring_add(&user->to_guests, (uint32_t)len);
+	if (++user->unseen == OUTPUT_BURST)
+		show_frames(user);
 	return (ssize_t)len;
 }
 
@@ -346,15 +366,6 @@ static int64_t run_timers(struct user_port *user)
 	return next;
 }
 
-static void wake_core(struct user_port *user)
-{
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&user->core_sleeps, __ATOMIC_SEQ_CST) &&
-	    !ring_empty(&user->to_guests) &&
-	    __atomic_exchange_n(&user->core_sleeps, 0, __ATOMIC_SEQ_CST))
-		wake(user->core_fd);
-}
-
 static void serve_once(struct user_port *user)
 {
 	uint32_t timeout_ms;
@@ -362,10 +373,11 @@ static void serve_once(struct user_port *user)
 	int n;
 
 	take_input(user);
+	show_frames(user);
 	timeout_ms = (uint32_t)run_timers(user);
 	user->n_fds = 1;
 	slirp_pollfds_fill(user->slirp, &timeout_ms, add_fd, user);
-	wake_core(user);
+	show_frames(user);
 
 	__atomic_store_n(&user->thread_sleeps, 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -378,7 +390,7 @@ static void serve_once(struct user_port *user)
 	    read(user->thread_fd, &count, sizeof(count)) < 0)
 		(void)count;
 	slirp_pollfds_poll(user->slirp, n < 0, get_revents, user);
-	wake_core(user);
+	show_frames(user);
 }
 
 static void *serve(void *arg)

@@ -43,6 +43,30 @@ static void fills_and_empties(void **state)
 	ring_done(&ring);
 }
 
+/* Records that were added are seen when they are published, all at once, and count as used. */
+static void records_are_shown_together(void **state)
+{
+	uint64_t cursor;
+	uint32_t len;
+
+	assert_int_equal(ring_init(&ring, SIZE), 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_non_null(ring_reserve(&ring, 100));
+		ring_add(&ring, i);
+		assert_true(ring_empty(&ring));
+	}
+	assert_null(ring_reserve(&ring, SIZE - 8));
+	cursor = ring_cursor(&ring);
+	assert_null(ring_next(&ring, &cursor, &len));
+	ring_publish(&ring);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_non_null(ring_next(&ring, &cursor, &len));
+		assert_int_equal(len, i);
+	}
+	assert_null(ring_next(&ring, &cursor, &len));
+	ring_done(&ring);
+}
+
 static uint32_t length(unsigned i)
 {
 	return i * 7919u % 1500;
@@ -91,6 +115,7 @@ static void between_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(records_are_shown_together),
 		cmocka_unit_test(fills_and_empties),
 		cmocka_unit_test(between_threads),
 	};

@@ -40,7 +40,7 @@ STOCK_WARNINGS = [re.compile(p) for p in (
     r"Retbleed|RETBleed",
     r"MDS: |TAA: |MMIO Stale Data|L1TF|SRBDS|GDS: |SRSO|TSA: |ITS: |VMSCAPE",
     r"TSC (deadline|doesn't count)",
-    r"tsc: (Fast TSC|Unable|Marking)",
+    r"tsc: (Fast TSC|Unable|Marking|PIT calibration)",
     r"unchecked MSR access",
     r"process '.*' started with executable stack",
     r"#PF: |kvm: ",
