@@ -142,8 +142,8 @@ void virtqueue_stop(struct virtqueue *vq);
 uint32_t virtqueue_base(const struct virtqueue *vq);
 /* The base where nothing was taken that has not been given. */
 uint32_t virtqueue_used_base(const struct virtqueue *vq);
-/* Kept while it is stopped; what a disabled queue does is the device's affair. Lock held, or no core
- * uses it. */
+/* Kept while it is stopped; what a disabled queue does is the device's affair. Lock held, or no
+ * core uses it. */
 void virtqueue_enable(struct virtqueue *vq, bool on);
 /* Dirty logging: of buffers, and of the used ring too. */
 void virtqueue_log(struct virtqueue *vq, bool writes, bool used);
