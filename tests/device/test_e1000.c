@@ -13,6 +13,7 @@
 
 /* cmocka wants these before it */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,6 +93,16 @@ static void connect_client(struct machine *m)
 	assert_int_equal(vu_open(&m->client, m->path), 0);
 	assert_int_equal(vu_memory(&m->client, GUEST_BASE, GUEST_SIZE), 0);
 	assert_int_equal(e1000_driver_init(&m->driver, &m->client, 0, RING_N, false), 0);
+}
+
+/* Another client in the place of this one. */
+static void start_anew(struct machine *m)
+{
+	for (unsigned i = 0; i < 3; i++)
+		if (m->driver.irq_fds[i] >= 0)
+			close(m->driver.irq_fds[i]);
+	vu_close(&m->client);
+	connect_client(m);
 }
 
 static int start(const char *a, const char *b)
@@ -263,11 +274,7 @@ static void test_client_goes_and_another_comes(void **state)
 		e1000_driver_kick(&machines[0].driver);
 		close(machines[0].client.fd);
 		machines[0].client.fd = -1;
-		vu_close(&machines[0].client);
-		for (unsigned f = 0; f < 3; f++)
-			if (machines[0].driver.irq_fds[f] >= 0)
-				close(machines[0].driver.irq_fds[f]);
-		connect_client(&machines[0]);
+		start_anew(&machines[0]);
 		/* the other machine goes on: from here only whole frames of the new client count */
 		usleep(20000);
 		while (e1000_driver_receive(&machines[1].driver, frame, NULL) > 0)
@@ -320,6 +327,92 @@ static void test_reset_under_traffic(void **state)
 	transfer(a, &machines[1], 300);
 }
 
+static int stop_scribbling;
+
+/* Descriptors of all kinds over both rings of the first machine. */
+static void *scribbler(void *arg)
+{
+	struct e1000_driver *d = &machines[0].driver;
+	volatile uint64_t *words = (volatile uint64_t *)d->memory;
+	size_t n = (d->tx_buffers - d->tx_ring) / 8;
+	uint64_t seed = 1;
+
+	while (!__atomic_load_n(&stop_scribbling, __ATOMIC_RELAXED)) {
+		size_t at;
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		at = (seed >> 33) % n;
+		/* an address, or a length with flags of any kind */
+		words[at] = at & 1 ? seed : GUEST_BASE + (seed >> 20) % GUEST_SIZE;
+	}
+	return NULL;
+}
+
+/* What is checked has to be what is used. */
+static void test_descriptors_change_while_read(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t frame[2048];
+	pthread_t scribbling;
+
+	__atomic_store_n(&stop_scribbling, 0, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_create(&scribbling, NULL, scribbler, NULL), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		a->driver.tx_tail = i * 50 % RING_N;
+		e1000_driver_kick(&a->driver);
+		for (unsigned n = 0; n < 20; n++)
+			e1000_driver_queue(&b->driver, frame, make_frame(frame, b, a, n, 500));
+		e1000_driver_kick(&b->driver);
+		usleep(200);
+		e1000_driver_clean(&b->driver);
+		while (e1000_driver_receive(&b->driver, frame, NULL) > 0)
+			;
+	}
+	__atomic_store_n(&stop_scribbling, 1, __ATOMIC_RELAXED);
+	pthread_join(scribbling, NULL);
+	start_anew(a);
+	usleep(20000);
+	while (e1000_driver_receive(&b->driver, frame, NULL) > 0)
+		;
+	transfer(a, b, 300);
+	transfer(b, a, 300);
+}
+
+static void check_server(void *arg)
+{
+	vfio_user_server_check(arg);
+}
+
+static void test_memory_file_truncated(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t frame[2048];
+	bool dropped = false;
+
+	assert_int_equal(memory_faults_init(), 0); /* cmocka's handlers are in place by now */
+	transfer(a, b, 100);
+	assert_int_equal(ftruncate(a->client.memory_fd, 0), 0);
+	/* the doorbell's page is not in that memory */
+	e1000_driver_kick(&a->driver);
+	for (unsigned n = 0; n < 100; n++)
+		e1000_driver_queue(&b->driver, frame, make_frame(frame, b, a, n, 500));
+	e1000_driver_kick(&b->driver);
+	for (unsigned i = 0; i < 10000 && !dropped; i++) {
+		struct pollfd pfd = { a->client.fd, POLLIN, 0 };
+
+		assert_int_equal(loop_post(loop, check_server, a->server), 0);
+		dropped = poll(&pfd, 1, 1) == 1;
+	}
+	assert_true(dropped);
+	start_anew(a);
+	while (b->driver.tx_clean != b->driver.tx_tail) {
+		e1000_driver_clean(&b->driver);
+		usleep(100);
+	}
+	transfer(a, b, 300);
+	transfer(b, a, 300);
+}
+
 #define em(fn)                                                                                     \
 	{                                                                                          \
 		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
@@ -346,6 +439,9 @@ int main(void)
 		l(test_memory_unmapped_under_traffic),
 		l(test_reset_under_traffic),
 		em(test_reset_under_traffic),
+		l(test_descriptors_change_while_read),
+		em(test_descriptors_change_while_read),
+		l(test_memory_file_truncated),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@ headers   each header compiles on its own, with gcc and with clang
 format    clang-format would change nothing
 spdx      each source file starts with its licence
 size      no source file above 900 lines, no absolute path of one machine
+named     the tests that docs/testing.md names exist
 """
 import os
 import re
@@ -110,7 +111,19 @@ def size(root):
 	return bad
 
 
-CHECKS = {"includes": includes, "headers": headers, "format": clang_format, "spdx": spdx, "size": size}
+def named(root):
+	bad = []
+	tests = re.findall(r"`([a-z0-9_/]+\.c): (\w+)`", text(root, "docs/testing.md"))
+	for name, test in sorted(set(tests)):
+		path = os.path.join(root, "tests", name)
+		if not os.path.isfile(path) or not re.search(r"^static void %s\(void \*\*state\)" % test,
+				text(root, "tests/" + name), re.M):
+			bad.append(f"docs/testing.md: there is no {test} in tests/{name}")
+	return bad if tests else ["docs/testing.md: no tests are named"]
+
+
+CHECKS = {"includes": includes, "headers": headers, "format": clang_format, "spdx": spdx, "size": size,
+	"named": named}
 
 if __name__ == "__main__":
 	if len(sys.argv) != 3 or sys.argv[1] not in CHECKS:
