@@ -131,6 +131,8 @@ def main():
     if options.servers:
         kinds = [k for k in kinds if k.name in options.servers.split(",")]
     os.makedirs(os.path.dirname(options.out), exist_ok=True)
+    # before all that is not measured; inherited by the servers and the client
+    os.nice(-20)
     undo = servers.huge_pages(2048)
     try:
         with open(options.out, "a") as out:

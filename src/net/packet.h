@@ -16,8 +16,8 @@
 #ifndef EXITLESS_NET_PACKET_H
 #define EXITLESS_NET_PACKET_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "base/util.h"
+
 #include <sys/uio.h>
 
 #define PACKET_BATCH	    64
@@ -81,6 +81,44 @@ void packet_batch_init(struct packet_batch *batch);
 struct packet *packet_begin(struct packet_batch *batch);
 int packet_add(struct packet_batch *batch, struct packet *packet, void *base, uint32_t len);
 int packet_seal(struct packet_batch *batch, struct packet *packet);
+
+/*
+ * All three at once for the common packet: @len bytes at @base, PACKET_HEAD_BYTES..PACKET_LEN_MAX,
+ * nothing left to do for others. NULL when the batch is full.
+ */
+static inline struct packet *packet_add_whole(struct packet_batch *batch, void *base, uint32_t len)
+{
+	struct packet *packet = &batch->packets[batch->n];
+	struct iovec *pieces = &batch->pieces[batch->n_pieces];
+	unsigned n = 1 + (len > PACKET_HEAD_BYTES);
+
+	if (unlikely(batch->n == PACKET_BATCH ||
+		     PACKET_BATCH_PIECES - batch->n_pieces < PACKET_PIECES_MAX + 1))
+		return NULL;
+	batch->n++;
+	batch->n_pieces += n;
+	memcpy(packet->head, base, PACKET_HEAD_BYTES);
+	pieces[0].iov_base = packet->head;
+	pieces[0].iov_len = PACKET_HEAD_BYTES;
+	/* not counted when there is nothing in it */
+	pieces[1].iov_base = (uint8_t *)base + PACKET_HEAD_BYTES;
+	pieces[1].iov_len = len - PACKET_HEAD_BYTES;
+	packet->pieces = pieces;
+	packet->n_pieces = (uint16_t)n;
+	packet->head_len = PACKET_HEAD_BYTES;
+	packet->len = len;
+	memset(&packet->off, 0, sizeof(packet->off));
+	packet->tagged = false;
+	packet->vlan_tci = 0;
+	packet->cookie = 0;
+	return packet;
+}
+
+/* Whole, with no offload and no tag beside it: can be delivered as its bytes are. */
+static inline bool packet_is_plain(const struct packet *packet)
+{
+	return !(packet->off.flags | packet->off.gso | packet->tagged);
+}
 
 /*
  * Sets off.hdr_len of a packet with gso from csum_start and the L4 header that stands there: for

@@ -100,13 +100,14 @@ struct virtqueue {
 	/* private */
 	bool indirect;
 	bool avail_wrap, used_wrap; /* packed */
-	bool batch_open;	    /* packed: first_flags are not written yet */
+	bool batch_open;	    /* packed: first_word is not written yet */
 	bool always_notify;	    /* nothing has been published yet */
 	uint16_t avail;		    /* next to take: index (split), slot (packed) */
 	uint16_t avail_seen;	    /* split: the driver's index as last read */
 	uint16_t used;		    /* next to give */
 	uint16_t published;	    /* split: index the driver can see */
-	uint16_t first_slot, first_flags;
+	uint16_t first_slot;
+	uint64_t first_word;  /* packed: length, ID and flags of the first used descriptor */
 	unsigned unpublished; /* chains (split), slots (packed) given since */
 	bool log_writes, log_used;
 	struct memory_reader reader;
@@ -163,10 +164,16 @@ bool virtqueue_begin(struct virtqueue *vq);
  */
 unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsigned max,
 			struct virtq_arena *arena);
+/* A hint, after virtqueue_take(): the first bytes of up to @max chains to come will be read, or
+ * written, soon. */
+void virtqueue_fetch(struct virtqueue *vq, unsigned max, bool write);
 /* Puts back the last @n chains that were taken, as if they had not been. */
 void virtqueue_put_back(struct virtqueue *vq, const struct virtq_chain *chains, unsigned n);
 /* The driver can have it: @len bytes were written from its first writable byte on. */
 void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint32_t len);
+/* The same for @n chains in order, with their lengths; NULL: nothing was written to any. */
+void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,
+			const uint32_t *lens, unsigned n);
 /* Makes visible what was given. True: call virtqueue_notify(). */
 bool virtqueue_publish(struct virtqueue *vq);
 /* Any online RCU reader, or the control thread; lock not needed. Never blocks. */

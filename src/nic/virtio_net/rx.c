@@ -14,11 +14,15 @@
 #define ARENA_PIECES 512
 #define OUT_PIECES   (PACKET_PIECES_MAX + 4)
 
-/* One batch into one queue; on the stack. */
+/* One batch into one queue; on the stack. Chains go through three states in their order: taken,
+ * filled, given back. */
 struct giving {
 	struct vnet_rx *rx;
 	struct virtq_chain chains[CHAINS];
-	unsigned n, at; /* chains taken; used up */
+	uint32_t lens[CHAINS];	 /* of the filled ones */
+	unsigned n, at, n_given; /* taken; filled; given */
+	uint64_t bytes;		 /* of packets, those of give_whole() */
+	unsigned packets;
 	struct virtq_arena arena;
 	struct iovec iov[ARENA_PIECES];
 };
@@ -31,13 +35,27 @@ struct outgoing {
 	struct offload off;
 };
 
+static void give_filled(struct giving *g)
+{
+	virtqueue_give_all(&g->rx->vq, g->chains + g->n_given, g->lens + g->n_given,
+			   g->at - g->n_given);
+	g->n_given = g->at;
+}
+
+/* The next chain has @len bytes. */
+static void filled(struct giving *g, uint32_t len)
+{
+	g->lens[g->at++] = len;
+}
+
 static void take_chains(struct giving *g, unsigned want)
 {
 	struct virtqueue *vq = &g->rx->vq;
 
+	give_filled(g);
 	virtqueue_put_back(vq, g->chains + g->at, g->n - g->at);
 	g->arena = (struct virtq_arena){ g->iov, 0, ARENA_PIECES };
-	g->at = 0;
+	g->at = g->n_given = 0;
 	g->n = virtqueue_take(vq, g->chains, MIN(want, (unsigned)CHAINS), &g->arena);
 }
 
@@ -75,7 +93,7 @@ static void skip_bad(struct giving *g)
 {
 	while (g->at < g->n && unlikely(is_bad(&g->chains[g->at]))) {
 		COUNT(g->rx->bad_buffer, 1);
-		virtqueue_give(&g->rx->vq, &g->chains[g->at++], 0);
+		filled(g, 0);
 	}
 }
 
@@ -103,7 +121,7 @@ static void copy_out(struct giving *g, const struct outgoing *out, unsigned n)
 
 	make_header(g->rx->net, out, n, &hdr);
 	for (unsigned i = 0; i < n; i++) {
-		const struct virtq_chain *chain = &g->chains[g->at + i];
+		const struct virtq_chain *chain = &g->chains[g->at];
 		size_t used = 0, here;
 
 		if (!i) {
@@ -115,9 +133,8 @@ static void copy_out(struct giving *g, const struct outgoing *out, unsigned n)
 		iov_copy(chain->iov, chain->n_in, used, out->pieces, out->n_pieces, skip, here);
 		skip += here;
 		left -= here;
-		virtqueue_give(&g->rx->vq, chain, (uint32_t)(used + here));
+		filled(g, (uint32_t)(used + here));
 	}
-	g->at += n;
 }
 
 static int give_one(struct giving *g, const struct outgoing *out)
@@ -147,7 +164,7 @@ static int give_one(struct giving *g, const struct outgoing *out)
 			/* a buffer that no packet of this size fits: the guest's choice */
 			COUNT(rx->too_large, 1);
 			if (chain->in_bytes < net->hdr_len)
-				virtqueue_give(&rx->vq, &g->chains[g->at++], 0);
+				filled(g, 0);
 			return -EMSGSIZE;
 		}
 		n = chains_for(g, need);
@@ -181,8 +198,7 @@ static int give_one(struct giving *g, const struct outgoing *out)
 			memcpy(to, out->pieces[i].iov_base, out->pieces[i].iov_len);
 			to += out->pieces[i].iov_len;
 		}
-		virtqueue_give(&rx->vq, chain, (uint32_t)need);
-		g->at++;
+		filled(g, (uint32_t)need);
 		return 0;
 	}
 	copy_out(g, out, n);
@@ -273,6 +289,49 @@ static int give_packet(struct giving *g, const struct packet *packet)
 					       .off = packet->off });
 }
 
+/* The common packet into the common buffer: plain, in one piece behind its header. False: one of
+ * them is not. */
+static inline bool give_whole(struct giving *g, const struct packet *packet)
+{
+	const struct virtq_chain *chain = &g->chains[g->at];
+	const struct iovec *pieces = packet->pieces;
+	uint64_t need = sizeof(struct virtio_net_hdr_mrg_rxbuf) + packet->len;
+	uint8_t *to;
+
+	if (unlikely(g->at == g->n || chain->n_in != 1 || chain->n_out || chain->error ||
+		     chain->in_bytes < need || !packet_is_plain(packet) ||
+		     g->rx->net->hdr_len != sizeof(struct virtio_net_hdr_mrg_rxbuf) ||
+		     packet->len > READ_ONCE(g->rx->net->frame_max) ||
+		     packet->head_len != PACKET_HEAD_BYTES || packet->n_pieces > 2))
+		return false;
+	to = chain->iov[0].iov_base;
+	/* written where it goes: num_buffers is the last of the fields */
+	store_le64(to, 0);
+	store_le32(to + 8, 1u << 16);
+	to += sizeof(struct virtio_net_hdr_mrg_rxbuf);
+	memcpy(to, packet->head, PACKET_HEAD_BYTES);
+	if (packet->n_pieces == 2)
+		memcpy(to + PACKET_HEAD_BYTES, pieces[1].iov_base, pieces[1].iov_len);
+	g->bytes += packet->len;
+	g->packets++;
+	filled(g, (uint32_t)need);
+	return true;
+}
+
+/* What is written first of each packet is fetched for the whole batch, all at once. */
+static void prefetch_chains(const struct giving *g)
+{
+	for (unsigned i = 0; i < g->n; i++) {
+		const uint8_t *to;
+
+		if (unlikely(!g->chains[i].n_in))
+			continue;
+		to = g->chains[i].iov[0].iov_base;
+		prefetch_write(to);
+		prefetch_write(to + CACHE_LINE);
+	}
+}
+
 static unsigned give_queue(struct vnet_rx *rx, struct packet *const *packets, unsigned n,
 			   struct io_turn *turn)
 {
@@ -282,7 +341,8 @@ static unsigned give_queue(struct vnet_rx *rx, struct packet *const *packets, un
 	bool passes;
 
 	g.rx = rx;
-	g.n = g.at = 0;
+	g.n = g.at = g.n_given = g.packets = 0;
+	g.bytes = 0;
 	pthread_mutex_lock(&vq->lock);
 	passes = virtqueue_begin(vq) && READ_ONCE(vq->enabled) && READ_ONCE(rx->net->nic.link_up);
 	if (unlikely(!passes)) {
@@ -293,15 +353,14 @@ static unsigned give_queue(struct vnet_rx *rx, struct packet *const *packets, un
 	for (unsigned i = 0; i < n; i++)
 		want += 1 + packets[i]->len / 2048;
 	take_chains(&g, want);
-	for (unsigned i = 0; i < g.n && i < 4; i++)
-		if (g.chains[i].n_in)
-			__builtin_prefetch(g.chains[i].iov[0].iov_base, 1);
-	for (unsigned i = 0; i < n; i++) {
-		if (g.at + 4 < g.n && g.chains[g.at + 4].n_in)
-			__builtin_prefetch(g.chains[g.at + 4].iov[0].iov_base, 1);
-		given += !give_packet(&g, packets[i]);
-	}
+	prefetch_chains(&g);
+	for (unsigned i = 0; i < n; i++)
+		given += give_whole(&g, packets[i]) || !give_packet(&g, packets[i]);
+	COUNT(rx->packets, g.packets);
+	COUNT(rx->bytes, g.bytes);
+	give_filled(&g);
 	virtqueue_put_back(vq, g.chains + g.at, g.n - g.at);
+	virtqueue_fetch(vq, n, true);
 	if (vq->unpublished)
 		io_turn_flush_later(turn, &rx->flush);
 	pthread_mutex_unlock(&vq->lock);

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What was used, and whether the driver wants to hear of it. */
+#include "virtio/ring.h"
+
+static __attribute__((noinline)) void log_buffers(struct virtqueue *vq,
+						  const struct virtq_chain *chain, uint32_t len)
+{
+	const struct iovec *in = chain->iov + chain->n_out;
+	uint64_t left = len;
+
+	for (unsigned i = 0; i < chain->n_in; i++) {
+		uint64_t here = MIN(left, (uint64_t)in[i].iov_len);
+
+		/* the last piece always: a status byte may stand at its end */
+		if (i + 1u == chain->n_in)
+			here = in[i].iov_len;
+		memory_dirty_host(&vq->reader, in[i].iov_base, here);
+		left -= MIN(left, here);
+	}
+}
+
+static ALWAYS_INLINE void give_split(struct virtqueue *vq, const struct virtq_chain *chains,
+				     const uint32_t *lens, unsigned n)
+{
+	struct vring_used_elem *ring = (struct vring_used_elem *)(vq->used_ring + 2);
+	unsigned mask = vq->num - 1u, at = vq->used;
+
+	for (unsigned i = 0; i < n; i++, at++) {
+		/* both fields in one store */
+		store_le64(&ring[at & mask], chains[i].id | (uint64_t)(lens ? lens[i] : 0) << 32);
+	}
+	vq->used = (uint16_t)at;
+	vq->unpublished += n;
+}
+
+static ALWAYS_INLINE void give_packed(struct virtqueue *vq, const struct virtq_chain *chains,
+				      const uint32_t *lens, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct virtq_chain *chain = &chains[i];
+		uint32_t len = lens ? lens[i] : 0;
+		uint64_t *second = (uint64_t *)(void *)&vq->desc[vq->used].len;
+		unsigned next = vq->used + chain->slots;
+		uint64_t word = len | (uint64_t)chain->id << 32 |
+				(uint64_t)((vq->used_wrap ? AVAIL_BIT | USED_BIT : 0) |
+					   (len ? VRING_DESC_F_WRITE : 0))
+					<< 48;
+
+		if (!vq->batch_open) {
+			/* the driver looks at this one first: it is written last */
+			vq->batch_open = true;
+			vq->first_slot = vq->used;
+			vq->first_word = word;
+		} else {
+			STORE_RELEASE(*second, word);
+		}
+		if (next >= vq->num) {
+			next -= vq->num;
+			vq->used_wrap = !vq->used_wrap;
+		}
+		vq->used = (uint16_t)next;
+		vq->unpublished += chain->slots;
+	}
+}
+
+void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,
+			const uint32_t *lens, unsigned n)
+{
+	if (unlikely(vq->log_writes && lens))
+		for (unsigned i = 0; i < n; i++)
+			if (lens[i])
+				log_buffers(vq, &chains[i], lens[i]);
+	if (unlikely(vq->inflight != NULL))
+		for (unsigned i = 0; i < n; i++)
+			inflight_gave(vq, &chains[i]);
+	COUNT(vq->in_flight, 0u - n);
+	if (vq->packed)
+		give_packed(vq, chains, lens, n);
+	else
+		give_split(vq, chains, lens, n);
+}
+
+void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint32_t len)
+{
+	virtqueue_give_all(vq, chain, &len, 1);
+}
+
+/* Marks @n slots of @bytes each of the array at @base, from @at, round its end. */
+static __attribute__((noinline)) void log_ring(struct virtqueue *vq, uint64_t base, unsigned bytes,
+					       unsigned at, unsigned n)
+{
+	unsigned first;
+
+	n = MIN(n, (unsigned)vq->num);
+	first = MIN(n, vq->num - at);
+	memory_dirty(&vq->reader, base + (uint64_t)at * bytes, (uint64_t)first * bytes);
+	memory_dirty(&vq->reader, base, (uint64_t)(n - first) * bytes);
+}
+
+static bool wants_split(struct virtqueue *vq, uint16_t old)
+{
+	if (!vq->event_idx)
+		return !(READ_ONCE(vq->avail_ring[0]) & VRING_AVAIL_F_NO_INTERRUPT);
+	return vring_need_event(READ_ONCE(vq->avail_ring[2 + vq->num]), vq->used, old);
+}
+
+static bool wants_packed(struct virtqueue *vq, unsigned slots)
+{
+	/* both fields in one load */
+	uint32_t event = READ_ONCE(*(const uint32_t *)vq->avail_ring);
+	unsigned flags = event >> 16 & 3, at = event & 0x7fff;
+	bool wrap = event >> 15 & 1;
+
+	if (flags != VRING_PACKED_EVENT_FLAG_DESC)
+		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+	if (wrap != vq->used_wrap)
+		at -= vq->num;
+	return vring_need_event((uint16_t)at, vq->used, (uint16_t)(vq->used - slots));
+}
+
+bool virtqueue_publish(struct virtqueue *vq)
+{
+	unsigned n = vq->unpublished;
+	bool wants;
+
+	if (n) {
+		uint16_t old = vq->published;
+
+		if (vq->packed) {
+			uint64_t *second = (uint64_t *)(void *)&vq->desc[vq->first_slot].len;
+
+			STORE_RELEASE(*second, vq->first_word);
+			vq->batch_open = false;
+			if (unlikely(vq->log_used))
+				log_ring(vq, vq->config.desc, 16, vq->first_slot, n);
+		} else {
+			STORE_RELEASE(vq->used_ring[1], vq->used);
+			vq->published = vq->used;
+			if (unlikely(vq->log_used)) {
+				log_ring(vq, vq->config.used + 4, 8, old & (vq->num - 1u), n);
+				memory_dirty(&vq->reader, vq->config.used, 4);
+			}
+		}
+		vq->unpublished = 0;
+		if (unlikely(vq->inflight != NULL))
+			inflight_published(vq);
+		/* what the driver wants is read after it can see what it got */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		wants = vq->packed ? wants_packed(vq, n) : wants_split(vq, old);
+		if (unlikely(vq->always_notify)) {
+			vq->always_notify = false;
+			wants = true;
+		}
+		if (wants)
+			COUNT(vq->stats.notified, 1);
+		else
+			COUNT(vq->stats.suppressed, 1);
+	} else {
+		wants = false;
+	}
+	if (unlikely(vq->draining && !vq->in_flight && vq->drained))
+		vq->drained(vq, vq->drained_arg);
+	return wants;
+}

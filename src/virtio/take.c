@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One implementation of chains for both kinds of ring: the functions that do the work take the kind
+ * as a constant and are always inlined, so that the compiler makes one straight path of each. The
+ * common chain, one descriptor in the region that served last, goes through without a call.
+ */
+#include "virtio/ring.h"
+
+#include <errno.h>
+
+#define TAKE_AHEAD    64 /* split: entries whose descriptors are fetched together */
+#define PACKED_AHEAD  16 /* packed: slots */
+#define DESC_PER_LINE (CACHE_LINE / 16)
+
+enum { CHAIN_OK, CHAIN_FULL, CHAIN_BROKEN };
+
+static uint64_t load_u64(const void *p)
+{
+	/* tables may be at any address */
+	typedef uint64_t __attribute__((aligned(1), may_alias)) any_u64;
+
+	return *(const volatile any_u64 *)p;
+}
+
+/* Reads a descriptor once, in two loads. Field by field into @d: returned as a whole it would be
+ * copied through the stack, which stalls on the fields just written. */
+static ALWAYS_INLINE void load_desc(struct virtq_desc *d, const void *p, const bool packed)
+{
+	uint64_t second = load_u64((const uint8_t *)p + 8);
+
+	/* packed: flags say that the rest may be read */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	d->addr = load_u64(p);
+	d->len = (uint32_t)second;
+	if (packed) {
+		d->id = d->next = (uint16_t)(second >> 32);
+		d->flags = (uint16_t)(second >> 48);
+	} else {
+		d->flags = (uint16_t)(second >> 32);
+		d->id = d->next = (uint16_t)(second >> 48);
+	}
+}
+
+static ALWAYS_INLINE int add_piece(struct virtqueue *vq, struct virtq_chain *chain,
+				   struct virtq_arena *arena, const struct virtq_desc *d)
+{
+	bool in = d->flags & VRING_DESC_F_WRITE;
+	unsigned access = in ? MEMORY_READ | MEMORY_WRITE : MEMORY_READ;
+	void *host;
+	int n = 1;
+
+	if (unlikely(!in && chain->n_in))
+		return CHAIN_BROKEN;
+	if (unlikely(chain->error || !d->len))
+		return CHAIN_OK;
+	host = memory_at(&vq->reader, d->addr, d->len, access);
+	if (likely(host && arena->n < arena->max)) {
+		arena->iov[arena->n++] = (struct iovec){ host, d->len };
+	} else {
+		n = memory_iov(&vq->reader, d->addr, d->len, access, arena->iov + arena->n,
+			       arena->max - arena->n);
+		if (n < 0) {
+			chain->error = n;
+			return CHAIN_OK;
+		}
+		arena->n += (unsigned)n;
+	}
+	if (in) {
+		chain->n_in = (uint16_t)(chain->n_in + n);
+		chain->in_bytes += d->len;
+	} else {
+		chain->n_out = (uint16_t)(chain->n_out + n);
+		chain->out_bytes += d->len;
+	}
+	return CHAIN_OK;
+}
+
+/* Section 2.7.5.3, 2.8.7: a table elsewhere; packed ones are read in order, split ones by NEXT. */
+static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct virtq_chain *chain,
+						  struct virtq_arena *arena,
+						  const struct virtq_desc *d, bool packed)
+{
+	uint32_t n = d->len / 16, at = 0;
+	const uint8_t *table;
+
+	if (!vq->indirect || !n || d->len % 16 ||
+	    n > MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) ||
+	    (!packed && d->flags & VRING_DESC_F_NEXT))
+		return CHAIN_BROKEN;
+	table = memory_at(&vq->reader, d->addr, d->len, MEMORY_READ);
+	for (uint32_t count = 0; count < n; count++) {
+		struct virtq_desc entry;
+		uint8_t copy[16];
+
+		if (table) {
+			load_desc(&entry, table + 16 * at, packed);
+		} else if (!memory_read(&vq->reader, d->addr + 16 * at, copy, sizeof(copy))) {
+			load_desc(&entry, copy, packed);
+		} else {
+			chain->error = -EFAULT;
+			return CHAIN_OK;
+		}
+		if (entry.flags & VRING_DESC_F_INDIRECT)
+			return CHAIN_BROKEN;
+		if (add_piece(vq, chain, arena, &entry) == CHAIN_BROKEN)
+			return CHAIN_BROKEN;
+		if (packed) {
+			at++;
+			continue;
+		}
+		if (!(entry.flags & VRING_DESC_F_NEXT))
+			return CHAIN_OK;
+		if (entry.next >= n)
+			return CHAIN_BROKEN;
+		at = entry.next;
+	}
+	/* a split table that is not at its end after n entries is a loop */
+	return packed ? CHAIN_OK : CHAIN_BROKEN;
+}
+
+static int add_desc(struct virtqueue *vq, struct virtq_chain *chain, struct virtq_arena *arena,
+		    const struct virtq_desc *d, bool packed)
+{
+	if (unlikely(d->flags & VRING_DESC_F_INDIRECT))
+		return add_indirect(vq, chain, arena, d, packed);
+	return add_piece(vq, chain, arena, d);
+}
+
+/* The chain that starts at @at (split: descriptor, packed: slot), whose first descriptor was read
+ * into @first; all of it. */
+static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct virtq_chain *chain,
+						struct virtq_arena *arena, uint16_t at,
+						const struct virtq_desc *first, bool packed)
+{
+	struct virtq_desc d = *first;
+	unsigned count = 0;
+
+	do {
+		if (unlikely(count == vq->num))
+			return CHAIN_BROKEN;
+		if (count++)
+			load_desc(&d, &vq->desc[at], packed);
+		if (packed && unlikely(vq->inflight != NULL))
+			inflight_saw(vq, &d);
+		if (unlikely(add_desc(vq, chain, arena, &d, packed) == CHAIN_BROKEN))
+			return CHAIN_BROKEN;
+		if (packed) {
+			at = (uint16_t)(at + 1 == vq->num ? 0 : at + 1);
+		} else if (likely(!(d.flags & VRING_DESC_F_NEXT) ||
+				  d.flags & VRING_DESC_F_INDIRECT)) {
+			break;
+		} else {
+			at = d.next;
+			if (unlikely(at >= vq->num))
+				return CHAIN_BROKEN;
+		}
+	} while (d.flags & VRING_DESC_F_NEXT);
+	if (packed) {
+		chain->id = d.id;
+		chain->slots = (uint16_t)count;
+	}
+	return CHAIN_OK;
+}
+
+/* The common chain: one descriptor, in the region that served last. False: not one of those, and
+ * nothing is changed. */
+static ALWAYS_INLINE bool read_single(struct virtqueue *vq, struct virtq_chain *chain,
+				      struct virtq_arena *arena, const struct virtq_desc *d)
+{
+	const struct memory_reader *reader = &vq->reader;
+	bool in = d->flags & VRING_DESC_F_WRITE;
+	unsigned access = in ? MEMORY_READ | MEMORY_WRITE : MEMORY_READ;
+	uint64_t skip = d->addr - reader->addr;
+	struct iovec *iov = arena->iov + arena->n;
+
+	if (unlikely(d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) ||
+		     skip >= reader->size || d->len - 1ull >= reader->size - skip ||
+		     (reader->access & access) != access || arena->n == arena->max || vq->inflight))
+		return false;
+	arena->n++;
+	iov->iov_base = reader->host + skip;
+	iov->iov_len = d->len;
+	chain->iov = iov;
+	chain->out_bytes = in ? 0 : d->len;
+	chain->in_bytes = in ? d->len : 0;
+	chain->n_out = !in;
+	chain->n_in = in;
+	chain->id = d->id;
+	chain->slots = 1;
+	chain->record = 0;
+	chain->again = false;
+	chain->error = 0;
+	return true;
+}
+
+/* A packed chain that was in flight, from the record of it. */
+static int read_record(struct virtqueue *vq, struct virtq_chain *chain, struct virtq_arena *arena,
+		       uint16_t record)
+{
+	struct virtq_desc d = { 0 };
+	unsigned i;
+
+	for (i = 0; inflight_desc(vq, record, i, &d); i++)
+		if (add_desc(vq, chain, arena, &d, true) == CHAIN_BROKEN)
+			return CHAIN_BROKEN;
+	chain->id = d.id;
+	chain->slots = (uint16_t)i;
+	chain->record = record;
+	return i ? CHAIN_OK : CHAIN_BROKEN;
+}
+
+/* After the pieces: errors and room. */
+static ALWAYS_INLINE int finish_chain(struct virtqueue *vq, struct virtq_chain *chain,
+				      struct virtq_arena *arena, unsigned start)
+{
+	if (likely(!chain->error))
+		return CHAIN_OK;
+	arena->n = start;
+	if (chain->error == -E2BIG && start)
+		return CHAIN_FULL;
+	chain->n_in = chain->n_out = 0;
+	chain->in_bytes = chain->out_bytes = 0;
+	COUNT(vq->stats.bad_chains, 1);
+	return CHAIN_OK;
+}
+
+static __attribute__((noinline)) unsigned take_again(struct virtqueue *vq,
+						     struct virtq_chain *chains, unsigned max,
+						     struct virtq_arena *arena)
+{
+	uint16_t entry;
+	unsigned n;
+
+	for (n = 0; n < max && inflight_next(vq, &entry); n++) {
+		struct virtq_chain *chain = &chains[n];
+		unsigned start = arena->n;
+		int result;
+
+		*chain = (struct virtq_chain){
+			.iov = arena->iov + start, .id = entry, .slots = 1, .again = true
+		};
+		if (vq->packed) {
+			result = read_record(vq, chain, arena, entry);
+		} else {
+			struct virtq_desc first;
+
+			load_desc(&first, &vq->desc[entry], false);
+			result = read_chain(vq, chain, arena, entry, &first, false);
+		}
+		if (result == CHAIN_OK)
+			result = finish_chain(vq, chain, arena, start);
+		if (result == CHAIN_BROKEN) {
+			virtqueue_break(vq);
+			break;
+		}
+		if (result == CHAIN_FULL) {
+			inflight_unnext(vq, 1);
+			break;
+		}
+	}
+	COUNT(vq->in_flight, n);
+	COUNT(vq->stats.resubmitted, n);
+	return n;
+}
+
+/* Split: how many entries of the available ring are new; 0 too when that cannot be true. */
+static ALWAYS_INLINE unsigned split_available(struct virtqueue *vq, unsigned wanted)
+{
+	unsigned n = (uint16_t)(vq->avail_seen - vq->avail);
+
+	if (n >= wanted)
+		return n;
+	vq->avail_seen = LOAD_ACQUIRE(vq->avail_ring[1]);
+	n = (uint16_t)(vq->avail_seen - vq->avail);
+	if (unlikely(n > vq->num)) {
+		virtqueue_break(vq);
+		vq->avail_seen = vq->avail;
+		return 0;
+	}
+	return n;
+}
+
+/* Any chain that read_single() does not know. */
+static __attribute__((noinline)) int read_any(struct virtqueue *vq, struct virtq_chain *chain,
+					      struct virtq_arena *arena, uint16_t at,
+					      const struct virtq_desc *first, bool packed)
+{
+	unsigned start = arena->n;
+	int result;
+
+	*chain = (struct virtq_chain){ .iov = arena->iov + start, .id = at, .slots = 1 };
+	result = read_chain(vq, chain, arena, at, first, packed);
+	if (result == CHAIN_OK)
+		result = finish_chain(vq, chain, arena, start);
+	if (result == CHAIN_OK)
+		return result;
+	if (vq->inflight && packed)
+		inflight_forget(vq);
+	if (result == CHAIN_BROKEN)
+		virtqueue_break(vq);
+	return result;
+}
+
+/*
+ * Fetching ahead. What the driver wrote is in its core's cache, and a chain is found through three
+ * lines, one after the other: entry, descriptor, buffer. So while a batch is worked on, the lines
+ * of the next one are on their way: its descriptors, and the entries after that, from
+ * virtqueue_take(); its buffers from virtqueue_fetch(). All of that are hints: nothing is
+ * remembered of what they read.
+ */
+static ALWAYS_INLINE void fetch_entries(const struct virtqueue *vq, unsigned n)
+{
+	unsigned mask = vq->num - 1u, ready = (uint16_t)(vq->avail_seen - vq->avail);
+	const struct vring_used_elem *used = (const void *)(vq->used_ring + 2);
+
+	for (unsigned i = 0; i < MIN(ready, n); i++)
+		__builtin_prefetch(
+			&vq->desc[READ_ONCE(vq->avail_ring[2 + ((vq->avail + i) & mask)]) & mask]);
+	for (unsigned i = 0; i < n; i += CACHE_LINE / 2)
+		__builtin_prefetch(&vq->avail_ring[2 + ((vq->avail + n + i) & mask)]);
+	for (unsigned i = 0; i < n; i += CACHE_LINE / sizeof(*used))
+		prefetch_write(&used[(vq->used + i) & mask]);
+}
+
+static ALWAYS_INLINE void fetch_buffer(const struct virtqueue *vq, uint64_t addr, bool write)
+{
+	uint64_t skip = addr - vq->reader.addr;
+	const uint8_t *host = vq->reader.host + skip;
+
+	if (unlikely(skip >= vq->reader.size))
+		return;
+	if (write) {
+		prefetch_write(host);
+		prefetch_write(host + CACHE_LINE);
+	} else {
+		__builtin_prefetch(host);
+		__builtin_prefetch(host + CACHE_LINE);
+	}
+}
+
+void virtqueue_fetch(struct virtqueue *vq, unsigned max, bool write)
+{
+	unsigned mask = vq->num - 1u, n = max, at = vq->avail;
+	bool wrap = vq->avail_wrap;
+
+	if (!vq->packed) {
+		n = MIN((uint16_t)(vq->avail_seen - vq->avail), max);
+		for (unsigned i = 0; i < n; i++, at++) {
+			uint16_t head = READ_ONCE(vq->avail_ring[2 + (at & mask)]);
+
+			fetch_buffer(vq, load_u64(&vq->desc[head & mask].addr), write);
+		}
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		const struct vring_packed_desc *d = (const void *)&vq->desc[at];
+
+		if (!is_available(READ_ONCE(d->flags), wrap))
+			return;
+		fetch_buffer(vq, load_u64(&d->addr), write);
+		if (++at == vq->num) {
+			at = 0;
+			wrap = !wrap;
+		}
+	}
+}
+
+/* Buffers are read soon: the first two lines, for what stands behind a header. */
+static ALWAYS_INLINE void prefetch_buffer(const struct virtq_chain *chain)
+{
+	const struct iovec *iov = chain->iov;
+
+	if (likely(chain->n_out)) {
+		__builtin_prefetch(iov->iov_base);
+		__builtin_prefetch((const uint8_t *)iov->iov_base + CACHE_LINE);
+	}
+}
+
+static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chain *chains,
+					 unsigned max, struct virtq_arena *arena)
+{
+	unsigned mask = vq->num - 1u, n, n_avail = MIN(split_available(vq, max), max);
+	uint16_t heads[TAKE_AHEAD];
+
+	for (n = 0; n < n_avail; n++) {
+		struct virtq_desc d;
+		uint16_t head;
+
+		/* each entry is read once; descriptors are on their way before they are used */
+		if (!(n % TAKE_AHEAD)) {
+			for (unsigned i = 0; i < MIN(n_avail - n, (unsigned)TAKE_AHEAD); i++) {
+				heads[i] = READ_ONCE(vq->avail_ring[2 + ((vq->avail + i) & mask)]);
+				__builtin_prefetch(&vq->desc[heads[i] & mask]);
+			}
+		}
+		head = heads[n % TAKE_AHEAD];
+		if (unlikely(head >= vq->num)) {
+			virtqueue_break(vq);
+			break;
+		}
+		load_desc(&d, &vq->desc[head], false);
+		d.id = head;
+		if (unlikely(!read_single(vq, &chains[n], arena, &d)) &&
+		    read_any(vq, &chains[n], arena, head, &d, false) != CHAIN_OK)
+			break;
+		prefetch_buffer(&chains[n]);
+		vq->avail++;
+		if (unlikely(vq->inflight != NULL))
+			inflight_took_split(vq, head);
+	}
+	fetch_entries(vq, n);
+	return n;
+}
+
+static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_chain *chains,
+					  unsigned max, struct virtq_arena *arena)
+{
+	unsigned n;
+
+	for (n = 0; n < max; n++) {
+		uint16_t at = vq->avail;
+		struct virtq_desc d;
+		unsigned next;
+
+		/* used descriptors are written where these are read */
+		if (!(at % DESC_PER_LINE))
+			prefetch_write(&vq->desc[(at + PACKED_AHEAD) & (vq->num - 1u)]);
+		load_desc(&d, &vq->desc[at], true);
+		if (!is_available(d.flags, vq->avail_wrap))
+			break;
+		if (unlikely(!read_single(vq, &chains[n], arena, &d)) &&
+		    read_any(vq, &chains[n], arena, at, &d, true) != CHAIN_OK)
+			break;
+		prefetch_buffer(&chains[n]);
+		next = at + chains[n].slots;
+		if (next >= vq->num) {
+			next -= vq->num;
+			vq->avail_wrap = !vq->avail_wrap;
+		}
+		vq->avail = (uint16_t)next;
+		if (unlikely(vq->inflight != NULL))
+			chains[n].record = inflight_took_packed(vq);
+	}
+	return n;
+}
+
+unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsigned max,
+			struct virtq_arena *arena)
+{
+	unsigned n = 0;
+
+	if (unlikely(vq->draining || vq->broken))
+		return 0;
+	if (unlikely(vq->inflight != NULL)) {
+		n = take_again(vq, chains, max, arena);
+		if (n)
+			return n;
+	}
+	n = vq->packed ? take_packed(vq, chains, max, arena) : take_split(vq, chains, max, arena);
+	COUNT(vq->in_flight, n);
+	COUNT(vq->stats.chains, n);
+	return n;
+}
+
+void virtqueue_put_back(struct virtqueue *vq, const struct virtq_chain *chains, unsigned n)
+{
+	COUNT(vq->in_flight, 0u - n);
+	COUNT(vq->stats.chains, 0 - (uint64_t)n);
+	while (n--) {
+		if (chains[n].again) {
+			inflight_unnext(vq, 1);
+			continue;
+		}
+		if (!vq->packed) {
+			vq->avail--;
+		} else {
+			int at = vq->avail - chains[n].slots;
+
+			if (at < 0) {
+				at += vq->num;
+				vq->avail_wrap = !vq->avail_wrap;
+			}
+			vq->avail = (uint16_t)at;
+		}
+		if (vq->inflight)
+			inflight_untook(vq, &chains[n]);
+	}
+}
