@@ -27,7 +27,7 @@ struct doctor {
 
 	/* For the verdict. */
 	bool virtualization, x2apic, remapping, posted; /* posted: interrupts come without exits */
-	bool btf, isolated;
+	bool isolated;
 };
 
 /* Adds a check. @what: which half it is for; @todo may be NULL. */

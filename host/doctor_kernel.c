@@ -3,7 +3,9 @@
 #include "host/doctor_check.h"
 
 #include "host/direct.h"
+#include "kernel/host/btf_need.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,26 +95,59 @@ static void parameters(struct doctor *d)
 	}
 }
 
+/* Does the kernel have what the module needs? What is wrong, on the heap, or NULL; *known: could it
+ * be told? */
+static char *btf_lacks(const struct doctor *d, const char *module, bool *known)
+{
+	char *path = host_printf("/sys/kernel/btf/%s", module), *why = NULL;
+	struct btf_image base, image;
+	const char *container, *member;
+	struct ex_offsets offsets;
+	size_t base_len = 0, len = 0;
+	char *base_data = host_read_bytes(d->host, "/sys/kernel/btf/vmlinux", &base_len),
+	     *data = host_read_bytes(d->host, path, &len);
+	int err;
+
+	*known = base_data && data && !btf_image_init(&base, NULL, base_data, (u32)base_len) &&
+		 !btf_image_init(&image, &base, data, (u32)len);
+	err = *known ? btf_need(&image, module, &offsets, &container, &member) : 0;
+	if (err)
+		why = host_printf("member %s of struct %s %s", member, container,
+				  err == -ENOENT ? "is missing" : "is not as expected");
+	free(data);
+	free(base_data);
+	free(path);
+	return why;
+}
+
 static void btf(struct doctor *d)
 {
 	const char *module = d->intel ? "kvm_intel" : "kvm_amd";
 	bool kernel = host_exists(d->host, "/sys/kernel/btf/vmlinux"),
 	     kvm = host_exists(d->host, "/sys/kernel/btf/%s", module),
-	     loaded = host_exists(d->host, "/sys/module/%s", module);
+	     loaded = host_exists(d->host, "/sys/module/%s", module), known = false;
+	char *lacks = kernel && kvm ? btf_lacks(d, module, &known) : NULL;
+	bool bad = !kernel || (loaded && !kvm) || lacks;
 
-	d->btf = kernel && (kvm || !loaded);
 	doctor_add(
 		d, "btf", "direct",
-		!kernel || (loaded && !kvm) ? DOCTOR_BAD
-		: kvm			    ? DOCTOR_GOOD
-					    : DOCTOR_UNKNOWN,
-		host_printf("the kernel has %s, %s %s", kernel ? "BTF" : "no BTF", module,
+		bad	? DOCTOR_BAD
+		: known ? DOCTOR_GOOD
+			: DOCTOR_UNKNOWN,
+		host_printf("the kernel has %s, %s %s%s%s", kernel ? "BTF" : "no BTF", module,
 			    kvm	     ? "too"
 			    : loaded ? "has none"
-				     : "is not loaded"),
+				     : "is not loaded",
+			    lacks   ? "; "
+			    : known ? ", all that the module needs"
+				    : "",
+			    lacks ? lacks : ""),
 		"the module finds kvm's private members by it, and refuses to load where they are "
 		"not as it expects",
-		d->btf ? NULL : "a kernel with CONFIG_DEBUG_INFO_BTF and _BTF_MODULES");
+		!bad	? NULL
+		: lacks ? "a kernel that exitless_kvm was tested with: 6.12 to 7.2"
+			: "a kernel with CONFIG_DEBUG_INFO_BTF and _BTF_MODULES");
+	free(lacks);
 }
 
 /* Does the firmware check what boots? EFI variable SecureBoot: four bytes of attributes, a value.

@@ -14,6 +14,8 @@
 #include <linux/sched.h>
 #include <linux/smp.h>
 
+#include "btf_need.h"
+
 #define EX_TIMER_VECTOR 0xec /* the host's LAPIC timer vector, and the guest's while it owns it */
 #define EX_IDT_BYTES	4096
 #define EX_GATE_BYTES	16
@@ -151,13 +153,7 @@ extern const struct ex_ops ex_svm, ex_vmx;
 extern const struct ex_ops *ex_ops;
 DECLARE_PER_CPU(struct ex_vcpu *, ex_here);
 
-/* btf.c: offsets of members that no header of the kernel tells. Constant once loaded. */
-struct ex_offsets {
-	u32 lapic_regs, lapic_isr_count, lapic_isr_count_bytes, lapic_irr_pending;
-	u32 svm_vmcb;
-	u32 vmx_exit_reason, vmx_idt_vectoring_info;
-	u32 eventfd_kref, eventfd_wqh;
-};
+/* btf.c. Constant once loaded. */
 extern struct ex_offsets ex_off;
 int ex_btf_load(const char *module);
 

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,7 +89,7 @@ static void intel_has_better(void **state)
 	is("interrupt-remapping", "good");
 	is("isolated-cpus", "good");
 	is("config-NO_HZ_FULL", "good");
-	is("btf", "good");
+	is("btf", "unknown");
 	is("hugepages", "good");
 	is("module-signatures", "better");
 	assert_non_null(strstr(of("module-signatures", "do"), "mokutil"));
@@ -162,6 +163,40 @@ static void says_what_is_in_the_way(void **state)
 	is("x2apic", "unknown");
 }
 
+static void put_bytes(const char *path, const void *data, size_t n)
+{
+	char *name = host_printf("%s%s", root, path);
+	FILE *out = fopen(name, "w");
+
+	assert_non_null(out);
+	assert_int_equal(fwrite(data, 1, n, out), n);
+	fclose(out);
+	free(name);
+}
+
+/* The same check as the module's, on the BTF of a saved kernel. */
+static void matches_btf(void **state)
+{
+	/* a section without types, on top of the kernel's */
+	static const unsigned char none[25] = { 0x9f, 0xeb, 1, 0, 24, [20] = 1 };
+	struct host saved = { .root = BTF };
+	size_t n = 0;
+	char *data = host_read_bytes(&saved, "/6.12.btf", &n);
+
+	load("doctor-amd");
+	assert_non_null(data);
+	put_bytes("/sys/kernel/btf/vmlinux", data, n);
+	put_bytes("/sys/kernel/btf/kvm_amd", none, sizeof(none));
+	examine();
+	is("btf", "good");
+	put_bytes("/sys/kernel/btf/vmlinux", none, sizeof(none));
+	examine();
+	is("btf", "bad");
+	assert_non_null(strstr(of("btf", "found"), "member regs of struct kvm_lapic is missing"));
+	assert_true(in_the_way("btf"));
+	free(data);
+}
+
 /* Nothing is there at all: everything is said, nothing crashes. */
 static void an_empty_host(void **state)
 {
@@ -179,6 +214,7 @@ int main(void)
 		cmocka_unit_test_teardown(intel_has_better, teardown),
 		cmocka_unit_test_teardown(amd_is_helped, teardown),
 		cmocka_unit_test_teardown(says_what_is_in_the_way, teardown),
+		cmocka_unit_test_teardown(matches_btf, teardown),
 		cmocka_unit_test_teardown(an_empty_host, teardown),
 	};
 

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* exitless cpu, bind and doctor on saved hosts: what they print, and what they refuse. */
+#include "host/text.h"
+#include "tree.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+static char *root, *output;
+
+/* Runs it, what it says on either stream goes to @output; its exit status. */
+static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static int run(const char *fmt, ...)
+{
+	char *tail, *command;
+	size_t room = 0;
+	va_list ap;
+	FILE *in;
+
+	va_start(ap, fmt);
+	tail = host_vprintf(fmt, ap);
+	va_end(ap);
+	command = host_printf(EXITLESS " %s 2>&1", tail);
+	in = popen(command, "r");
+	assert_non_null(in);
+	free(output);
+	output = NULL;
+	if (getdelim(&output, &room, '\0', in) < 0) {
+		free(output);
+		output = host_text_copy("");
+	}
+	free(command);
+	free(tail);
+	return WEXITSTATUS(pclose(in));
+}
+
+static void says(const char *what)
+{
+	if (!strstr(output, what))
+		fail_msg("\"%s\" is not in:\n%s", what, output);
+}
+
+static int teardown(void **state)
+{
+	tree_free(root);
+	root = NULL;
+	return 0;
+}
+
+static void plans(void **state)
+{
+	char *map;
+	json_t *json;
+
+	root = tree_new("two-sockets");
+	assert_int_equal(run("cpu plan --vcpus 4 --device af:00.0 --root %s", root), 0);
+	says("# vcpu pcpu\n0 1\n1 17\n2 3\n3 19\n# dedicated 1,3,17,19;");
+	says("isolcpus=managed_irq,domain,1,3,17,19 nohz_full=1,3,17,19");
+	/* what it prints, it reads */
+	map = host_printf("%s/map", root);
+	tree_put(root, "/map", output);
+	assert_int_equal(run("cpu plan --map %s --root %s --json", map, root), 0);
+	json = json_loads(output, 0, NULL);
+	assert_non_null(json);
+	assert_int_equal(json_array_size(json_object_get(json, "map")), 4);
+	assert_string_equal(json_string_value(json_object_get(json, "dedicated")), "1,3,17,19");
+	json_decref(json);
+	tree_put(root, "/map", "0 1\n1 x\n");
+	assert_int_equal(run("cpu plan --map %s --root %s", map, root), 1);
+	says("map:2: two numbers are wanted");
+	free(map);
+	assert_int_equal(run("cpu plan --vcpus 31 --root %s", root), 1);
+	says("only 30 can be dedicated");
+}
+
+static void plans_for_a_machine(void **state)
+{
+	root = tree_new("machine");
+	assert_int_equal(run("cpu plan 1000 --root %s", root), 0);
+	says("0 1\n1 2\n");
+	says("interrupt 31, vector 1 of 0000:01:00.0, of vCPU 1");
+	says("/sys/fs/cgroup/machine/vm1/exitless-1000: made");
+	assert_int_equal(run("cpu show --root %s", root), 0);
+	says("CPU  NODE");
+	assert_int_equal(run("cpu plan 77 --root %s", root), 1);
+	says("there is no process 77");
+}
+
+static void lists_devices(void **state)
+{
+	root = tree_new("devices");
+	assert_int_equal(run("bind --root %s", root), 0);
+	says("disk nvme0n1 is in use");
+	says("network interface eth2 is up");
+	says("shares its group with 0000:03:00.1 (igb)");
+	says("no IOMMU group");
+}
+
+static void examines(void **state)
+{
+	json_t *json;
+
+	root = tree_new("doctor-intel");
+	assert_int_equal(run("doctor --root %s", root), 0);
+	says("Would direct mode help on this host? It has better: ");
+	assert_int_equal(run("--json doctor --root %s", root), 0);
+	json = json_loads(output, 0, NULL);
+	assert_non_null(json);
+	assert_true(json_array_size(json_object_get(json, "checks")) > 30);
+	json_decref(json);
+}
+
+static void wrong_words(void **state)
+{
+	static const char *const lines[] = {
+		"cpu",
+		"cpu dance",
+		"cpu plan",
+		"cpu plan --vcpus",
+		"cpu plan --vcpus 0",
+		"cpu plan --vcpus 2 --node x",
+		"cpu plan a b",
+		"cpu plan --color",
+		"cpu apply",
+		"cpu apply vm --root /tmp",
+		"cpu undo",
+		"cpu undo vm --all",
+		"cpu show vm",
+		"bind --undo",
+		"bind --all",
+		"bind --undo --all=1",
+		"bind 0000:00:00.0 --root /tmp",
+		"doctor now",
+		"direct",
+		"direct on",
+		"direct maybe vm",
+		"direct off vm --timer",
+		"direct on vm --vcpu -1",
+	};
+
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		int status = run("%s", lines[i]);
+
+		/* a number that is none is found when it is used */
+		if (status != 2 && !(status == 1 && strstr(output, "usage:")))
+			fail_msg("\"%s\": status %d\n%s", lines[i], status, output);
+		says("usage: exitless ");
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(plans, teardown),
+		cmocka_unit_test_teardown(plans_for_a_machine, teardown),
+		cmocka_unit_test_teardown(lists_devices, teardown),
+		cmocka_unit_test_teardown(examines, teardown),
+		cmocka_unit_test_teardown(wrong_words, teardown),
+	};
+
+	return cmocka_run_group_tests_name("host/command", tests, NULL, NULL);
+}
