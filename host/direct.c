@@ -23,10 +23,9 @@ static const struct {
 	{ "foreign-interrupt", "another device's interrupt comes to this CPU", true },
 	{ "shared-idt", "several vCPUs share an IDT: load exitless_guest in the guest", true },
 	{ "unusable-idt", "the guest's IDT is not a page of normal memory", true },
-	{ "lidt", "the guest loads an IDT", false },
 	{ "run-again", "an instruction needs a stock entry", false },
 	{ "dirty-log", "the guest's memory is logged for migration", true },
-	{ "guest", "the guest does not want it", true },
+	{ "guest-off", "the guest module does not want it (enable in its sysfs)", true },
 };
 
 #define N_WHYS (sizeof(whys) / sizeof(whys[0]))

@@ -168,7 +168,8 @@ unsigned int guest_enable(void)
 	mutex_lock(&lock);
 	WRITE_ONCE(enabled, true);
 	on_each_cpu(look_here, NULL, 1);
-	for_each_online_cpu(cpu) n += per_cpu(guest_cpu, cpu).registered;
+	for_each_online_cpu(cpu)
+		n += per_cpu(guest_cpu, cpu).registered;
 	mutex_unlock(&lock);
 	return n;
 }
@@ -234,7 +235,8 @@ static void pages_free(void)
 {
 	unsigned int cpu;
 
-	for_each_possible_cpu(cpu) free_page((unsigned long)per_cpu(guest_cpu, cpu).page);
+	for_each_possible_cpu(cpu)
+		free_page((unsigned long)per_cpu(guest_cpu, cpu).page);
 }
 
 static int __init guest_init(void)
@@ -246,7 +248,8 @@ static int __init guest_init(void)
 		pr_err("page table isolation is on, which hides shadow IDTs from user space\n");
 		return -EOPNOTSUPP;
 	}
-	for_each_possible_cpu(cpu) INIT_DEFERRABLE_WORK(&per_cpu(guest_cpu, cpu).look, look_work);
+	for_each_possible_cpu(cpu)
+		INIT_DEFERRABLE_WORK(&per_cpu(guest_cpu, cpu).look, look_work);
 	enabled = true;
 	err = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "exitless_guest:online", cpu_online_here,
 				cpu_offline_here);

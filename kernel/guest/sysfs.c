@@ -55,8 +55,7 @@ static ssize_t registered_show(struct kobject *k, struct kobj_attribute *a, char
 {
 	unsigned int cpu, n = 0;
 
-	for_each_online_cpu(cpu)
-	{
+	for_each_online_cpu(cpu) {
 		guest_look(cpu);
 		n += per_cpu(guest_cpu, cpu).registered;
 	}
@@ -78,7 +77,9 @@ static struct guest_cpu *cpu_of(struct kobject *k)
 	struct guest_cpu *c = container_of(k, struct guest_cpu, kobj);
 	unsigned int cpu;
 
-	for_each_online_cpu(cpu) if (per_cpu_ptr(&guest_cpu, cpu) == c) guest_look(cpu);
+	for_each_online_cpu(cpu)
+		if (per_cpu_ptr(&guest_cpu, cpu) == c)
+			guest_look(cpu);
 	return c;
 }
 
@@ -133,8 +134,7 @@ void guest_sysfs_done(void)
 {
 	unsigned int cpu;
 
-	for_each_possible_cpu(cpu)
-	{
+	for_each_possible_cpu(cpu) {
 		struct guest_cpu *c = per_cpu_ptr(&guest_cpu, cpu);
 
 		if (c->kobj_added) {
@@ -156,8 +156,7 @@ int guest_sysfs_init(void)
 	if (!top)
 		return -ENOMEM;
 	err = sysfs_create_files(top, top_attrs);
-	for_each_possible_cpu(cpu)
-	{
+	for_each_possible_cpu(cpu) {
 		struct guest_cpu *c = per_cpu_ptr(&guest_cpu, cpu);
 
 		if (err)

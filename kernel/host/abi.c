@@ -15,14 +15,22 @@ static bool abi_read(struct ex_vcpu *d, u32 index, u64 *value)
 		*value = (u64)EX_ID_MAGIC << 32 | EX_ID_VERSION << 16 | EX_FEATURE_SHADOW_IDT |
 			 (d->timer_wanted ? EX_FEATURE_TIMER : 0);
 		return true;
-	case EX_MSR_SHADOW: *value = d->shadow.base; return true;
-	case EX_MSR_WISH: *value = d->wish; return true;
+	case EX_MSR_SHADOW:
+		*value = d->shadow.base;
+		return true;
+	case EX_MSR_WISH:
+		*value = d->wish;
+		return true;
 	case EX_MSR_STATE:
 		*value = (d->why == EX_DIRECT ? EX_STATE_DIRECT : 0) |
 			 (d->timer_own ? EX_STATE_TIMER : 0) | (u32)d->why_not << 8;
 		return true;
-	case EX_MSR_INJECTED: *value = d->n_injected; return true;
-	case EX_MSR_TICKS: *value = d->n_ticks; return true;
+	case EX_MSR_INJECTED:
+		*value = d->n_injected;
+		return true;
+	case EX_MSR_TICKS:
+		*value = d->n_ticks;
+		return true;
 	}
 	return false;
 }

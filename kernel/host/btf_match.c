@@ -59,15 +59,20 @@ static u32 type_more(const struct type *t)
 	switch (type_kind(t)) {
 	case KIND_INT:
 	case KIND_VAR:
-	case KIND_DECL_TAG: return 4;
-	case KIND_ARRAY: return 12;
+	case KIND_DECL_TAG:
+		return 4;
+	case KIND_ARRAY:
+		return 12;
 	case KIND_STRUCT:
 	case KIND_UNION:
 	case KIND_DATASEC:
-	case KIND_ENUM64: return n * 12;
+	case KIND_ENUM64:
+		return n * 12;
 	case KIND_ENUM:
-	case KIND_FUNC_PROTO: return n * 8;
-	default: return 0;
+	case KIND_FUNC_PROTO:
+		return n * 8;
+	default:
+		return 0;
 	}
 }
 
@@ -122,8 +127,11 @@ static const struct type *type_resolve(const struct btf_image *image, u32 id)
 		case KIND_VOLATILE:
 		case KIND_CONST:
 		case KIND_RESTRICT:
-		case KIND_TYPE_TAG: t = type_by_id(image, t->size); break;
-		default: return t;
+		case KIND_TYPE_TAG:
+			t = type_by_id(image, t->size);
+			break;
+		default:
+			return t;
 		}
 	}
 	return NULL;

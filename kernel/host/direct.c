@@ -37,6 +37,7 @@ void ex_inject(struct ex_vcpu *d, u8 vector)
 	int cpu;
 
 	set_bit(vector % 32, (unsigned long *)(regs + APIC_IRR + vector / 32 * 16));
+	/* Whoever sees irr_pending finds the bit. */
 	smp_wmb();
 	WRITE_ONCE(*((u8 *)d->vcpu->arch.apic + ex_off.lapic_irr_pending), 1);
 	kvm_make_request(KVM_REQ_EVENT, d->vcpu);
@@ -74,8 +75,7 @@ static bool kept_inject(struct ex_vcpu *d)
 {
 	unsigned int host, n = 0;
 
-	for_each_set_bit(host, d->kept, 256)
-	{
+	for_each_set_bit(host, d->kept, 256) {
 		ex_inject(d, d->kept_guest[host]);
 		n++;
 	}
@@ -201,6 +201,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 		return;
 	if (!d->vcpu && current->group_leader == d->leader && vcpu->vcpu_idx == d->index &&
 	    refcount_inc_not_zero(&vcpu->kvm->users_count))
+		/* The reference is there before it. */
 		smp_store_release(&d->vcpu, vcpu);
 	if (d->vcpu != vcpu)
 		return;
@@ -236,6 +237,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	}
 	d->entered_ns = ktime_get_mono_fast_ns();
 	WRITE_ONCE(d->ipi_ns, 0);
+	/* The watchdog finds the times of this entry. */
 	smp_store_release(&d->active, true);
 }
 

@@ -111,8 +111,7 @@ static unsigned int fds_get(struct ex_vcpu *d, struct ex_fd *fd)
 	unsigned long flags;
 
 	spin_lock_irqsave(&kvm->irqfds.lock, flags);
-	list_for_each_entry(f, &kvm->irqfds.items, list)
-	{
+	list_for_each_entry(f, &kvm->irqfds.items, list) {
 		u8 guest = ex_route_vector(d, &f->irq_entry);
 
 		if (!guest || f->resampler || n == EX_MAPS_MAX)

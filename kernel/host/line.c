@@ -56,11 +56,9 @@ static struct kvm_kernel_irqfd *line_irqfd(struct ex_line *l)
 {
 	wait_queue_entry_t *w;
 
-	list_for_each_entry(
-		w, &l->queue->head,
-		entry) if (w == l->kvm &&
-			   w->func == l->kvm_func) return container_of(w, struct kvm_kernel_irqfd,
-								       wait);
+	list_for_each_entry(w, &l->queue->head, entry)
+		if (w == l->kvm && w->func == l->kvm_func)
+			return container_of(w, struct kvm_kernel_irqfd, wait);
 	return NULL;
 }
 
@@ -225,8 +223,9 @@ static struct ex_line *line_find(struct ex_vcpu *d, const struct ex_fd *fd)
 {
 	struct ex_line *l;
 
-	list_for_each_entry(l, &d->lines, link) if (l->eventfd && l->eventfd == fd->eventfd &&
-						    l->kvm == fd->wait) return l;
+	list_for_each_entry(l, &d->lines, link)
+		if (l->eventfd && l->eventfd == fd->eventfd && l->kvm == fd->wait)
+			return l;
 	return NULL;
 }
 
@@ -251,7 +250,8 @@ void ex_lines_begin(struct ex_vcpu *d)
 {
 	struct ex_line *l;
 
-	list_for_each_entry(l, &d->lines, link) l->used = false;
+	list_for_each_entry(l, &d->lines, link)
+		l->used = false;
 }
 
 void ex_lines_eventfd(struct ex_vcpu *d, struct ex_map *map, const struct ex_fd *fd)
@@ -286,16 +286,14 @@ void ex_lines_ipi(struct ex_vcpu *d, struct ex_map *map)
 	struct ex_line *l;
 	unsigned int vector, n = 0;
 
-	list_for_each_entry(l, &d->lines, link)
-	{
+	list_for_each_entry(l, &d->lines, link) {
 		if (l->eventfd || map->n == EX_MAPS_MAX)
 			continue;
 		clear_bit(l->guest, d->ipi_wanted);
 		route_add(map, l);
 		n++;
 	}
-	for_each_set_bit(vector, d->ipi_wanted, 256)
-	{
+	for_each_set_bit(vector, d->ipi_wanted, 256) {
 		clear_bit(vector, d->ipi_wanted);
 		if (n == EX_IPIS_MAX || map->n == EX_MAPS_MAX)
 			continue;
@@ -311,7 +309,9 @@ void ex_lines_end(struct ex_vcpu *d)
 {
 	struct ex_line *l, *next;
 
-	list_for_each_entry_safe(l, next, &d->lines, link) if (!l->used) line_free(l);
+	list_for_each_entry_safe(l, next, &d->lines, link)
+		if (!l->used)
+			line_free(l);
 }
 
 void ex_lines_free(struct ex_vcpu *d)

@@ -58,7 +58,8 @@ void ex_for_each(void (*fn)(struct ex_vcpu *d, u64 now), u64 now)
 	struct ex_vcpu *d;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(d, &vcpus, link) fn(d, now);
+	list_for_each_entry_rcu(d, &vcpus, link)
+		fn(d, now);
 	rcu_read_unlock();
 }
 
@@ -67,8 +68,8 @@ struct ex_vcpu *ex_find(const struct kvm *kvm, u32 id)
 	struct ex_vcpu *d;
 	struct kvm_vcpu *vcpu;
 
-	list_for_each_entry_rcu(d, &vcpus, link, irqs_disabled())
-	{
+	list_for_each_entry_rcu(d, &vcpus, link, irqs_disabled()) {
+		/* ex_entry() publishes it. */
 		vcpu = smp_load_acquire(&d->vcpu);
 		if (vcpu && vcpu->kvm == kvm && vcpu->vcpu_id == id)
 			return d;
@@ -149,7 +150,7 @@ static int vcpu_on(int pid, int index, int cpu, bool timer)
 	d->timer_wanted = timer;
 	d->wish = EX_WISH_ALL;
 	INIT_LIST_HEAD(&d->lines);
-	d->poke = (call_single_data_t)CSD_INIT(ex_poke, d);
+	INIT_CSD(&d->poke, ex_poke, d);
 	list_add_tail_rcu(&d->link, &vcpus);
 	err = smp_call_function_single(cpu, here_set, d, 1);
 	/* The first entry on that CPU makes it known; the IPI has made a running guest exit. */
@@ -176,8 +177,7 @@ static int vcpu_off(int pid, int index)
 	struct ex_vcpu *d, *next;
 	int err = -ENOENT;
 
-	list_for_each_entry_safe(d, next, &vcpus, link)
-	{
+	list_for_each_entry_safe(d, next, &vcpus, link) {
 		if (task_tgid_vnr(d->leader) != pid || (index >= 0 && d->index != index))
 			continue;
 		vcpu_free(d);
@@ -191,7 +191,9 @@ static void all_off(int cpu)
 	struct ex_vcpu *d, *next;
 
 	mutex_lock(&ex_lock);
-	list_for_each_entry_safe(d, next, &vcpus, link) if (cpu < 0 || d->cpu == cpu) vcpu_free(d);
+	list_for_each_entry_safe(d, next, &vcpus, link)
+		if (cpu < 0 || d->cpu == cpu)
+			vcpu_free(d);
 	mutex_unlock(&ex_lock);
 }
 
@@ -204,8 +206,7 @@ static void look_work(struct work_struct *work)
 	struct ex_vcpu *d, *next;
 
 	mutex_lock(&ex_lock);
-	list_for_each_entry_safe(d, next, &vcpus, link)
-	{
+	list_for_each_entry_safe(d, next, &vcpus, link) {
 		if (d->leader->exit_state || d->leader->flags & PF_EXITING)
 			vcpu_free(d);
 		else
@@ -225,8 +226,8 @@ static ssize_t ctl_write(struct file *file, const char __user *from, size_t n, l
 	if (copy_from_user(text, from, n))
 		return -EFAULT;
 	text[n] = 0;
-	verb = strsep(&rest, " \n");
-	while (!err && (word = strsep(&rest, " \n"))) {
+	verb = strsep(&rest, "\n ");
+	while (!err && (word = strsep(&rest, "\n "))) {
 		if (str_has_prefix(word, "pid="))
 			err = kstrtoint(word + 4, 10, &pid);
 		else if (str_has_prefix(word, "vcpu="))
@@ -287,7 +288,8 @@ static int ctl_show(struct seq_file *m, void *data)
 
 	seq_printf(m, "exitless_kvm abi=%d hardware=%s\n", EX_ABI, ex_ops->name);
 	mutex_lock(&ex_lock);
-	list_for_each_entry(d, &vcpus, link) vcpu_show(m, d);
+	list_for_each_entry(d, &vcpus, link)
+		vcpu_show(m, d);
 	mutex_unlock(&ex_lock);
 	return 0;
 }

@@ -220,7 +220,7 @@ int ex_proxy_start(struct ex_vcpu *d)
 		return -ENOMEM;
 	p->cpu = d->cpu;
 	p->deadline = U64_MAX;
-	p->call = (call_single_data_t)CSD_INIT(proxy_fire, p);
+	INIT_CSD(&p->call, proxy_fire, p);
 	p->device.name = "exitless";
 	p->device.features = CLOCK_EVT_FEAT_ONESHOT;
 	p->device.rating = 500;
@@ -235,6 +235,7 @@ int ex_proxy_start(struct ex_vcpu *d)
 		kfree(p);
 		return -EOPNOTSUPP;
 	}
+	/* look_at() finds it whole. */
 	smp_store_release(&d->proxy, p);
 	err = smp_call_function_single(d->cpu, proxy_register, p, 1);
 	if (err) {
@@ -310,7 +311,8 @@ static int nmi_take(unsigned int type, struct pt_regs *regs)
 
 static void look_at(struct ex_vcpu *d, u64 now)
 {
-	struct ex_proxy *p = smp_load_acquire(&d->proxy);
+	struct ex_proxy *p = smp_load_acquire(&d->proxy); /* ex_proxy_start() published it */
+	/* ex_entry() has set the times before it. */
 	bool active = smp_load_acquire(&d->active), waiting;
 	u64 ipi = READ_ONCE(d->ipi_ns), entered = READ_ONCE(d->entered_ns);
 
@@ -318,6 +320,7 @@ static void look_at(struct ex_vcpu *d, u64 now)
 		WRITE_ONCE(p->deadline, U64_MAX);
 		smp_call_function_single_async(p->cpu, &p->call);
 	}
+	/* ex_entry() publishes it. */
 	if (!smp_load_acquire(&d->vcpu))
 		return;
 	if (active && ((ipi && now > ipi + IPI_LATE_NS) || now > entered + GUEST_LONG_NS)) {

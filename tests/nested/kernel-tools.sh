@@ -5,7 +5,7 @@
 #
 #	kernel-tools.sh checkpatch		scripts/checkpatch.pl of Linux 6.12
 #	kernel-tools.sh sparse VERSION		sparse, against Debian's headers of that kernel
-#	kernel-tools.sh dkms VERSION		dkms build and install, and an uninstall that leaves nothing
+#	kernel-tools.sh dkms VERSION		dkms build of all modules, and a remove that leaves none
 #
 # Everything comes from Debian's packages in the private tree. Complaints are printed, the exit
 # status is 1 then. sparse and dkms need root (chroot).
@@ -97,10 +97,10 @@ dkms()
 	# shellcheck disable=SC2016 # expanded inside
 	if unshare -m sh -ec 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" "$@"' \
 		sh "$root" /usr/sbin/dkms build "$@" >"$work/log" 2>&1 &&
-		find "$work/tree" -path '*module*' -name 'exitless_kvm.ko*' | grep -q .; then
+		[ "$(find "$work/tree" -path '*/module/*' -name 'exitless_*.ko*' | wc -l)" = 2 ]; then
 		dkms_in remove "$name" --all --sourcetree "$inside/src" --dkmstree "$inside/tree" \
 			>>"$work/log" 2>&1
-		! find "$work/tree" -name 'exitless_kvm.ko*' | grep .
+		! find "$work/tree" -name 'exitless_*.ko*' | grep .
 	else
 		cat "$work/log"
 		find "$work/tree" -name make.log -exec cat {} +

@@ -81,7 +81,7 @@ def headers(root):
 
 
 def clang_format(root):
-	names = [n for n in files(root, *SOURCES) if not n.startswith("kernel/")]
+	names = files(root, *SOURCES)
 	run = subprocess.run(["clang-format", "--dry-run", "-Werror"] + names, cwd=root,
 		capture_output=True, text=True)
 	return [run.stderr] if run.returncode else []
