@@ -10,7 +10,7 @@
 
 #define DEVICES "/sys/bus/pci/devices"
 #define DRIVERS "/sys/bus/pci/drivers"
-#define RUN	"/run/exitless/bind"
+#define RUN	"/run/exitless-host/bind"
 
 /* ---- may it? -----------------------------------------------------------------------------------
  */
@@ -127,7 +127,7 @@ static int may_take(const struct host *host, const struct pci_device *d, bool fo
 static int note_before(const struct host *host, const struct pci_device *d,
 		       struct host_error *error)
 {
-	static const char *const dirs[] = { "/run", "/run/exitless", RUN };
+	static const char *const dirs[] = { "/run", "/run/exitless-host", RUN };
 	char *path, *override = host_read(host, DEVICES "/%s/driver_override", d->address);
 	FILE *out;
 	int err = 0;

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RUN "/run/exitless/cpu"
+#define RUN "/run/exitless-host/cpu"
 
 static char *journal_of(int pid)
 {
@@ -20,7 +20,7 @@ static char *journal_of(int pid)
 /* Makes the directory, takes its lock; the descriptor to close, or -errno. */
 static int lock(const struct host *host, struct host_error *error)
 {
-	static const char *const dirs[] = { "/run", "/run/exitless", RUN };
+	static const char *const dirs[] = { "/run", "/run/exitless-host", RUN };
 	char *path;
 	int fd, err;
 

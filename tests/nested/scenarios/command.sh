@@ -77,11 +77,11 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "it is off" sh -c "exitless direct status l2 --seconds 0 | grep -q '^ *0 *- *off'"
 	l2_stop
 	i=0
-	while [ -e "/run/exitless/cpu/$QEMU" ] && [ $i -lt 50 ]; do
+	while [ -e "/run/exitless-host/cpu/$QEMU" ] && [ $i -lt 50 ]; do
 		i=$((i + 1))
 		sleep 0.2
 	done
-	check "undone when the guest ends" [ ! -e "/run/exitless/cpu/$QEMU" ]
+	check "undone when the guest ends" [ ! -e "/run/exitless-host/cpu/$QEMU" ]
 	grep -v -e "/proc/$QEMU/" -e vfio /tmp/masks >/tmp/masks.host
 	mv /tmp/masks.host /tmp/masks
 	masks >/tmp/masks.now

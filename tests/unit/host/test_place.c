@@ -235,7 +235,7 @@ static void as_at_first(void)
 	has("/sys/fs/cgroup/machine/cpuset.cpus.exclusive", "");
 	has("/sys/fs/cgroup/machine/vm1/cpuset.cpus.exclusive", "");
 	assert_false(host_exists(&fake.host, GROUP));
-	assert_false(host_exists(&fake.host, "/run/exitless/cpu/1000"));
+	assert_false(host_exists(&fake.host, "/run/exitless-host/cpu/1000"));
 }
 
 static void finds_the_machine(void **state)
@@ -399,7 +399,7 @@ static void follows_new_interrupts(void **state)
 	has("/proc/irq/31/smp_affinity_list", "3");
 	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
 	has("/proc/irq/30/smp_affinity_list", "0-3");
-	assert_false(host_exists(&fake.host, "/run/exitless/cpu/1000"));
+	assert_false(host_exists(&fake.host, "/run/exitless-host/cpu/1000"));
 	assert_int_equal(place_follow(&fake.host, 1000, &error), 1);
 }
 
