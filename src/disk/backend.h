@@ -41,6 +41,9 @@ struct disk_backend_ops {
 	/* Core. Up to @max that are done, with their result. NULL: nothing is ever pending. */
 	unsigned (*reap)(struct disk_backend *backend, unsigned queue, struct disk_io **done,
 			 unsigned max);
+	/* Core. What is pending shall end soon, if need be with -ECANCELED. Called again and again
+	 * until nothing is. NULL: nothing is ever pending for long. */
+	void (*cancel)(struct disk_backend *backend, unsigned queue);
 	/* Lock held: guest memory changed, or the guest has gone. NULL: does not matter. */
 	void (*memory_changed)(struct disk_backend *backend, unsigned queue);
 	/* Any thread; chunks of guest memory that are kept in place. NULL: none. */

@@ -49,6 +49,8 @@ struct file_queue {
 	struct io_uring ring;
 	bool ready;
 	unsigned unsubmitted, under_way;
+	bool cancelling; /* nothing is started again */
+	bool cancel_out; /* a cancel of everything is under way */
 	struct pinned pinned;
 };
 
@@ -224,6 +226,7 @@ static int file_start(struct disk_backend *backend, unsigned queue, struct disk_
 
 	if (f->in_memory && (io->op == DISK_READ || io->op == DISK_WRITE))
 		return rw_now(f, io);
+	q->cancelling = false;
 	if (!prepare(f, q, io))
 		return -EAGAIN;
 	q->under_way++;
@@ -241,6 +244,26 @@ static void file_submit(struct disk_backend *backend, unsigned queue)
 		if (n > 0)
 			q->unsubmitted -= MIN((unsigned)n, q->unsubmitted);
 	}
+}
+
+/* The kernel ends what waits for a thread or a lock, and lets go on what a device has (kernels
+ * before 5.19 end nothing). */
+static void file_cancel(struct disk_backend *backend, unsigned queue)
+{
+	struct file_queue *q = &of(backend)->queues[queue];
+	struct io_uring_sqe *sqe;
+
+	q->cancelling = true;
+	if (!q->under_way || q->cancel_out)
+		return;
+	sqe = io_uring_get_sqe(&q->ring);
+	if (!sqe)
+		return;
+	io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+	io_uring_sqe_set_data(sqe, NULL);
+	q->cancel_out = true;
+	q->unsubmitted++;
+	file_submit(backend, queue);
 }
 
 /* ---- reaping ----------------------------------------------------------------------------- */
@@ -294,9 +317,9 @@ static bool is_done(struct file_backend *f, struct file_queue *q, struct disk_io
 	else
 		io->result = MIN(res, 0);
 	if (unlikely(io->result == DISK_PENDING)) {
-		if (prepare(f, q, io))
+		if (!q->cancelling && prepare(f, q, io))
 			return false;
-		io->result = -EIO;
+		io->result = q->cancelling ? -ECANCELED : -EIO;
 	}
 	free(io->rest);
 	q->under_way--;
@@ -320,7 +343,9 @@ static unsigned file_reap(struct disk_backend *backend, unsigned queue, struct d
 	for (unsigned i = 0; i < n; i++) {
 		struct disk_io *io = io_uring_cqe_get_data(cqes[i]);
 
-		if (is_done(f, q, io, cqes[i]->res))
+		if (unlikely(!io))
+			q->cancel_out = false;
+		else if (is_done(f, q, io, cqes[i]->res))
 			done[n_done++] = io;
 	}
 	io_uring_cq_advance(&q->ring, n);
@@ -396,6 +421,7 @@ static const struct disk_backend_ops file_ops = {
 	.start = file_start,
 	.submit = file_submit,
 	.reap = file_reap,
+	.cancel = file_cancel,
 	.memory_changed = file_memory_changed,
 	.pinned = file_pinned,
 	.lock = file_lock,

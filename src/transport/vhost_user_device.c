@@ -30,7 +30,8 @@ static uint64_t all_protocol_features(const struct vhost_user_server *s)
 	if (s->dev->has_config)
 		bits |= 1ull << VHOST_USER_PROTOCOL_F_CONFIG;
 	if (s->dev->in_flight)
-		bits |= 1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD;
+		bits |= 1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |
+			1ull << VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT;
 	if (s->dev->ops->mtu_set)
 		bits |= 1ull << VHOST_USER_PROTOCOL_F_NET_MTU;
 	if (s->dev->ops->announce)

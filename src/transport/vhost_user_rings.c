@@ -298,13 +298,29 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 	return err;
 }
 
+/* With GET_VRING_BASE_INFLIGHT requests need not come to their end: they may stay in the region. */
+static bool stop_requests(struct vhost_user_server *s, unsigned i)
+{
+	struct virtqueue *vq = s->dev->queues[i];
+	bool idle;
+
+	if (!vhost_user_has(s, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
+		return drain_queue(vq);
+	pthread_mutex_lock(&vq->lock);
+	idle = virtqueue_suspend(vq);
+	pthread_mutex_unlock(&vq->lock);
+	if (!idle)
+		virtio_device_wake(s->dev, i);
+	return idle;
+}
+
 int vhost_user_get_vring_base(struct vhost_user_server *s)
 {
 	struct vring_state state;
 
 	if (ring_index(s, &state))
 		return -EINVAL;
-	if (!drain_queue(s->dev->queues[state.index]))
+	if (!stop_requests(s, state.index))
 		return -EAGAIN;
 	vhost_user_stop_ring(s, state.index);
 	state.num = s->rings[state.index].base;

@@ -123,7 +123,7 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 	vq->batch_open = false;
 	vq->unpublished = 0;
 	WRITE_ONCE(vq->in_flight, 0);
-	vq->broken = vq->draining = false;
+	vq->broken = vq->draining = vq->suspending = false;
 	vq->always_notify = true;
 	WRITE_ONCE(vq->started, true);
 	return 0;
@@ -135,9 +135,21 @@ bool virtqueue_drain(struct virtqueue *vq)
 	return !vq->started || !vq->in_flight;
 }
 
+bool virtqueue_suspend(struct virtqueue *vq)
+{
+	vq->suspending = vq->inflight != NULL;
+	return virtqueue_drain(vq);
+}
+
+void virtqueue_leave(struct virtqueue *vq, const struct virtq_chain *chain)
+{
+	/* its mark stays as it is */
+	COUNT(vq->in_flight, 0u - 1);
+}
+
 void virtqueue_resume(struct virtqueue *vq)
 {
-	vq->draining = false;
+	vq->draining = vq->suspending = false;
 }
 
 void virtqueue_stop(struct virtqueue *vq)
@@ -145,7 +157,7 @@ void virtqueue_stop(struct virtqueue *vq)
 	if (vq->started && vq->unpublished && virtqueue_begin(vq))
 		virtqueue_publish(vq);
 	WRITE_ONCE(vq->started, false);
-	vq->draining = false;
+	vq->draining = vq->suspending = false;
 	WRITE_ONCE(vq->in_flight, 0);
 }
 

@@ -92,7 +92,8 @@ struct virtqueue {
 	bool started; /* between virtqueue_start() and _stop() */
 	bool enabled; /* atomic; by the driver's or VMM's will; kept while stopped */
 	bool broken;
-	bool draining; /* nothing more is taken */
+	bool draining;	 /* nothing more is taken */
+	bool suspending; /* and what is out need not come to its end: virtqueue_leave() */
 	bool packed, event_idx, in_order;
 	uint16_t num;
 	unsigned in_flight; /* taken and not given */
@@ -134,6 +135,9 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config);
 /* Nothing is taken any more. Returns true if no chain is out; otherwise drained() will be called.
  * Nothing is changed by a second call. */
 bool virtqueue_drain(struct virtqueue *vq);
+/* The same for a queue that is tracked: chains may be left in the region too, for the next start.
+ */
+bool virtqueue_suspend(struct virtqueue *vq);
 /* Undoes the drain of a queue that goes on. */
 void virtqueue_resume(struct virtqueue *vq);
 /* Stops at once. Chains that are out are forgotten: giving them back has no effect on the ring
@@ -174,6 +178,9 @@ void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint3
 /* The same for @n chains in order, with their lengths; NULL: nothing was written to any. */
 void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,
 			const uint32_t *lens, unsigned n);
+/* A suspended queue: as if the device had died with this chain, which is taken again at the next
+ * start with the same region. Nothing is written to guest memory for it any more. */
+void virtqueue_leave(struct virtqueue *vq, const struct virtq_chain *chain);
 /* Makes visible what was given. True: call virtqueue_notify(). */
 bool virtqueue_publish(struct virtqueue *vq);
 /* Any online RCU reader, or the control thread; lock not needed. Never blocks. */

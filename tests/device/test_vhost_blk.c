@@ -43,7 +43,8 @@ static struct vdrv ring;
 static uint8_t *mem;
 static int memfd, kick, call, inflight = -1;
 static uint64_t features;
-static bool shared;
+static bool shared, cached;
+static uint64_t protocol = PROTOCOL;
 
 /* ---- the daemon's half ------------------------------------------------------------------- */
 
@@ -56,6 +57,7 @@ static void serve(const char *backend, bool read_only)
 				      .queues = 2,
 				      .read_only = read_only,
 				      .shared = shared,
+				      .cached = cached,
 				      .serial = "a serial of 20 chars" };
 	struct vhost_user_config vhost = { .path = path, .owner = (uid_t)-1, .group = (gid_t)-1 };
 	struct io_core_params params = { .cpu = -1 };
@@ -113,7 +115,7 @@ static void attach(uint32_t base)
 {
 	/* many regions, so that requests cross their borders */
 	assert_int_equal(vhost_connect(&c, path), 0);
-	assert_int_equal(vhost_negotiate(&c, features, PROTOCOL), 0);
+	assert_int_equal(vhost_negotiate(&c, features, protocol), 0);
 	assert_int_equal(c.features & features, features);
 	for (uint64_t at = 0; at < MEM;) {
 		uint64_t size = at < SLOT ? SLOT : 0x10000;
@@ -471,6 +473,70 @@ static void survives_kills(void **state)
 	killed_under_load(PACKED);
 }
 
+/* GET_VRING_BASE_INFLIGHT: a stop leaves in the region what has not been done; who starts with it,
+ * here or elsewhere, does that. Writes are made durable one by one, so that many wait. */
+static void stops_with_requests_in_flight(uint64_t extra)
+{
+	uint32_t base, len;
+	uint8_t *done;
+
+	protocol |= 1ull << 20;
+	cached = true;
+	inflight = memfd_create("none", MFD_CLOEXEC);
+	server_start("file", false);
+	guest_start(V1 | INDIRECT | extra);
+	assert_true(c.protocol >> 20 & 1);
+	for (unsigned life = 0; life < 10; life++) {
+		unsigned busy = 0xffffffff;
+
+		for (unsigned i = 0; i < 32; i++) {
+			fill(i, 16384, (uint8_t)(life + i));
+			submit(i, VIRTIO_BLK_T_OUT, 64 * i, 16384, false, 4096);
+		}
+		assert_int_equal(vhost_ring_stop(&c, 0, &base), 0);
+		if (!(extra & PACKED))
+			assert_in_range((uint16_t)(ring.avail[1] - base), 0, 32);
+		while ((done = vdrv_get(&ring, &len)))
+			busy &= ~(1u << (done - mem - SLOT) / 0x10000);
+		/* stopped is stopped */
+		usleep(2000);
+		assert_null(vdrv_get(&ring, &len));
+		if (life % 2) {
+			server_kill();
+			vhost_close(&c);
+			server_start("file", false);
+			attach(base);
+		} else {
+			assert_int_equal(vhost_ring_start(&c, 0, &ring, base, kick, call), 0);
+		}
+		while (busy) {
+			unsigned i = finish();
+
+			assert_int_equal(slot(i)[32], VIRTIO_BLK_S_OK);
+			assert_true(busy >> i & 1);
+			busy &= ~(1u << i);
+		}
+		for (unsigned i = 0; i < 32; i++) {
+			memset(data(i), 0, 16384);
+			submit(i, VIRTIO_BLK_T_IN, 64 * i, 16384, true, 16384);
+			assert_int_equal(finish(), i);
+			check(i, 16384, (uint8_t)(life + i));
+		}
+	}
+	guest_stop();
+	server_kill();
+	close(inflight);
+	inflight = -1;
+	cached = false;
+	protocol = PROTOCOL;
+}
+
+static void leaves_requests_in_flight(void **state)
+{
+	stops_with_requests_in_flight(0);
+	stops_with_requests_in_flight(PACKED);
+}
+
 /* The image of a guest that is migrated: somebody else has it until its rings stop. */
 static int source_lock, source_let_go;
 
@@ -536,9 +602,13 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(malloc_disk),	  cmocka_unit_test(file_disk),
-		cmocka_unit_test(configuration),  cmocka_unit_test(hostile),
-		cmocka_unit_test(survives_kills), cmocka_unit_test(image_is_handed_over),
+		cmocka_unit_test(malloc_disk),
+		cmocka_unit_test(file_disk),
+		cmocka_unit_test(configuration),
+		cmocka_unit_test(hostile),
+		cmocka_unit_test(survives_kills),
+		cmocka_unit_test(image_is_handed_over),
+		cmocka_unit_test(leaves_requests_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

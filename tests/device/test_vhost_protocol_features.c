@@ -15,8 +15,10 @@
 	 1ull << 5 /* BACKEND_REQ */ | 1ull << 13 /* RESET_DEVICE */ |                             \
 	 1ull << 15 /* CONFIGURE_MEM_SLOTS */ | 1ull << 16 /* STATUS */ |                          \
 	 1ull << 21 /* GPA_ADDRESSES */)
-#define NET	  (1ull << 2 /* RARP */ | 1ull << 4 /* NET_MTU */)
-#define DISK_ONLY (1ull << 9 /* CONFIG */ | 1ull << 12 /* INFLIGHT_SHMFD */)
+#define NET (1ull << 2 /* RARP */ | 1ull << 4 /* NET_MTU */)
+#define DISK_ONLY                                                                                  \
+	(1ull << 9 /* CONFIG */ | 1ull << 12 /* INFLIGHT_SHMFD */ |                                \
+	 1ull << 20 /* GET_VRING_BASE_INFLIGHT */)
 
 static void offers(void **state)
 {

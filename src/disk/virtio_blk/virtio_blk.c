@@ -237,8 +237,19 @@ static unsigned reap(struct blk_queue *q)
 	if (!backend->ops->reap || !q->vq.in_flight)
 		return 0;
 	n = backend->ops->reap(backend, q->index, done, TURN_REAPED);
-	for (unsigned i = 0; i < n; i++)
-		complete(q, container_of(done[i], struct blk_request, io), status_of(done[i]));
+	for (unsigned i = 0; i < n; i++) {
+		struct blk_request *r = container_of(done[i], struct blk_request, io);
+
+		if (unlikely(done[i]->result == -ECANCELED && q->vq.suspending)) {
+			virtqueue_leave(&q->vq, &r->chain);
+			r->next = q->free;
+			q->free = r;
+		} else {
+			complete(q, r, status_of(done[i]));
+		}
+	}
+	if (unlikely(q->vq.suspending && q->vq.in_flight && backend->ops->cancel))
+		backend->ops->cancel(backend, q->index);
 	return n;
 }
 
