@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The vhost-user socket: the input is a list of messages, each a request, flags, a choice of
- * descriptor and a length, then the payload. The device has four queues that are never polled.
+ * descriptor and a length, then the payload. The device has four queues that are never polled. The
+ * input's length chooses two of the protocol features.
  */
 #include "base/log.h"
 #include "base/util.h"
 #include "transport/vhost_user.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -41,7 +44,27 @@ static int config_write(struct virtio_device *dev, uint32_t offset, const void *
 	return sum & 1 ? -1 : 0;
 }
 
+static int mtu_set(struct virtio_device *dev, uint64_t mtu)
+{
+	return mtu < 68 ? -EINVAL : 0;
+}
+
+static void announce(struct virtio_device *dev, const uint8_t mac[6])
+{
+}
+
+/* Somebody else has the storage, every other time. */
+static int use(struct virtio_device *dev, bool on)
+{
+	static unsigned times;
+
+	return on && times++ & 1 ? -EAGAIN : 0;
+}
+
 static const struct virtio_device_ops ops = {
+	.mtu_set = mtu_set,
+	.announce = announce,
+	.use = use,
 	.config_read = config_read,
 	.config_write = config_write,
 };
@@ -76,7 +99,7 @@ static void set_up(void)
 		abort();
 	spare[0] = eventfd(0, EFD_NONBLOCK);
 	spare[1] = memfd_create("fuzz", MFD_ALLOW_SEALING);
-	if (ftruncate(spare[1], 1 << 20))
+	if (ftruncate(spare[1], 1 << 20) || fcntl(spare[1], F_ADD_SEALS, F_SEAL_SHRINK))
 		abort();
 	spare[2] = socket(AF_UNIX, SOCK_STREAM, 0);
 	atexit(clean_up);
@@ -108,8 +131,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* all protocol features, which most messages need */
 	static const uint8_t protocol[] = { 16, 0, 0, 8 };
-	uint64_t bits = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 5 | 1ull << 9 | 1ull << 12 |
-			1ull << 13 | 1ull << 15 | 1ull << 16 | 1ull << 21;
+	uint64_t bits = 1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 3 | 1ull << 4 | 1ull << 5 |
+			1ull << 9 | 1ull << 12 | 1ull << 13 | 1ull << 15 | 1ull << 16 |
+			(size & 1 ? 1ull << 20 : 0) | (size & 2 ? 1ull << 21 : 0);
 	struct vhost_user_stats stats;
 	uint8_t answers[4096];
 	int fd;

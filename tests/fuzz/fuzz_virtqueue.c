@@ -49,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	packed = data[0] & 1;
 	config.features = (packed ? 1ull << VIRTIO_F_RING_PACKED : 0) |
 			  (data[0] & 2 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0) |
-			  (data[0] & 4 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0);
+			  (data[0] & 4 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0) |
+			  (data[0] & 16 ? 1ull << VIRTIO_F_IN_ORDER : 0);
 	config.num = data[1] & 63;
 	config.base = load_le32(data + 4);
 	memset(mem, 0, BYTES);
@@ -73,6 +74,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			n = virtqueue_take(&vq, chains, ARRAY_SIZE(chains), &arena);
 			if (turn == 1)
 				virtqueue_put_back(&vq, chains, n);
+			/* the device stops, and starts with what it left */
+			if (turn == 3 && region) {
+				uint32_t base;
+
+				virtqueue_suspend(&vq);
+				for (unsigned i = 0; i < n; i++)
+					virtqueue_leave(&vq, &chains[i]);
+				base = virtqueue_base(&vq);
+				virtqueue_stop(&vq);
+				config.base = base;
+				if (virtqueue_inflight_set(&vq, region, packed,
+							   (uint16_t)config.num) ||
+				    virtqueue_start(&vq, &config))
+					break;
+				continue;
+			}
 			for (unsigned i = 0; i < n && turn != 1; i++) {
 				for (unsigned p = 0; p < chains[i].n_in; p++) {
 					struct iovec *in = &chains[i].iov[chains[i].n_out + p];
