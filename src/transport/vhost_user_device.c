@@ -121,6 +121,9 @@ int vhost_user_reset_device(struct vhost_user_server *s)
 		virtqueue_enable(s->dev->queues[i], false);
 		s->rings[i] = (struct vhost_user_ring){ 0 };
 	}
+	/* the driver negotiates anew, though it may well be the same */
+	s->dev->acked = 0;
+	s->features_acked = false;
 	s->status = 0;
 	s->stats.resets++;
 	if (s->dev->ops->reset)

@@ -3,6 +3,8 @@
 #include "base/util.h"
 #include "tests/device/vhost_harness.h"
 
+#include <linux/virtio_net.h>
+
 static uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
 
 static void under_traffic(void **state)
@@ -44,6 +46,36 @@ static void under_traffic(void **state)
 	guest_stop(&b);
 }
 
+/* The same features once more are not none. */
+static void features_come_again(void **state)
+{
+	uint64_t features = V1 | 1ull << VIRTIO_NET_F_CSUM, before, now;
+	struct virtio_net_hdr_mrg_rxbuf hdr = {
+		.hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 16 }
+	};
+	struct guest a, b;
+
+	guest_start(&b, 1, V1, 64, BUF_BYTES, 32);
+	guest_start(&a, 0, features, 64, BUF_BYTES, 32);
+	for (unsigned i = 0; i < 3; i++) {
+		nic_stat(0, "tx_malformed", &before);
+		guest_send(&a, &hdr, frame, sizeof(frame), 4096);
+		nic_stat(0, "tx_malformed", &now);
+		assert_int_equal(now, before);
+		assert_int_equal(guest_receive(&b, NULL, got, sizeof(got)), sizeof(frame));
+		assert_int_equal(vhost_request(&a.c, VHOST_RESET_DEVICE, NULL, 0, -1), 0);
+		assert_int_equal(vhost_request_u64(&a.c, VHOST_SET_FEATURES,
+						   features | VHOST_F_PROTOCOL, -1),
+				 0);
+		vdrv_done(&a.tx);
+		memset(a.mem + 0x200000, 0, 0x200000);
+		vdrv_init(&a.tx, a.mem + 0x200000, GUEST_BASE + 0x200000, 64, features);
+		guest_ring(&a, 1, &a.tx, a.kick, a.tx_call);
+	}
+	guest_stop(&a);
+	guest_stop(&b);
+}
+
 /* Requests in flight come to their end before. */
 static void of_a_disk(void **state)
 {
@@ -80,6 +112,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(under_traffic),
+		cmocka_unit_test(features_come_again),
 		test_disk(of_a_disk),
 	};
 
