@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * exitless vmm: what attaches a machine's devices to a VMM. All of it rests on memory that the
- * daemon can map: a memory file, shared. QEMU's and libvirt's forms are made of the same list of
- * -device arguments.
+ * daemon can map: a memory file, shared. libvirt has elements of its own for vhost-user devices;
+ * what it does not know gets QEMU's arguments.
  */
 #include "client.h"
 #include "commands.h"
@@ -39,6 +39,18 @@ static void addf(json_t *argv, const char *fmt, ...)
 /* ---- QEMU -------------------------------------------------------------------------------- */
 
 /* QEMU's ids begin with a letter. */
+static unsigned queues_of(const json_t *dev)
+{
+	unsigned queues = (unsigned)json_integer_value(json_object_get(dev, "queues"));
+
+	return queues ? queues : 1;
+}
+
+static bool vmm_listens(const json_t *dev)
+{
+	return json_is_true(json_object_get(dev, "vmm_listens"));
+}
+
 static json_t *qemu_id(const json_t *dev)
 {
 	const char *name = client_text(dev, "name");
@@ -76,16 +88,14 @@ static void qemu_vfio_user(json_t *argv, const json_t *dev, unsigned number)
 /* A socket as a character device, which vhost-user devices are made on. */
 static void qemu_chardev(json_t *argv, const json_t *dev, unsigned number)
 {
-	bool listens = json_is_true(json_object_get(dev, "vmm_listens"));
-
 	add(argv, "-chardev");
 	addf(argv, "socket,id=exitless-chardev%u,path=%s%s", number, client_text(dev, "socket"),
-	     listens ? ",server=on,wait=on" : ",reconnect-ms=1000");
+	     vmm_listens(dev) ? ",server=on,wait=on" : ",reconnect-ms=1000");
 }
 
 static void qemu_virtio_net(json_t *argv, const json_t *dev, unsigned number)
 {
-	unsigned queues = (unsigned)json_integer_value(json_object_get(dev, "queues"));
+	unsigned queues = queues_of(dev);
 	json_t *id = qemu_id(dev);
 
 	qemu_chardev(argv, dev, number);
@@ -108,26 +118,104 @@ static void qemu_virtio_net(json_t *argv, const json_t *dev, unsigned number)
 
 static void qemu_virtio_blk(json_t *argv, const json_t *dev, unsigned number)
 {
-	unsigned queues = (unsigned)json_integer_value(json_object_get(dev, "queues"));
 	json_t *id = qemu_id(dev);
 
 	qemu_chardev(argv, dev, number);
 	add(argv, "-device");
 	addf(argv, "vhost-user-blk-pci,id=%s,chardev=exitless-chardev%u,num-queues=%u",
-	     json_string_value(id), number, queues ? queues : 1);
+	     json_string_value(id), number, queues_of(dev));
 	json_decref(id);
+}
+
+/* ---- cloud-hypervisor's options ---------------------------------------------------------- */
+
+static json_t *cloud_vfio_user(const json_t *dev)
+{
+	return json_sprintf("socket=%s,id=%s", client_text(dev, "socket"),
+			    client_text(dev, "name"));
+}
+
+static json_t *cloud_net(const json_t *dev)
+{
+	return json_sprintf("vhost_user=true,socket=%s,id=%s,mac=%s,num_queues=%u%s",
+			    client_text(dev, "socket"), client_text(dev, "name"),
+			    client_text(dev, "mac"), 2 * queues_of(dev),
+			    vmm_listens(dev) ? ",vhost_mode=server" : "");
+}
+
+static json_t *cloud_disk(const json_t *dev)
+{
+	return json_sprintf("vhost_user=true,socket=%s,id=%s,num_queues=%u",
+			    client_text(dev, "socket"), client_text(dev, "name"), queues_of(dev));
+}
+
+/* ---- libvirt's elements ------------------------------------------------------------------ */
+
+static void xml_text(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		switch (*text) {
+		case '&': fputs("&amp;", out); break;
+		case '<': fputs("&lt;", out); break;
+		case '>': fputs("&gt;", out); break;
+		case '\'': fputs("&apos;", out); break;
+		case '"': fputs("&quot;", out); break;
+		default: fputc(*text, out); break;
+		}
+}
+
+static void libvirt_net(FILE *out, const json_t *dev, unsigned number)
+{
+	bool listens = vmm_listens(dev);
+
+	fprintf(out,
+		"    <interface type='vhostuser'>\n"
+		"      <mac address='%s'/>\n"
+		"      <source type='unix' path='",
+		client_text(dev, "mac"));
+	xml_text(out, client_text(dev, "socket"));
+	fputs(listens ? "' mode='server'/>\n"
+		      : "' mode='client'>\n"
+			"        <reconnect enabled='yes' timeout='1'/>\n"
+			"      </source>\n",
+	      out);
+	fputs("      <model type='virtio'/>\n", out);
+	if (queues_of(dev) > 1)
+		fprintf(out, "      <driver queues='%u'/>\n", queues_of(dev));
+	fputs("    </interface>\n", out);
+}
+
+static void libvirt_disk(FILE *out, const json_t *dev, unsigned number)
+{
+	fprintf(out,
+		"    <disk type='vhostuser' device='disk'>\n"
+		"      <driver name='qemu' type='raw' queues='%u'/>\n"
+		"      <source type='unix' path='",
+		queues_of(dev));
+	xml_text(out, client_text(dev, "socket"));
+	fputs("'>\n"
+	      "        <reconnect enabled='yes' timeout='1'/>\n"
+	      "      </source>\n"
+	      "      <target dev='vd",
+	      out);
+	if (number >= 26)
+		fputc((int)('a' + number / 26 - 1), out);
+	fprintf(out, "%c' bus='virtio'/>\n    </disk>\n", (int)('a' + number % 26));
 }
 
 /* How each kind of device is attached, by its name in QEMU. */
 static const struct attach {
 	const char *qemu_device;
 	void (*qemu)(json_t *argv, const json_t *dev, unsigned number);
+	/* @number counts the devices before it of this kind. NULL: libvirt has nothing for it */
+	void (*libvirt)(FILE *out, const json_t *dev, unsigned number);
+	bool libvirt_listens; /* and it can listen there */
 	const char *cloud_option;
-	const char *cloud_format; /* of the socket, then the id */
+	json_t *(*cloud)(const json_t *dev);
 } attaches[] = {
-	{ "vfio-user-pci", qemu_vfio_user, "--user-device", "socket=%s,id=%s" },
-	{ "virtio-net-pci", qemu_virtio_net, "--net", "vhost_user=true,socket=%s,id=%s" },
-	{ "vhost-user-blk-pci", qemu_virtio_blk, "--disk", "vhost_user=true,socket=%s,id=%s" },
+	{ "vfio-user-pci", qemu_vfio_user, NULL, false, "--user-device", cloud_vfio_user },
+	{ "virtio-net-pci", qemu_virtio_net, libvirt_net, true, "--net", cloud_net },
+	{ "vhost-user-blk-pci", qemu_virtio_blk, libvirt_disk, false, "--disk", cloud_disk },
 };
 
 static const struct attach *find_attach(const json_t *dev)
@@ -138,7 +226,13 @@ static const struct attach *find_attach(const json_t *dev)
 	return NULL;
 }
 
-static json_t *qemu_devices(const json_t *machine)
+static bool libvirt_knows(const struct attach *attach, const json_t *dev)
+{
+	return attach && attach->libvirt && (!vmm_listens(dev) || attach->libvirt_listens);
+}
+
+/* QEMU's arguments for all devices, or for those that libvirt does not know. */
+static json_t *qemu_devices(const json_t *machine, bool for_libvirt)
 {
 	json_t *argv = json_array(), *dev;
 	unsigned number = 0;
@@ -148,7 +242,7 @@ static json_t *qemu_devices(const json_t *machine)
 	{
 		const struct attach *attach = find_attach(dev);
 
-		if (attach)
+		if (attach && !(for_libvirt && libvirt_knows(attach, dev)))
 			attach->qemu(argv, dev, number++);
 	}
 	return argv;
@@ -156,7 +250,7 @@ static json_t *qemu_devices(const json_t *machine)
 
 static json_t *qemu_argv(const json_t *machine, const struct request *request)
 {
-	json_t *argv = json_array(), *devices = qemu_devices(machine);
+	json_t *argv = json_array(), *devices = qemu_devices(machine, false);
 
 	add(argv, "qemu-system-x86_64");
 	add(argv, "-name");
@@ -202,12 +296,7 @@ static json_t *cloud_argv(const json_t *machine, const struct request *request)
 				last = json_string_value(json_array_get(argv, j));
 		if (strcmp(last, option))
 			add(argv, option);
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		json_array_append_new(argv,
-				      json_sprintf(attach->cloud_format, client_text(dev, "socket"),
-						   client_text(dev, "name")));
-#pragma GCC diagnostic pop
+		json_array_append_new(argv, attach->cloud(dev));
 	}
 	return argv;
 }
@@ -249,24 +338,45 @@ static void print_argv(const json_t *argv)
 	putchar('\n');
 }
 
-static void xml_text(FILE *out, const char *text)
+static void libvirt_devices(FILE *out, const json_t *machine)
 {
-	for (; *text; text++)
-		switch (*text) {
-		case '&': fputs("&amp;", out); break;
-		case '<': fputs("&lt;", out); break;
-		case '>': fputs("&gt;", out); break;
-		case '\'': fputs("&apos;", out); break;
-		case '"': fputs("&quot;", out); break;
-		default: fputc(*text, out); break;
+	unsigned numbers[sizeof(attaches) / sizeof(attaches[0])] = { 0 };
+	const json_t *dev;
+	size_t i;
+
+	fputs("  <devices>\n", out);
+	json_array_foreach(json_object_get(machine, "devices"), i, dev)
+	{
+		const struct attach *attach = find_attach(dev);
+
+		if (libvirt_knows(attach, dev))
+			attach->libvirt(out, dev, numbers[attach - attaches]++);
+	}
+	fputs("  </devices>\n", out);
+}
+
+static void libvirt_arguments(FILE *out, const json_t *machine)
+{
+	json_t *argv = qemu_devices(machine, true), *word;
+	size_t i;
+
+	if (json_array_size(argv)) {
+		fputs("  <qemu:commandline>\n", out);
+		json_array_foreach(argv, i, word)
+		{
+			fputs("    <qemu:arg value='", out);
+			xml_text(out, json_string_value(word));
+			fputs("'/>\n", out);
 		}
+		fputs("  </qemu:commandline>\n", out);
+	}
+	json_decref(argv);
 }
 
 static void print_libvirt(const json_t *machine, const struct request *request)
 {
-	json_t *devices = qemu_devices(machine), *word;
 	char *text = NULL;
-	size_t i, size;
+	size_t size;
 	FILE *out = open_memstream(&text, &size);
 
 	fputs("<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n"
@@ -276,23 +386,18 @@ static void print_libvirt(const json_t *machine, const struct request *request)
 	fprintf(out,
 		"</name>\n"
 		"  <memory unit='MiB'>%llu</memory>\n"
-		"  <vcpu>%u</vcpu>\n"
-		"  <os>\n"
-		"    <type arch='x86_64' machine='q35'>hvm</type>\n"
-		"  </os>\n"
 		"  <memoryBacking>\n"
 		"    <source type='memfd'/>\n"
 		"    <access mode='shared'/>\n"
 		"  </memoryBacking>\n"
-		"  <qemu:commandline>\n",
+		"  <vcpu>%u</vcpu>\n"
+		"  <os>\n"
+		"    <type arch='x86_64' machine='q35'>hvm</type>\n"
+		"  </os>\n",
 		request->memory_mib, request->cpus);
-	json_array_foreach(devices, i, word)
-	{
-		fputs("    <qemu:arg value='", out);
-		xml_text(out, json_string_value(word));
-		fputs("'/>\n", out);
-	}
-	fputs("  </qemu:commandline>\n</domain>\n", out);
+	libvirt_devices(out, machine);
+	libvirt_arguments(out, machine);
+	fputs("</domain>\n", out);
 	fclose(out);
 	if (cli_json()) {
 		json_t *json = json_pack("{ss}", "xml", text);
@@ -303,7 +408,6 @@ static void print_libvirt(const json_t *machine, const struct request *request)
 		fputs(text, stdout);
 	}
 	free(text);
-	json_decref(devices);
 }
 
 /* ---- the command ------------------------------------------------------------------------- */

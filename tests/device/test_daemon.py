@@ -574,6 +574,37 @@ class Command(Daemon):
         self.assertEqual(words[words.index("--user-device") + 1],
                          "socket=%s/vm1-net0.sock,id=net0" % self.dir)
 
+    def test_vmm_virtio(self):
+        self.cli("add", "machine", "vm3")
+        self.cli("add", "device", "vm3/net0", "kind=virtio-net", "switch=lan", "queues=4",
+                 "mac=52:54:00:00:00:33")
+        self.cli("add", "device", "vm3/net1", "kind=virtio-net", "switch=lan", "vmm_listens=true")
+        self.cli("add", "device", "vm3/disk0", "kind=virtio-blk", "model=null",
+                 "size_bytes=1048576", "queues=2")
+        self.cli("add", "device", "vm3/disk1", "kind=virtio-blk", "model=null",
+                 "size_bytes=1048576", "vmm_listens=true")
+        text = self.cli("vmm", "vm3", "--libvirt")
+        domain = ElementTree.fromstring(text)
+        nets, disks = domain.findall("devices/interface"), domain.findall("devices/disk")
+        self.assertEqual([n.get("type") for n in nets + disks], ["vhostuser"] * 3)
+        self.assertEqual([n.find("source").get("mode") for n in nets], ["client", "server"])
+        self.assertEqual([n.find("source/reconnect") is not None for n in nets], [True, False])
+        self.assertEqual(nets[0].find("mac").get("address"), "52:54:00:00:00:33")
+        self.assertEqual(nets[0].find("driver").get("queues"), "4")
+        self.assertEqual(disks[0].find("source").get("path"), self.dir + "/vm3-disk0.sock")
+        self.assertEqual(disks[0].find("target").get("dev"), "vda")
+        # libvirt's disks cannot listen: QEMU's arguments then
+        ns = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+        args = [a.get("value") for a in domain.findall(ns + "commandline/" + ns + "arg")]
+        self.assertEqual(len([a for a in args if a.startswith("vhost-user-blk-pci,id=disk1")]), 1)
+        self.assertEqual(len(args), 4)
+        words = shlex.split(self.cli("vmm", "vm3", "--cloud-hypervisor"))
+        self.assertEqual(words[words.index("--net") + 1],
+                         "vhost_user=true,socket=%s/vm3-net0.sock,id=net0,mac=52:54:00:00:00:33,"
+                         "num_queues=8" % self.dir)
+        self.assertTrue(words[words.index("--net") + 2].endswith(",vhost_mode=server"))
+        self.assertIn("num_queues=2", words[words.index("--disk") + 1])
+
     def test_no_daemon(self):
         done = subprocess.run([EXITLESS, "--socket", self.dir + "/none", "status"],
                               stderr=subprocess.PIPE, text=True, timeout=20)
