@@ -439,18 +439,18 @@ static json_t *set_machine(struct manager *m, const struct target *target, struc
 	return done(error, manager_machine_set(m, &entry.spec, &why), &why);
 }
 
-/* Nothing of a switch can change: any key is refused by the schema, with its reason. */
 static json_t *set_switch(struct manager *m, const struct target *target, struct rpc_error *error)
 {
 	const struct switch_spec *now = manager_switch(m, target->name);
 	struct switch_spec spec;
+	struct why why = { "" };
 
 	if (!now)
 		return no_object(error, target);
 	spec = *now;
 	if (!params_decode(&switch_schema, target->spec, &spec, SCHEMA_CHANGE, "spec", error))
 		return NULL;
-	return json_object();
+	return done(error, manager_switch_set(m, &spec, &why), &why);
 }
 
 static json_t *set(void *context, const json_t *params, struct rpc_error *error)

@@ -178,10 +178,11 @@ static const struct schema_row switch_rows[] = {
 	  .help = "Whether it knows VLANs. If not, tags pass as they are." },
 	{ "addresses_max", SCHEMA_UINT, FIELD(addresses_max), .min = 16, .max = 1048576,
 	  .unset = "4096", .help = "Addresses that it learns in all." },
-	{ "port_addresses_max", SCHEMA_UINT, FIELD(port_addresses_max), .min = 1, .max = 1048576,
-	  .unset = "256", .help = "Addresses that it learns on one port." },
-	{ "age_s", SCHEMA_UINT, FIELD(age_ns), .scale = NS_PER_S, .min = 1, .max = 86400,
-	  .unset = "300", .help = "A learned address that was silent for this long is forgotten." },
+	{ "port_addresses_max", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(port_addresses_max), .min = 1,
+	  .max = 1048576, .unset = "256", .help = "Addresses that it learns on one port." },
+	{ "age_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(age_ns), .scale = NS_PER_S, .min = 1,
+	  .max = 86400, .unset = "300",
+	  .help = "A learned address that was silent for this long is forgotten." },
 };
 #undef SPEC
 
@@ -283,8 +284,9 @@ static const struct schema_row device_rows[] = {
 	PLUG_ROWS(NETWORK),
 	{ "check_source", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.check_source), .only = NETWORK,
 	  .unset = "false", .help = "Frames from another address than `mac` are dropped." },
-	{ "max_rate_bps", SCHEMA_UINT, FIELD(max_rate_bps), .only = "nic", .max = 1000000000000ll,
-	  .unset = "0", .help = "Bits per second that its guest may send; 0 for no limit." },
+	{ "max_rate_bps", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(max_rate_bps), .only = "nic",
+	  .max = 1000000000000ll, .unset = "0",
+	  .help = "Bits per second that its guest may send; 0 for no limit." },
 	{ "socket", SCHEMA_TEXT, FIELD(socket), .unset_help = "`DIRECTORY/MACHINE-NAME.sock`",
 	  .help = "Where its VMM connects." },
 	{ "socket_owner", SCHEMA_USER, FIELD(socket_owner), .unset_help = "the daemon's user",

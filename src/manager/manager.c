@@ -241,6 +241,22 @@ const struct switch_spec *manager_switch(const struct manager *m, const char *na
 	return bridge ? &bridge->spec : NULL;
 }
 
+int manager_switch_set(struct manager *m, const struct switch_spec *spec, struct why *why)
+{
+	struct bridge *bridge = find_bridge(m, spec->name);
+
+	if (!bridge)
+		return why_set(why, -ENOENT, "there is no switch %s", spec->name);
+	if (spec->vlan_aware != bridge->spec.vlan_aware ||
+	    spec->addresses_max != bridge->spec.addresses_max)
+		return why_set(why, -EOPNOTSUPP,
+			       "VLANs and table of switch %s cannot change; add another switch",
+			       spec->name);
+	net_switch_limits_set(bridge->sw, spec->port_addresses_max, spec->age_ns);
+	bridge->spec = *spec;
+	return 0;
+}
+
 int manager_switch_flush(struct manager *m, const char *name, struct why *why)
 {
 	struct bridge *bridge = find_bridge(m, name);

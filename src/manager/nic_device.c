@@ -109,9 +109,11 @@ static void nic_link_set(struct device *dev, bool up)
 
 static int nic_set(struct device *dev, const struct device_spec *spec, struct why *why)
 {
+	struct nic_device *state = dev->state;
+
 	if (spec->max_rate_bps != dev->spec.max_rate_bps)
-		return why_set(why, -EOPNOTSUPP, "the rate of %s cannot change while it lives",
-			       dev->id);
+		state->nic->ops->rate_set(state->nic, spec->max_rate_bps);
+	dev->spec.max_rate_bps = spec->max_rate_bps;
 	return 0;
 }
 

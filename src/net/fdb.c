@@ -17,7 +17,7 @@
 
 #define STATIC_MAX (2 * FDB_PORTS)
 
-int fdb_init(struct fdb *fdb, unsigned addresses_max, unsigned port_max, uint64_t age_ns)
+int fdb_init(struct fdb *fdb, unsigned addresses_max)
 {
 	unsigned want = (4 * addresses_max + STATIC_MAX) / FDB_SLOTS, bits = 1;
 
@@ -31,15 +31,23 @@ int fdb_init(struct fdb *fdb, unsigned addresses_max, unsigned port_max, uint64_
 		    sizeof(fdb->multiplier))
 		fdb->multiplier = fdb->seed ^ time_now_ns() ^ (uintptr_t)fdb;
 	fdb->multiplier |= 1;
-	fdb->age_ticks = (uint32_t)MIN(age_ns >> FDB_TICK_SHIFT, (uint64_t)INT32_MAX);
 	fdb->addresses_max = addresses_max;
-	fdb->port_max = port_max;
 	fdb->buckets = aligned_alloc(2 * CACHE_LINE, fdb->n_buckets * sizeof(*fdb->buckets));
 	if (!fdb->buckets)
 		return -ENOMEM;
 	memset(fdb->buckets, 0, fdb->n_buckets * sizeof(*fdb->buckets));
 	pthread_mutex_init(&fdb->lock, NULL);
 	return 0;
+}
+
+void fdb_limits_set(struct fdb *fdb, unsigned port_max, uint64_t age_ns)
+{
+	uint32_t ticks = (uint32_t)MIN(age_ns >> FDB_TICK_SHIFT, (uint64_t)INT32_MAX);
+
+	pthread_mutex_lock(&fdb->lock);
+	fdb->port_max = port_max;
+	WRITE_ONCE(fdb->age_ticks, ticks);
+	pthread_mutex_unlock(&fdb->lock);
 }
 
 void fdb_done(struct fdb *fdb)

@@ -31,7 +31,7 @@ struct fdb {
 	struct fdb_bucket *buckets;
 	uint64_t seed, multiplier; /* secret: nobody can aim at another one's bucket */
 	unsigned shift, n_buckets;
-	uint32_t age_ticks;
+	uint32_t age_ticks;   /* atomic */
 	pthread_mutex_t lock; /* what follows, and all changes of keys and ports */
 	unsigned addresses_max, port_max, n_learned;
 	uint32_t swept;
@@ -63,7 +63,7 @@ static inline struct fdb_bucket *fdb_bucket(const struct fdb *fdb, uint64_t key)
 
 static inline bool fdb_fresh(const struct fdb *fdb, uint32_t seen, uint32_t tick)
 {
-	return (int32_t)(tick - seen) <= (int32_t)fdb->age_ticks;
+	return (int32_t)(tick - seen) <= (int32_t)READ_ONCE(fdb->age_ticks);
 }
 
 /* Any thread: the port behind @key with FDB_STATIC in place, or FDB_NONE; in *@slot where it is. */
@@ -114,8 +114,10 @@ static inline bool fdb_touch(struct fdb *fdb, uint64_t key, unsigned index, uint
 	return port == (int)(index | FDB_STATIC);
 }
 
-/* 0 or -ENOMEM. */
-int fdb_init(struct fdb *fdb, unsigned addresses_max, unsigned port_max, uint64_t age_ns);
+/* 0 or -ENOMEM. Learns nothing before fdb_limits_set(). */
+int fdb_init(struct fdb *fdb, unsigned addresses_max);
+/* Addresses learned on one port, and how long a silent one stays. Control thread, at any time. */
+void fdb_limits_set(struct fdb *fdb, unsigned port_max, uint64_t age_ns);
 void fdb_done(struct fdb *fdb);
 
 /* Any thread; never waits: FDB_BUSY when somebody else changes the table. */

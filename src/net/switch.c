@@ -22,8 +22,6 @@ struct net_switch *net_switch_new(const struct switch_config *config)
 {
 	struct net_switch *sw = calloc(1, sizeof(*sw));
 	unsigned addresses = config->addresses_max ? config->addresses_max : ADDRESSES_DEFAULT;
-	unsigned per_port = config->port_addresses_max ? config->port_addresses_max
-						       : PORT_ADDRESSES_DEFAULT;
 	int err = ENOMEM;
 
 	if (!sw)
@@ -32,11 +30,10 @@ struct net_switch *net_switch_new(const struct switch_config *config)
 	sw->vlan_aware = config->vlan_aware;
 	if (!sw->name)
 		goto fail;
-	err = -fdb_init(&sw->fdb, MIN(addresses, (unsigned)ADDRESSES_LIMIT),
-			MIN(per_port, (unsigned)UINT16_MAX),
-			config->age_ns ? config->age_ns : AGE_DEFAULT_NS);
+	err = -fdb_init(&sw->fdb, MIN(addresses, (unsigned)ADDRESSES_LIMIT));
 	if (err)
 		goto fail;
+	net_switch_limits_set(sw, config->port_addresses_max, config->age_ns);
 	return sw;
 fail:
 	free(sw->name);
@@ -52,6 +49,14 @@ void net_switch_free(struct net_switch *sw)
 	fdb_done(&sw->fdb);
 	free(sw->name);
 	free(sw);
+}
+
+void net_switch_limits_set(struct net_switch *sw, unsigned port_addresses_max, uint64_t age_ns)
+{
+	unsigned per_port = port_addresses_max ? port_addresses_max : PORT_ADDRESSES_DEFAULT;
+
+	fdb_limits_set(&sw->fdb, MIN(per_port, (unsigned)UINT16_MAX),
+		       age_ns ? age_ns : AGE_DEFAULT_NS);
 }
 
 const char *net_switch_name(const struct net_switch *sw)

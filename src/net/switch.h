@@ -75,6 +75,8 @@ struct net_switch *net_switch_new(const struct switch_config *config);
 /* No port is attached any more. */
 void net_switch_free(struct net_switch *sw);
 const char *net_switch_name(const struct net_switch *sw);
+/* As in the configuration; what is learned already stays until it is too old. Control thread. */
+void net_switch_limits_set(struct net_switch *sw, unsigned port_addresses_max, uint64_t age_ns);
 
 /* Control thread. 0, -ENOMEM, -ENOSPC (more than 1024 ports), -EINVAL (bad VID). */
 int net_switch_attach(struct net_switch *sw, struct switch_port *port,

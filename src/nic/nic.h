@@ -30,6 +30,8 @@ typedef void nic_stat_fn(void *arg, const char *name, uint64_t value);
 struct nic_ops {
 	void (*free)(struct nic *nic);
 	void (*link_set)(struct nic *nic, bool up);
+	/* What the guest may send from now on; 0: all it wants. NULL: no such limit. */
+	void (*rate_set)(struct nic *nic, uint64_t bps);
 	/* Device counters: packets, bytes, drops by reason, malformed descriptors, interrupts. */
 	void (*stats)(struct nic *nic, nic_stat_fn *stat, void *arg);
 };

@@ -144,7 +144,7 @@ struct e1000 {
 
 	struct e1000_tx tx[E1000_QUEUES];
 
-	/* the guest's limit: the time up to which what it has sent uses its rate up; atomic */
+	/* the guest's limit, and the time up to which what it has sent uses it up; atomic */
 	uint64_t max_rate_bps, rate_next_ns;
 	struct io_timer rate_timer;
 
@@ -245,6 +245,8 @@ extern const struct io_queue_ops e1000_tx_ops;
 void e1000_tx_init(struct e1000 *dev);
 void e1000_tx_reset(struct e1000_tx *tx);
 void e1000_tx_kick(struct e1000 *dev);
+/* Bits per second; 0: no limit. Any thread. */
+void e1000_tx_rate_set(struct e1000 *dev, uint64_t bps);
 
 /* rx.c */
 extern const struct net_sink_ops e1000_rx_ops;

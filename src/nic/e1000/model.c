@@ -217,8 +217,7 @@ static void init_queues(struct e1000 *dev, struct memory_space *space)
 		nic->queues[nic->n_queues++] = &tx->queue;
 	}
 	nic->timers[nic->n_timers++] = &dev->timer;
-	if (dev->max_rate_bps)
-		nic->timers[nic->n_timers++] = &dev->rate_timer;
+	nic->timers[nic->n_timers++] = &dev->rate_timer;
 }
 
 static void e1000_free(struct nic *nic)
@@ -244,9 +243,15 @@ static void link_set(struct nic *nic, bool up)
 	e1000_link_update(dev);
 }
 
+static void rate_set(struct nic *nic, uint64_t bps)
+{
+	e1000_tx_rate_set(e1000_of(nic), bps);
+}
+
 static const struct nic_ops ops = {
 	.free = e1000_free,
 	.link_set = link_set,
+	.rate_set = rate_set,
 	.stats = e1000_stats,
 };
 

@@ -165,9 +165,9 @@ static void write_back(struct e1000_tx *tx, struct tx_poll *poll)
 static uint64_t rate_allows(struct e1000_tx *tx, struct io_turn *turn)
 {
 	struct e1000 *dev = tx->dev;
-	uint64_t next;
+	uint64_t rate = READ_ONCE(dev->max_rate_bps), next;
 
-	if (likely(!dev->max_rate_bps))
+	if (likely(!rate))
 		return turn->budget_bytes;
 	next = READ_ONCE(dev->rate_next_ns);
 	if (turn->now_ns < next) {
@@ -175,17 +175,17 @@ static uint64_t rate_allows(struct e1000_tx *tx, struct io_turn *turn)
 		io_timer_set(&dev->rate_timer, next);
 		return 0;
 	}
-	return MIN(turn->budget_bytes, MAX(dev->max_rate_bps / 8 / 1000, RATE_BURST_BYTES));
+	return MIN(turn->budget_bytes, MAX(rate / 8 / 1000, RATE_BURST_BYTES));
 }
 
 static void rate_charge(struct e1000 *dev, uint64_t octets, uint64_t now_ns)
 {
-	uint64_t next;
+	uint64_t rate = READ_ONCE(dev->max_rate_bps), next;
 
-	if (likely(!dev->max_rate_bps) || !octets)
+	if (likely(!rate) || !octets)
 		return;
 	next = MAX(READ_ONCE(dev->rate_next_ns), now_ns);
-	next += (uint64_t)((double)octets * 8 * NS_PER_S / (double)dev->max_rate_bps);
+	next += (uint64_t)((double)octets * 8 * NS_PER_S / (double)rate);
 	WRITE_ONCE(dev->rate_next_ns, next);
 }
 
@@ -289,6 +289,14 @@ void e1000_tx_kick(struct e1000 *dev)
 		STORE_RELEASE(dev->tx[i].recheck, 1);
 		io_queue_kick(&dev->tx[i].queue);
 	}
+}
+
+void e1000_tx_rate_set(struct e1000 *dev, uint64_t bps)
+{
+	WRITE_ONCE(dev->max_rate_bps, bps);
+	/* what was overdrawn at the old rate is forgotten */
+	WRITE_ONCE(dev->rate_next_ns, 0);
+	e1000_tx_kick(dev);
 }
 
 void e1000_tx_init(struct e1000 *dev)

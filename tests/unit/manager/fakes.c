@@ -59,7 +59,17 @@ static void fake_nic_stats(struct nic *nic, nic_stat_fn *stat, void *arg)
 	stat(arg, "tx_packets", 7);
 }
 
-static const struct nic_ops nic_ops = { fake_nic_free, fake_nic_link_set, fake_nic_stats };
+static void fake_nic_rate_set(struct nic *nic, uint64_t bps)
+{
+	fakes.rate_bps = bps;
+}
+
+static const struct nic_ops nic_ops = {
+	.free = fake_nic_free,
+	.link_set = fake_nic_link_set,
+	.rate_set = fake_nic_rate_set,
+	.stats = fake_nic_stats,
+};
 
 const char *const *nic_models(void)
 {
@@ -231,6 +241,10 @@ void net_switch_dump(struct net_switch *sw,
 	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
 
 	row(arg, mac, 7, "vm1/net0", 5000000000ull);
+}
+
+void net_switch_limits_set(struct net_switch *sw, unsigned port_addresses_max, uint64_t age_ns)
+{
 }
 
 void net_switch_flush(struct net_switch *sw, struct switch_port *port)

@@ -5,11 +5,13 @@
 #define EXITLESS_TESTS_MANAGER_FAKES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct fakes {
 	int fail_nic, fail_port, fail_attach, fail_server; /* errno, or 0 */
 	int nics, host_ports, switches, attached, servers; /* that exist now */
 	bool connected;					   /* what servers say */
+	uint64_t rate_bps;				   /* as the last NIC was told */
 	bool link_up;					   /* as the last NIC was told */
 	bool replugged;					   /* net_switch_port_set() was called */
 	char journal[4096];				   /* "nic+ attach+ server+ ..." */

@@ -228,6 +228,9 @@ static void changed(void **state)
 	spec.link_up = false;
 	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);
 	assert_false(fakes.link_up);
+	spec.max_rate_bps = 1000000;
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);
+	assert_int_equal(fakes.rate_bps, 1000000);
 
 	strcpy(spec.core, "io1"); /* moves while it runs */
 	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);

@@ -245,6 +245,10 @@ static void ages(void **state)
 	turn.now_ns = now + 20 * NS_PER_S;
 	send_one(0, MAC(1), MAC(0), -1);
 	assert_int_equal(got(), 2);
+	/* too old as soon as the limit says so */
+	net_switch_limits_set(sw, 0, 5 * NS_PER_S);
+	send_one(0, MAC(1), MAC(0), -1);
+	assert_int_equal(got(), 0x3e);
 	unmake();
 }
 

@@ -413,7 +413,7 @@ static void test_rate_limit(void **state)
 	struct io_work work;
 
 	assert_int_equal(len + 4, 1000);
-	dev->max_rate_bps = 8000000;
+	nic->ops->rate_set(nic, 8000000);
 	tx_start(0);
 	for (unsigned i = 0; i < 40; i++) {
 		memcpy(at(TX_BUFFER), frame, len);
@@ -436,6 +436,11 @@ static void test_rate_limit(void **state)
 	assert_true(queue->ops->pending(queue));
 	queue->ops->poll(queue, &turn, &work);
 	assert_int_equal(n_sent, 34);
+	/* and without a limit at once */
+	nic->ops->rate_set(nic, 0);
+	assert_true(queue->ops->pending(queue));
+	queue->ops->poll(queue, &turn, &work);
+	assert_int_equal(n_sent, 40);
 }
 
 /* A doorbell that the guest cannot use is nothing to look at, and its return is announced. */
