@@ -6,6 +6,8 @@
 #include "base/list.h"
 #include "memory/space.h"
 
+#include <pthread.h>
+
 /* One file, mapped whole, shared by the regions of a space that lie in it. Control thread, but for
  * @faulted. */
 struct memory_file {
@@ -43,6 +45,20 @@ struct memory_log {
 	uint8_t *base;
 	uint64_t pages;
 };
+
+/* remote.c: what its queues want of the client, in order. */
+struct memory_channel {
+	pthread_mutex_t lock;
+	struct list queued, taken; /* by the transport; struct memory_transfer */
+	void (*kick)(void *arg);   /* NULL: no transport */
+	void *kick_arg;
+};
+
+struct memory_channel *memory_space_channel(struct memory_space *space);
+void memory_channel_init(struct memory_channel *channel);
+void memory_channel_done(struct memory_channel *channel);
+/* Transfers that touch [@addr, @last] fail. */
+void memory_channel_cancel(struct memory_channel *channel, uint64_t addr, uint64_t last);
 
 /* faults.c: has SIGBUS inside @file's mapping contained, until memory_faults_forget(). 0 or
  * -ENOSPC. */

@@ -8,6 +8,7 @@
 
 #include "base/rcu.h"
 #include "memory/map.h"
+#include "memory/remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,13 @@ struct memory_space {
 	void *changed_arg;
 	int failed;
 	struct memory_stats stats;
+	struct memory_channel channel;
 };
+
+struct memory_channel *memory_space_channel(struct memory_space *space)
+{
+	return &space->channel;
+}
 
 struct memory_space *memory_space_new(const char *name)
 {
@@ -39,12 +46,14 @@ struct memory_space *memory_space_new(const char *name)
 	if (!space)
 		return NULL;
 	list_init(&space->files);
+	memory_channel_init(&space->channel);
 	space->name = strdup(name);
 	space->map = calloc(1, sizeof(*space->map));
 	if (space->name && space->map) {
 		space->map->generation = ++space->generation;
 		return space;
 	}
+	memory_channel_done(&space->channel);
 	free(space->name);
 	free(space->map);
 	free(space);
@@ -133,6 +142,7 @@ void memory_space_free(struct memory_space *space)
 		file_put(space->log->file);
 	free(space->log);
 	free_retired(space);
+	memory_channel_done(&space->channel);
 	free(space->map);
 	free(space->name);
 	free(space);
@@ -320,6 +330,7 @@ unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t 
 		file_put(files[--n_files]);
 	free(files);
 out:
+	memory_channel_cancel(&space->channel, addr, last);
 	space->stats.unmaps += removed;
 	if (!space->map->n)
 		WRITE_ONCE(space->failed, 0);
@@ -438,6 +449,28 @@ void *memory_at_slow(struct memory_reader *reader, uint64_t addr, uint64_t len, 
 		     !region->host))
 		return NULL;
 	return region->host + skip;
+}
+
+enum memory_place memory_where(struct memory_reader *reader, uint64_t addr, uint64_t len,
+			       unsigned access)
+{
+	enum memory_place place = MEMORY_LOCAL;
+
+	if (!len || addr + (len - 1) < addr)
+		return MEMORY_NOWHERE;
+	while (len) {
+		const struct memory_region *region = region_at(reader, addr);
+		uint64_t here;
+
+		if (!region || (region->access & access) != access)
+			return MEMORY_NOWHERE;
+		if (!region->host)
+			place = MEMORY_REMOTE;
+		here = MIN(len, region->size - (addr - region->addr));
+		addr += here;
+		len -= here;
+	}
+	return place;
 }
 
 void memory_dirty(struct memory_reader *reader, uint64_t addr, uint64_t len)

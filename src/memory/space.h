@@ -14,8 +14,8 @@
  * handler puts zero pages under the mapping of that file, marks its space as failed, and the access
  * goes on (memory_space_failed()). Nobody else is disturbed.
  *
- * Regions without a file ("remote") can only be reached through messages of the client. A reader
- * reports them as -EAGAIN or -EFAULT; see memory/remote.h.
+ * Regions without a file ("remote") can only be reached through messages to the client. For a
+ * reader they are not there; memory/remote.h has what a queue does then.
  */
 #ifndef EXITLESS_MEMORY_SPACE_H
 #define EXITLESS_MEMORY_SPACE_H
