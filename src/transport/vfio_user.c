@@ -15,6 +15,7 @@
 #include "transport/vfio_user_session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -291,13 +292,13 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 
 /* ---- connections ------------------------------------------------------------------------- */
 
-/* The last client may have gone without our having been told yet: its end is in the same round. */
+/* The last client may have gone without our having been told yet: its end is in the same round, and
+ * perhaps behind bytes that nobody has read. */
 static bool session_is_dead(const struct vfio_user_server *s)
 {
-	char byte;
-	ssize_t n = recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	struct pollfd pfd = { s->fd, POLLRDHUP, 0 };
 
-	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+	return poll(&pfd, 1, 0) > 0;
 }
 
 static void accept_client(struct loop_fd *lfd, uint32_t events)
