@@ -19,6 +19,8 @@
 	"\"max_data_xfer_size\":1048576,\"migration\":{\"max_bitmap_size\":268435456,"             \
 	"\"pgsize\":4096},\"write_multiple\":true}}"
 
+enum { DMA_READ = 11, DMA_WRITE = 12 };
+
 struct header {
 	uint16_t id, command;
 	uint32_t size, flags, error;
@@ -81,6 +83,7 @@ void vu_close(struct vu_client *c)
 		close(c->memory_fd);
 	if (c->fd >= 0)
 		close(c->fd);
+	free(c->body);
 	memset(c, 0, sizeof(*c));
 	c->fd = c->memory_fd = -1;
 }
@@ -168,15 +171,123 @@ static int read_all(struct vu_client *c, void *buf, size_t len, int *fd)
 	return 0;
 }
 
+/* ---- the server's requests --------------------------------------------------------------- */
+
+int vu_dma_answer(struct vu_client *c, const struct vu_dma *dma, int error, const void *data)
+{
+	struct {
+		struct header header;
+		uint64_t addr, count;
+	} reply = { { dma->id, dma->write ? DMA_WRITE : DMA_READ, sizeof(reply), 1, 0 },
+		    dma->addr,
+		    dma->count };
+	int err;
+
+	if (error) {
+		reply.header.size = sizeof(reply.header);
+		reply.header.flags |= 0x20;
+		reply.header.error = (uint32_t)error;
+		return vu_send_raw(c, &reply, sizeof(reply.header), NULL, 0);
+	}
+	if (dma->write)
+		return vu_send_raw(c, &reply, sizeof(reply), NULL, 0);
+	reply.header.size += (uint32_t)dma->count;
+	err = vu_send_raw(c, &reply, sizeof(reply), NULL, 0);
+	return err ? err : vu_send_raw(c, data, dma->count, NULL, 0);
+}
+
+int vu_dma_serve(struct vu_client *c, const struct vu_dma *dma)
+{
+	uint64_t skip = dma->addr - c->memory_addr;
+	uint8_t *at = c->memory + skip;
+
+	if (!c->memory || skip >= c->memory_size || dma->count > c->memory_size - skip)
+		return vu_dma_answer(c, dma, ENODEV, NULL);
+	if (dma->write) {
+		memcpy(at, dma->data, dma->count);
+		/* in the order of the requests, for threads that look */
+		__atomic_thread_fence(__ATOMIC_RELEASE);
+	}
+	return vu_dma_answer(c, dma, 0, at);
+}
+
+static bool is_request(const struct header *header)
+{
+	return (header->flags & 0xf) == 0 &&
+	       (header->command == DMA_READ || header->command == DMA_WRITE);
+}
+
+/* The rest of a request whose header has come. */
+static int serve(struct vu_client *c, const struct header *header)
+{
+	uint64_t access[2];
+	struct vu_dma dma = { .id = header->id, .write = header->command == DMA_WRITE };
+	int fd = -1, err;
+
+	if (header->size < sizeof(*header) + sizeof(access))
+		return -EBADMSG;
+	err = read_all(c, access, sizeof(access), &fd);
+	if (err)
+		return err;
+	dma.addr = access[0];
+	dma.count = access[1];
+	if (fd >= 0 || dma.count > DATA_MAX ||
+	    header->size != sizeof(*header) + sizeof(access) + (dma.write ? dma.count : 0))
+		return -EBADMSG;
+	if (dma.write) {
+		if (!c->body)
+			c->body = malloc(DATA_MAX);
+		if (!c->body)
+			return -ENOMEM;
+		err = read_all(c, c->body, dma.count, &fd);
+		if (err)
+			return err;
+		dma.data = c->body;
+		c->dma_writes++;
+	} else {
+		c->dma_reads++;
+	}
+	return c->dma ? c->dma(c, &dma, c->dma_arg) : vu_dma_serve(c, &dma);
+}
+
+int vu_serve(struct vu_client *c, int timeout_ms)
+{
+	struct pollfd pfd = { c->fd, POLLIN, 0 };
+	int n = 0;
+
+	while (poll(&pfd, 1, n ? 0 : timeout_ms) > 0) {
+		struct header header;
+		int fd = -1, err = read_all(c, &header, sizeof(header), &fd);
+
+		if (err)
+			return err;
+		if (fd >= 0 || !is_request(&header))
+			return -EBADMSG;
+		err = serve(c, &header);
+		if (err)
+			return err;
+		n++;
+	}
+	return n;
+}
+
+/* ---- replies ----------------------------------------------------------------------------- */
+
 int vu_receive(struct vu_client *c, uint16_t command, void *payload, size_t room, int *fd)
 {
 	struct header header;
 	int got = -1, err;
 	size_t len;
 
-	err = read_all(c, &header, sizeof(header), &got);
-	if (err)
-		return err;
+	while (true) {
+		err = read_all(c, &header, sizeof(header), &got);
+		if (!err && got < 0 && is_request(&header))
+			err = serve(c, &header);
+		else if (!err)
+			break;
+		if (err)
+			return err;
+	}
 	len = header.size - sizeof(header);
 	if (header.command != command || (header.flags & 0xf) != 1 ||
 	    header.size < sizeof(header) || len > room + DATA_MAX)
@@ -229,7 +340,7 @@ int vu_dma_unmap(struct vu_client *c, uint64_t addr, uint64_t size)
 	return n == sizeof(reply) && !memcmp(&reply, &unmap, sizeof(reply)) ? 0 : -EBADMSG;
 }
 
-int vu_memory(struct vu_client *c, uint64_t addr, uint64_t size)
+int vu_memory_make(struct vu_client *c, uint64_t addr, uint64_t size)
 {
 	c->memory_fd = memfd_create("guest", MFD_CLOEXEC);
 	if (c->memory_fd < 0 || ftruncate(c->memory_fd, (off_t)size) < 0)
@@ -241,7 +352,14 @@ int vu_memory(struct vu_client *c, uint64_t addr, uint64_t size)
 	}
 	c->memory_addr = addr;
 	c->memory_size = size;
-	return vu_dma_map(c, addr, size, c->memory_fd, 0, 3);
+	return 0;
+}
+
+int vu_memory(struct vu_client *c, uint64_t addr, uint64_t size)
+{
+	int err = vu_memory_make(c, addr, size);
+
+	return err ? err : vu_dma_map(c, addr, size, c->memory_fd, 0, 3);
 }
 
 int vu_region_info(struct vu_client *c, uint32_t index, struct vfio_region_info *info,

@@ -4,6 +4,9 @@
  * through it: guest memory is a memory file that it maps and announces, shared areas of BARs are
  * mapped, interrupts are eventfds. Blocking, one thread per client.
  *
+ * Memory that is announced without its file is read and written by the server's requests, DMA_READ
+ * and DMA_WRITE. They are served whenever the client waits for a reply, and by vu_serve().
+ *
  * Functions return 0 (or a count), or -errno: the server's own error, -ECONNRESET when it closed
  * the connection, -EBADMSG when its answer makes no sense, -ETIMEDOUT after 10 s.
  */
@@ -28,6 +31,14 @@ struct vu_bar {
 	} areas[VU_AREAS_MAX];
 };
 
+/* A request of the server's. */
+struct vu_dma {
+	uint16_t id;
+	bool write;
+	uint64_t addr, count;
+	uint8_t *data; /* of a write; valid until the next message */
+};
+
 struct vu_client {
 	int fd;
 	uint16_t next_id;
@@ -40,6 +51,11 @@ struct vu_client {
 	uint64_t memory_addr, memory_size;
 	int memory_fd;
 	uint64_t messages; /* sent */
+	/* Gets the server's requests in place of vu_dma_serve(); an error ends what waits. */
+	int (*dma)(struct vu_client *c, const struct vu_dma *dma, void *arg);
+	void *dma_arg;
+	uint64_t dma_reads, dma_writes;
+	uint8_t *body; /* of a request */
 };
 
 /* Connects only. */
@@ -62,11 +78,21 @@ int vu_receive(struct vu_client *c, uint16_t command, void *payload, size_t room
 int vu_request(struct vu_client *c, uint16_t command, const void *payload, size_t len,
 	       const int *fds, unsigned n_fds, void *reply, size_t room, int *reply_fd);
 
-/* Makes @size bytes of guest memory at @addr and maps them as DMA. */
+/* Makes @size bytes of guest memory at @addr, and tells nobody. */
+int vu_memory_make(struct vu_client *c, uint64_t addr, uint64_t size);
+/* Makes them and maps them as DMA. */
 int vu_memory(struct vu_client *c, uint64_t addr, uint64_t size);
 int vu_dma_map(struct vu_client *c, uint64_t addr, uint64_t size, int fd, uint64_t offset,
 	       uint32_t flags);
 int vu_dma_unmap(struct vu_client *c, uint64_t addr, uint64_t size);
+
+/* Serves the server's requests: those that are there; if there is none, the first that comes within
+ * @timeout_ms. Returns how many. */
+int vu_serve(struct vu_client *c, int timeout_ms);
+/* Does what @dma asks for in the client's memory, and answers. */
+int vu_dma_serve(struct vu_client *c, const struct vu_dma *dma);
+/* Answers @dma: with @error (an errno), or 0 and, for a read, its bytes. */
+int vu_dma_answer(struct vu_client *c, const struct vu_dma *dma, int error, const void *data);
 
 /* Information with room for all areas; *fd gets the descriptor to map by, or -1. Returns the number
  * of areas. */

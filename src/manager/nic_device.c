@@ -181,6 +181,12 @@ static void nic_stats(const struct device *dev, manager_stat_fn *stat, void *arg
 	stat(arg, "transport", "set_irqs", transport.set_irqs);
 	stat(arg, "transport", "resets", transport.resets);
 	stat(arg, "transport", "refused", transport.refused);
+	stat(arg, "transport", "dma_reads", transport.dma_reads);
+	stat(arg, "transport", "dma_read_bytes", transport.dma_read_bytes);
+	stat(arg, "transport", "dma_writes", transport.dma_writes);
+	stat(arg, "transport", "dma_write_bytes", transport.dma_write_bytes);
+	stat(arg, "transport", "dma_errors", transport.dma_errors);
+	stat(arg, "transport", "dma_waiting", transport.dma_waiting);
 }
 
 const struct device_kind nic_device_kind = {

@@ -82,9 +82,11 @@ static void end_session(struct vfio_user_server *s, const char *why)
 	s->out = NULL;
 	s->out_tail = &s->out;
 	s->unsent = 0;
+	memory_remote_close(s->space);
 	/* quiet first, then what it could have touched */
 	pci_function_reset(s->f, PCI_RESET_FUNCTION);
 	vfio_user_watch_resample(s, -1);
+	vfio_user_dma_end(s);
 	pci_irq_release(s->f);
 	memory_space_unmap(s->space, 0, 0);
 	pci_memory_changed(s->f);
@@ -92,7 +94,7 @@ static void end_session(struct vfio_user_server *s, const char *why)
 		    (int)s->stats.client_pid, why);
 }
 
-static void protocol_error(struct vfio_user_server *s, const char *why)
+void vfio_user_broken(struct vfio_user_server *s, const char *why)
 {
 	s->stats.protocol_errors++;
 	end_session(s, why);
@@ -139,25 +141,27 @@ static bool flush(struct vfio_user_server *s)
 	return true;
 }
 
-static void send_message(struct vfio_user_server *s, const struct vfio_user_header *header,
-			 const void *payload, size_t len, int fd)
+void vfio_user_send(struct vfio_user_server *s, const struct vfio_user_header *header,
+		    const void *payload, size_t len, const void *more, size_t more_len, int fd)
 {
-	struct vfio_user_out *out = malloc(sizeof(*out) + sizeof(*header) + len);
+	size_t total = sizeof(*header) + len + more_len;
+	struct vfio_user_out *out = malloc(sizeof(*out) + total);
 
 	if (!out) {
-		end_session(s, "no memory for a reply");
+		end_session(s, "no memory for a message");
 		return;
 	}
-	*out = (struct vfio_user_out){ .len = sizeof(*header) + len, .fd = fd < 0 ? -1 : dup(fd) };
+	*out = (struct vfio_user_out){ .len = total, .fd = fd < 0 ? -1 : dup(fd) };
 	memcpy(out->bytes, header, sizeof(*header));
 	if (len)
 		memcpy(out->bytes + sizeof(*header), payload, len);
+	if (more_len)
+		memcpy(out->bytes + sizeof(*header) + len, more, more_len);
 	*s->out_tail = out;
 	s->out_tail = &out->next;
 	s->unsent += out->len;
-	s->stats.replies++;
 	if (s->unsent > VFIO_USER_UNSENT_MAX)
-		protocol_error(s, "it does not read its replies");
+		vfio_user_broken(s, "it does not read its replies");
 	else if (s->out == out)
 		flush(s);
 }
@@ -172,8 +176,10 @@ void vfio_user_reply(struct vfio_user_server *s, const struct vfio_user_message 
 		.flags = VFIO_USER_TYPE_REPLY,
 	};
 
-	if (!(m->header.flags & VFIO_USER_NO_REPLY))
-		send_message(s, &header, payload, len, fd);
+	if (m->header.flags & VFIO_USER_NO_REPLY)
+		return;
+	s->stats.replies++;
+	vfio_user_send(s, &header, payload, len, NULL, 0, fd);
 }
 
 static void reply_error(struct vfio_user_server *s, const struct vfio_user_message *m, int error)
@@ -189,16 +195,25 @@ static void reply_error(struct vfio_user_server *s, const struct vfio_user_messa
 	s->stats.errors++;
 	log_limited(&s->limit, LOG_LEVEL_WARNING, "%s: %s refused: %s", pci_function_name(s->f),
 		    vfio_user_command_name(m->header.command), strerror(error));
-	if (!(m->header.flags & VFIO_USER_NO_REPLY))
-		send_message(s, &header, NULL, 0, -1);
+	if (m->header.flags & VFIO_USER_NO_REPLY)
+		return;
+	s->stats.replies++;
+	vfio_user_send(s, &header, NULL, 0, NULL, 0, -1);
 }
 
 /* ---- receiving --------------------------------------------------------------------------- */
 
-static bool header_is_sound(const struct vfio_user_header *h)
+static bool is_reply(const struct vfio_user_header *h)
 {
-	return h->size >= sizeof(*h) && h->size <= VFIO_USER_MESSAGE_MAX &&
-	       (h->flags & VFIO_USER_TYPE) == VFIO_USER_TYPE_COMMAND;
+	return (h->flags & VFIO_USER_TYPE) == VFIO_USER_TYPE_REPLY;
+}
+
+static bool header_is_sound(const struct vfio_user_server *s, const struct vfio_user_header *h)
+{
+	if (h->size < sizeof(*h) || h->size > VFIO_USER_MESSAGE_MAX)
+		return false;
+	return is_reply(h) ? vfio_user_dma_expects(s, h)
+			   : (h->flags & VFIO_USER_TYPE) == VFIO_USER_TYPE_COMMAND;
 }
 
 static void handle(struct vfio_user_server *s)
@@ -212,12 +227,16 @@ static void handle(struct vfio_user_server *s)
 	};
 	int err;
 
-	s->stats.messages++;
 	s->got = 0;
-	err = vfio_user_command(s, &m);
+	if (is_reply(&m.header)) {
+		err = vfio_user_dma_reply(s, &m);
+	} else {
+		s->stats.messages++;
+		err = vfio_user_command(s, &m);
+	}
 	close_fds(s->fds, &s->n_fds);
 	if (err == -EPROTO)
-		protocol_error(s, "it broke the protocol");
+		vfio_user_broken(s, "it broke the protocol");
 	else if (err)
 		reply_error(s, &m, err);
 }
@@ -237,7 +256,7 @@ static int receive(struct vfio_user_server *s)
 		if (n == -EAGAIN || n == -EINTR)
 			return 0;
 		if (n == -EMFILE) {
-			protocol_error(s, "too many descriptors in one message");
+			vfio_user_broken(s, "too many descriptors in one message");
 			return -1;
 		}
 		if (n <= 0) {
@@ -250,8 +269,8 @@ static int receive(struct vfio_user_server *s)
 		if (in_header) {
 			size_t len = s->header.size - sizeof(s->header);
 
-			if (!header_is_sound(&s->header)) {
-				protocol_error(s, "a malformed header");
+			if (!header_is_sound(s, &s->header)) {
+				vfio_user_broken(s, "a malformed header");
 				return -1;
 			}
 			if (len > s->body_room) {
@@ -275,14 +294,17 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 {
 	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, lfd);
 
-	if (events & EPOLLOUT && !flush(s))
-		return;
+	if (events & EPOLLOUT) {
+		if (!flush(s))
+			return;
+		vfio_user_dma_pump(s);
+	}
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND && s->fd >= 0; i++) {
 		bool replied;
 
 		if (receive(s) <= 0)
 			return;
-		replied = !(s->header.flags & VFIO_USER_NO_REPLY);
+		replied = !is_reply(&s->header) && !(s->header.flags & VFIO_USER_NO_REPLY);
 		handle(s);
 		/* Clients wait for a reply: looking for more costs each access a system call. */
 		if (replied)
@@ -350,6 +372,12 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 	s->fd = s->listen_fd = s->resample_fd = -1;
 	s->out_tail = &s->out;
 	s->limit.burst = 20;
+	err = -vfio_user_dma_init(s);
+	if (err) {
+		free(s);
+		errno = err;
+		return NULL;
+	}
 	s->path = strdup(config->path);
 	if (!s->path) {
 		err = ENOMEM;
@@ -368,6 +396,7 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 	close(s->listen_fd);
 	unlink(s->path);
 fail:
+	vfio_user_dma_done(s);
 	free(s->path);
 	free(s);
 	errno = err;
@@ -382,6 +411,7 @@ void vfio_user_server_free(struct vfio_user_server *s)
 	loop_remove(&s->listener);
 	close(s->listen_fd);
 	unlink(s->path);
+	vfio_user_dma_done(s);
 	free(s->body);
 	free(s->path);
 	free(s);
@@ -395,12 +425,13 @@ void vfio_user_server_disconnect(struct vfio_user_server *s)
 void vfio_user_server_check(struct vfio_user_server *s)
 {
 	if (s->fd >= 0 && memory_space_failed(s->space))
-		protocol_error(s, "it truncated its memory file");
+		vfio_user_broken(s, "it truncated its memory file");
 }
 
 void vfio_user_server_stats(const struct vfio_user_server *s, struct vfio_user_stats *stats)
 {
 	*stats = s->stats;
+	stats->dma_waiting = s->dma.n_asked;
 }
 
 const char *vfio_user_server_path(const struct vfio_user_server *s)

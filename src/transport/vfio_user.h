@@ -6,6 +6,9 @@
  *
  * A client that breaks the protocol loses its connection; the function is then reset, its memory
  * and interrupts released, and the socket waits for the next client.
+ *
+ * A client that maps memory without a file is asked for it by DMA_READ and DMA_WRITE
+ * (memory/remote.h); one that gives a file for all it maps is never sent a request.
  */
 #ifndef EXITLESS_TRANSPORT_VFIO_USER_H
 #define EXITLESS_TRANSPORT_VFIO_USER_H
@@ -33,6 +36,10 @@ struct vfio_user_stats {
 	uint64_t region_reads, region_writes, posted_writes, write_multi;
 	uint64_t dma_maps, dma_unmaps, set_irqs, resets;
 	uint64_t refused; /* connections while one is served */
+	/* our requests, for memory without a file */
+	uint64_t dma_reads, dma_writes, dma_read_bytes, dma_write_bytes;
+	uint64_t dma_errors;  /* replies that said no */
+	uint64_t dma_waiting; /* now, for a reply */
 };
 
 /* Listens at once. Returns NULL with errno set. @space and @f are borrowed and outlive it. */

@@ -117,6 +117,8 @@ static int dma_map(struct vfio_user_server *s, struct vfio_user_message *m)
 			       map.offset);
 	if (err)
 		return -err;
+	if (!m->n_fds)
+		vfio_user_dma_begin(s);
 	pci_memory_changed(s->f);
 	vfio_user_reply(s, m, NULL, 0, -1);
 	return 0;

@@ -7,6 +7,7 @@
 #define EXITLESS_TRANSPORT_VFIO_USER_SESSION_H
 
 #include "base/log.h"
+#include "memory/remote.h"
 #include "transport/vfio_user.h"
 
 #include <linux/vfio.h>
@@ -58,6 +59,11 @@ struct vfio_user_dma_unmap {
 };
 _Static_assert(sizeof(struct vfio_user_dma_unmap) == 24, "DMA_UNMAP");
 
+struct vfio_user_dma_access {
+	uint64_t addr, count;
+};
+_Static_assert(sizeof(struct vfio_user_dma_access) == 16, "DMA_READ");
+
 struct vfio_user_region_access {
 	uint64_t offset;
 	uint32_t region, count;
@@ -78,6 +84,23 @@ _Static_assert(sizeof(struct vfio_user_write_multi) == 24, "REGION_WRITE_MULTI")
 #define VFIO_USER_MESSAGE_MAX (VFIO_USER_DATA_MAX + 4096)
 /* Unsent replies of a client that does not read; beyond it the client is dropped. */
 #define VFIO_USER_UNSENT_MAX (4u << 20)
+/* Requests of ours without a reply. */
+#define VFIO_USER_ASKED_MAX 64
+
+/* Our requests: what devices want of memory that has no file (vfio_user_dma.c). */
+struct vfio_user_dma {
+	int event_fd; /* written by I/O cores */
+	struct loop_fd wake;
+	struct memory_transfer *now; /* being cut into messages */
+	struct vfio_user_asked {
+		struct memory_transfer *transfer; /* NULL: free */
+		uint16_t id;
+		uint32_t at, len; /* of the transfer */
+	} asked[VFIO_USER_ASKED_MAX];
+	unsigned n_asked;
+	uint32_t bytes_asked;
+	uint16_t next_id;
+};
 
 struct vfio_user_server {
 	struct loop *loop;
@@ -105,6 +128,7 @@ struct vfio_user_server {
 	bool waits_to_send; /* for room in the socket */
 	struct loop_fd resample;
 	int resample_fd;
+	struct vfio_user_dma dma;
 };
 
 struct vfio_user_message {
@@ -126,7 +150,26 @@ const char *vfio_user_command_name(uint16_t command);
 /* Answers @m (nothing if it wants no reply) with @len bytes and @fd (borrowed; -1: none). */
 void vfio_user_reply(struct vfio_user_server *s, const struct vfio_user_message *m,
 		     const void *payload, size_t len, int fd);
+/* Sends a message of @len and @more_len bytes behind @header. May end the session. */
+void vfio_user_send(struct vfio_user_server *s, const struct vfio_user_header *header,
+		    const void *payload, size_t len, const void *more, size_t more_len, int fd);
+/* Ends the session: the client broke the protocol. */
+void vfio_user_broken(struct vfio_user_server *s, const char *why);
 /* Watches @fd (taken over; -1: none) for the guest's end of interrupt. */
 void vfio_user_watch_resample(struct vfio_user_server *s, int fd);
+
+/* vfio_user_dma.c. _init: 0 or -errno. */
+int vfio_user_dma_init(struct vfio_user_server *s);
+void vfio_user_dma_done(struct vfio_user_server *s);
+/* The client mapped memory without a file: from now on it may be asked. */
+void vfio_user_dma_begin(struct vfio_user_server *s);
+/* The session has ended: everything that was asked fails. */
+void vfio_user_dma_end(struct vfio_user_server *s);
+/* Asks for what there is to be asked, as far as it may. May end the session. */
+void vfio_user_dma_pump(struct vfio_user_server *s);
+/* May a reply with this header come? */
+bool vfio_user_dma_expects(const struct vfio_user_server *s, const struct vfio_user_header *header);
+/* One that may. Returns 0 or -EPROTO. */
+int vfio_user_dma_reply(struct vfio_user_server *s, const struct vfio_user_message *m);
 
 #endif
