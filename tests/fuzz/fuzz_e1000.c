@@ -2,13 +2,17 @@
 /*
  * A driver that does anything: the first byte chooses the chip and a set-up, the rest is a list of
  * steps (register accesses of any width, descriptors, polls, frames from outside, timers, resets).
- * Whatever it does, polls end, packets are sound, and a device that is reset works.
+ * Whatever it does, polls end, packets are sound, and a device that is reset works. The memory may
+ * have no file: then the steps also say which messages are answered, and how.
  */
 #include "base/iov.h"
 #include "base/util.h"
+#include "memory/remote.h"
 #include "net/offload.h"
 #include "nic/e1000/e1000.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -30,6 +34,7 @@ static uint8_t scratch[IO_SCRATCH_BYTES] __attribute__((aligned(64)));
 static uint8_t frame[65536 + 64];
 static struct io_turn turn;
 static uint64_t sum;
+static bool remote;
 
 struct input {
 	const uint8_t *at;
@@ -70,11 +75,49 @@ static void poll_queue(struct nic *nic, unsigned n)
 		turn.budget_bytes = 256 * 1024;
 		queue->ops->poll(queue, &turn, &work);
 		io_turn_end(&turn);
-		if (!work.more)
+		if (!work.more && !(remote && queue->ops->pending(queue)))
 			break;
 	}
 	if (queue->ops->pending(queue))
 		abort(); /* it would spin */
+}
+
+static void kick(void *arg)
+{
+}
+
+/* The client's answers to at most @n messages, the @fail-th of which says no. */
+static bool answer(struct nic *nic, struct memory_space *space, unsigned n, unsigned fail)
+{
+	struct memory_transfer *t;
+	bool any = false;
+
+	while (n-- && (t = memory_remote_next(space))) {
+		uint64_t skip = t->addr - GUEST_BASE;
+		bool ok = fail-- && memory_remote_wanted(space, t);
+
+		if (skip >= GUEST_SIZE || t->len > GUEST_SIZE - skip)
+			abort(); /* not mapped: it must not be asked for */
+		if (ok && t->write)
+			memcpy(guest + skip, t->bytes, t->len);
+		else if (ok)
+			memcpy(t->bytes, guest + skip, t->len);
+		memory_remote_done(space, t, ok ? 0 : -EFAULT);
+		any = true;
+	}
+	pci_memory_changed(nic->pci);
+	return any;
+}
+
+/* Answers until nothing is asked any more. */
+static void answer_all(struct nic *nic, struct memory_space *space)
+{
+	for (unsigned rounds = 0; remote && answer(nic, space, UINT_MAX, UINT_MAX); rounds++) {
+		if (rounds > POLLS_MAX)
+			abort();
+		for (unsigned q = 0; q < nic->n_queues; q++)
+			poll_queue(nic, q);
+	}
 }
 
 static void give(struct nic *nic, uint32_t len, unsigned kind)
@@ -172,11 +215,21 @@ static void step(struct nic *nic, struct e1000 *dev, struct memory_space *space,
 		wr(nic, TDT(op >> 4 & 1), take(in, 1));
 		poll_queue(nic, op >> 4 & 1);
 		break;
-	case 10: give(nic, take(in, 2), op >> 4); break;
+	case 10:
+		give(nic, take(in, 2), op >> 4);
+		if (remote)
+			poll_queue(nic, 0);
+		break;
 	case 11: wr(nic, RDT(op >> 4 & 1), take(in, 1)); break;
 	case 12:
 		turn.now_ns += take(in, 3);
 		dev->timer.fire(&dev->timer, &turn);
+		if (!remote)
+			break;
+		n = take(in, 1);
+		answer(nic, space, n % 16, n / 16);
+		poll_queue(nic, 0);
+		poll_queue(nic, 1);
 		break;
 	case 13:
 		store_le16(buf, take(in, 1) & 7);
@@ -229,9 +282,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.model = first & 1 ? "82574L" : "82540EM";
 	config.trap_doorbells = first & 2;
 	nic = nic_new(&config, space);
+	remote = first & 32;
 	if (!nic || memory_space_map(space, GUEST_BASE, GUEST_SIZE, MEMORY_READ | MEMORY_WRITE,
-				     guest_fd, 0))
+				     remote ? -1 : guest_fd, 0))
 		abort();
+	if (remote)
+		memory_remote_open(space, kick, NULL);
 	dev = container_of(nic, struct e1000, nic);
 	io_turn_init(&turn, scratch);
 	pci_config_write(nic->pci, 4, &command, 2);
@@ -241,6 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			   (first & 16 ? 1 << 10 : 0));
 	for (unsigned steps = 0; in.left && steps < STEPS_MAX; steps++)
 		step(nic, dev, space, &in);
+	answer_all(nic, space);
 
 	/* and after all that */
 	pci_config_write(nic->pci, 4, &command, 2);
@@ -251,6 +308,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	store_le32(guest + 8, 64 | TXD_EOP | TXD_RS);
 	wr(nic, TDT(0), 1);
 	poll_queue(nic, 0);
+	answer_all(nic, space);
 	if (!(guest[12] & TXD_STA_DD))
 		abort();
 	nic->ops->free(nic);

@@ -259,3 +259,38 @@ def test_no_trap_per_packet_outside(t):
     for more in ("-P 4", "-P 4 -R"):
         steady_bulk(daemon, ("vm1",),
                     lambda more=more: lan.iperf(vm, lan.GATEWAY, 5, more, port))
+
+
+def private_memory(args):
+    """QEMU's arguments with memory of its own in place of a shared file."""
+    args = list(args)
+    at = next(i for i, a in enumerate(args) if a.startswith("memory-backend-"))
+    del args[at - 1:at + 1]
+    at = args.index("-machine") + 1
+    args[at] = ",".join(o for o in args[at].split(",") if not o.startswith("memory-backend="))
+    return args
+
+
+@limit(180)
+def test_private_memory(t):
+    """Guests whose memory is not shared: rings and buffers by DMA messages."""
+    daemon = t.daemon(lan.config(ports=USER))
+    guests = [t.vm("vm%d" % n, private_memory(daemon.qemu_args("vm%d" % n))) for n in (1, 2)]
+    for number, (vm, model) in enumerate(zip(guests, lan.MODELS), 1):
+        vm.wait_boot()
+        lan.configure(vm, number)
+        check_driver(vm, number, model)
+        lan.wait_ping(vm, lan.GATEWAY)
+    a, b = guests
+    lan.expect_ping(a, lan.address(2), count=20, interval=0.05)
+    lan.expect_ping(b, lan.address(1), count=20, interval=0.05, size=1472)
+    lan.transfer(a, b, lan.address(1))
+    lan.transfer(b, a, lan.address(2))
+    for vm, machine in ((a, "vm1"), (b, "vm2")):
+        transport = daemon.device(machine)["counters"]["transport"]
+        assert transport["dma_read_bytes"] > 4e6 and transport["dma_write_bytes"] > 4e6, transport
+        vm.run("ip link set eth0 down; ip link set eth0 up")
+        lan.wait_carrier(vm, True)
+    lan.wait_ping(a, lan.address(2))
+    a.check_log()
+    b.check_log()

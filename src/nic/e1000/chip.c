@@ -4,7 +4,7 @@
  * Rows that differ between the chips stand there once for each. Pages 0x2000 and 0x3000 have no
  * handlers: they are shared with the guest.
  */
-#include "nic/e1000/e1000.h"
+#include "nic/e1000/remote.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,12 +21,14 @@ struct chip_row {
 
 static uint32_t read_STATUS(void *opaque, unsigned index)
 {
-	const struct e1000 *dev = opaque;
+	struct e1000 *dev = opaque;
 	uint32_t value = e1000_get(dev, STATUS);
 
 	if (dev->link)
 		value |= STATUS_LU;
-	if (dev->variant->chip == CHIP_82574L && !(e1000_get(dev, CTRL) & CTRL_GIO_MD))
+	/* all DMA is over when a lock has been taken, but for messages to the client */
+	if (dev->variant->chip == CHIP_82574L &&
+	    (!(e1000_get(dev, CTRL) & CTRL_GIO_MD) || memory_remote_busy(dev->nic.space)))
 		value |= STATUS_GIO_EN;
 	return value;
 }
@@ -339,6 +341,8 @@ void e1000_quiesce_tx(struct e1000 *dev)
 {
 	for (unsigned i = 0; i < dev->variant->n_queues; i++) {
 		pthread_mutex_lock(&dev->tx[i].lock);
+		if (!(e1000_get(dev, TCTL) & TCTL_EN) || !e1000_dma_ok(dev))
+			e1000_tx_remote_stop(dev->tx[i].remote);
 		pthread_mutex_unlock(&dev->tx[i].lock);
 	}
 }
@@ -346,6 +350,8 @@ void e1000_quiesce_tx(struct e1000 *dev)
 void e1000_quiesce_rx(struct e1000 *dev)
 {
 	pthread_mutex_lock(&dev->rx_lock);
+	if (!(e1000_get(dev, RCTL) & RCTL_EN) || !e1000_dma_ok(dev))
+		e1000_rx_remote_stop(dev);
 	pthread_mutex_unlock(&dev->rx_lock);
 }
 

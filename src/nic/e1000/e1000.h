@@ -38,6 +38,9 @@
 
 enum e1000_chip { CHIP_82540EM = 1, CHIP_82574L = 2 };
 
+struct e1000_tx_remote;
+struct e1000_rx_remote;
+
 struct e1000_variant {
 	const char *model;
 	enum e1000_chip chip;
@@ -90,6 +93,7 @@ struct e1000_tx {
 	 * these changes. Core; recheck is set by the control thread. */
 	uint32_t seen_tail, seen_len, seen_base;
 	int recheck;
+	struct e1000_tx_remote *remote; /* NULL: memory has files (remote.h) */
 };
 
 struct e1000_rx_queue {
@@ -149,6 +153,7 @@ struct e1000 {
 	struct io_timer rate_timer;
 
 	pthread_mutex_t rx_lock;
+	struct e1000_rx_remote *rx_remote; /* NULL: memory has files (remote.h) */
 	struct e1000_rx_queue rx[E1000_QUEUES];
 	struct e1000_rx_counters rx_count;
 	uint32_t rx_causes; /* to be raised at the turn's end */

@@ -4,7 +4,7 @@
  * the ring pointers shared; the I/O BAR is a window to it (8254x manual 13.2, 82574
  * datasheet 10.1).
  */
-#include "nic/e1000/e1000.h"
+#include "nic/e1000/remote.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -226,6 +226,9 @@ static void e1000_free(struct nic *nic)
 
 	pci_function_free(nic->pci);
 	e1000_regs_done(dev);
+	for (unsigned i = 0; i < E1000_QUEUES; i++)
+		e1000_tx_remote_free(dev->tx[i].remote);
+	e1000_rx_remote_free(dev->rx_remote);
 	free(dev->own_pages);
 	for (unsigned i = 0; i < E1000_QUEUES; i++)
 		pthread_mutex_destroy(&dev->tx[i].lock);

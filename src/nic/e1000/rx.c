@@ -10,6 +10,7 @@
 #include "nic/e1000/rx.h"
 
 #include "base/clock.h"
+#include "nic/e1000/remote.h"
 
 #define FCS		4u
 #define TAG		4u
@@ -30,12 +31,13 @@ static uint32_t buffer_bytes(const struct e1000 *dev, uint32_t rctl)
 	return 2048u >> RCTL_BSIZE(rctl);
 }
 
-static void call_begin(struct e1000_rx_call *call, struct e1000 *dev)
+void e1000_rx_call_begin(struct e1000_rx_call *call, struct e1000 *dev)
 {
 	uint32_t psrctl;
 
 	*call = (struct e1000_rx_call){
 		.dev = dev,
+		.remote = dev->rx_remote,
 		.rctl = e1000_get(dev, RCTL),
 		.rxcsum = e1000_get(dev, RXCSUM),
 		.strip = e1000_get(dev, CTRL) & CTRL_VME,
@@ -68,8 +70,10 @@ static bool frame_begin(struct e1000_rx_call *call, struct e1000_rx_frame *frame
 
 	if (packet->tagged)
 		wire += TAG;
-	COUNT(count->total_packets, 1);
-	COUNT(count->total_octets, MAX(wire, FRAME_MIN) + FCS);
+	if (!call->counted) {
+		COUNT(count->total_packets, 1);
+		COUNT(count->total_octets, MAX(wire, FRAME_MIN) + FCS);
+	}
 	if (wire > (call->rctl & RCTL_LPE ? FRAME_MAX_LPE : FRAME_MAX)) {
 		COUNT(count->oversize, 1);
 		return false;
@@ -161,8 +165,15 @@ static void frame_status(const struct e1000_rx_call *call, struct e1000_rx_frame
 	frame->status |= status;
 }
 
+bool e1000_rx_wanted(struct e1000_rx_call *call, const struct packet *packet)
+{
+	struct e1000_rx_frame frame;
+
+	return frame_begin(call, &frame, packet);
+}
+
 /* One frame of at most the size of a wire's. */
-static bool give_frame(struct e1000_rx_call *call, const struct packet *packet)
+bool e1000_rx_frame_give(struct e1000_rx_call *call, const struct packet *packet)
 {
 	struct e1000 *dev = call->dev;
 	struct e1000_rx_frame frame;
@@ -199,11 +210,20 @@ static bool give_segments(struct e1000_rx_call *call, const struct packet *packe
 		return false;
 	}
 	while (segment_next(&seg, &segment)) {
-		if (!give_frame(call, &segment))
+		if (!e1000_rx_frame_give(call, &segment))
 			return false;
 		COUNT(call->dev->rx_count.segmented, 1);
 	}
 	return true;
+}
+
+uint32_t e1000_rx_limit_rxo(struct e1000 *dev, uint32_t causes, uint64_t now_ns)
+{
+	if (causes & ICR_RXO && now_ns < dev->rxo_next_ns)
+		causes &= ~ICR_RXO;
+	else if (causes & ICR_RXO)
+		dev->rxo_next_ns = now_ns + RXO_INTERVAL_NS;
+	return causes;
 }
 
 unsigned e1000_rx_give(struct e1000 *dev, struct packet *const *packets, unsigned n,
@@ -213,24 +233,26 @@ unsigned e1000_rx_give(struct e1000 *dev, struct packet *const *packets, unsigne
 	unsigned taken = 0;
 
 	pthread_mutex_lock(&dev->rx_lock);
-	call_begin(&call, dev);
+	e1000_rx_call_begin(&call, dev);
 	if (!(call.rctl & RCTL_EN) || !e1000_dma_ok(dev)) {
 		COUNT(dev->rx_count.disabled, n);
 		goto out;
 	}
 	for (unsigned i = 0; i < n; i++) {
-		if (packets[i]->off.gso)
-			taken += give_segments(&call, packets[i]);
-		else
-			taken += give_frame(&call, packets[i]);
+		bool ok = false;
+
+		if (likely(!dev->rx_remote))
+			ok = packets[i]->off.gso ? give_segments(&call, packets[i])
+						 : e1000_rx_frame_give(&call, packets[i]);
+		/* also when this one found it out */
+		if (unlikely(dev->rx_remote) && !ok)
+			ok = e1000_rx_remote_keep(&call, packets[i]);
+		taken += ok;
 	}
 	for (unsigned i = 0; i < dev->variant->n_queues; i++)
 		if (call.loaded[i])
 			e1000_head_publish(&dev->rx[i].head);
-	if (call.causes & ICR_RXO && turn->now_ns < dev->rxo_next_ns)
-		call.causes &= ~ICR_RXO;
-	else if (call.causes & ICR_RXO)
-		dev->rxo_next_ns = turn->now_ns + RXO_INTERVAL_NS;
+	call.causes = e1000_rx_limit_rxo(dev, call.causes, turn->now_ns);
 	if (call.causes) {
 		dev->rx_causes |= call.causes;
 		io_turn_flush_later(turn, &dev->rx_flush);
@@ -284,4 +306,6 @@ void e1000_rx_reset(struct e1000 *dev)
 	}
 	dev->rx_causes = 0;
 	dev->rxo_next_ns = 0;
+	e1000_rx_remote_free(dev->rx_remote);
+	WRITE_ONCE(dev->rx_remote, NULL);
 }

@@ -14,6 +14,8 @@ enum e1000_rx_format { RX_LEGACY, RX_EXTENDED, RX_SPLIT };
 /* What the registers said when a batch was given. */
 struct e1000_rx_call {
 	struct e1000 *dev;
+	struct e1000_rx_remote *remote; /* dev's at the start */
+	bool counted;			/* the frames are, by e1000_rx_wanted() */
 	uint32_t rctl, rxcsum;
 	bool strip;
 	uint16_t vet;
@@ -43,6 +45,13 @@ struct e1000_rx_frame {
 	uint8_t header[E1000_RX_HEADER + 4];
 };
 
+void e1000_rx_call_begin(struct e1000_rx_call *call, struct e1000 *dev);
+/* Counts a frame without gso, and asks the filters. */
+bool e1000_rx_wanted(struct e1000_rx_call *call, const struct packet *packet);
+/* Gives a frame without gso: filters, descriptors, counters. */
+bool e1000_rx_frame_give(struct e1000_rx_call *call, const struct packet *packet);
+/* @causes, with the overrun at most ten times a second. */
+uint32_t e1000_rx_limit_rxo(struct e1000 *dev, uint32_t causes, uint64_t now_ns);
 void e1000_rx_ring_load(struct e1000_rx_call *call, unsigned queue);
 /* Stores the frame in the queue's next descriptors; false when there are not enough (counted). */
 bool e1000_rx_store(struct e1000_rx_call *call, unsigned queue, const struct e1000_rx_frame *frame);

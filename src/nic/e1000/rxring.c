@@ -7,6 +7,8 @@
  */
 #include "nic/e1000/rx.h"
 
+#include "nic/e1000/remote.h"
+
 #define STORE_DESC_MAX 96 /* 16 KB in buffers of 256 bytes, and some null descriptors */
 #define STORE_PIECES   256
 
@@ -67,8 +69,13 @@ static uint32_t place(struct e1000_rx_call *call, struct e1000_rx_queue *rx, str
 	} else {
 		n = memory_iov(&rx->data_reader, address, len, MEMORY_WRITE, piece,
 			       STORE_PIECES - store->n_pieces);
+		if (n < 0 &&
+		    (host = e1000_rx_remote_buffer(call->dev, &rx->data_reader, address, len))) {
+			*piece = (struct iovec){ host, len };
+			n = 1;
+		}
 		if (n < 0) {
-			COUNT(call->dev->rx_count.bad_buffer, 1);
+			COUNT(call->dev->rx_count.bad_buffer, call->dev->rx_remote == call->remote);
 			return 0;
 		}
 		store->n_pieces += (unsigned)n;
@@ -112,6 +119,18 @@ static void slot_fill(struct e1000_rx_call *call, struct e1000_rx_queue *rx, str
 	}
 }
 
+static uint8_t *desc_at(struct e1000_rx_call *call, struct e1000_rx_queue *rx, uint64_t address,
+			uint32_t len)
+{
+	uint8_t *desc = NULL;
+
+	if (likely(!call->remote))
+		desc = memory_at(&rx->ring_reader, address, len, MEMORY_READ | MEMORY_WRITE);
+	if (unlikely(!desc))
+		desc = e1000_rx_remote_desc(call->dev, &rx->ring_reader, address, len);
+	return desc;
+}
+
 /* Descriptors for the whole frame, from the queue's head on. Moves *head behind them. */
 static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *store, uint32_t *head,
 		    const struct e1000_rx_frame *frame)
@@ -136,11 +155,10 @@ static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *st
 			avail -= 1;
 			continue;
 		}
-		slot->desc = memory_at(&rx->ring_reader,
-				       ring->base + (uint64_t)at * RING_DESC_BYTES,
-				       units * RING_DESC_BYTES, MEMORY_READ | MEMORY_WRITE);
+		slot->desc = desc_at(call, rx, ring->base + (uint64_t)at * RING_DESC_BYTES,
+				     units * RING_DESC_BYTES);
 		if (unlikely(!slot->desc)) {
-			COUNT(call->dev->rx_count.bad_ring, 1);
+			COUNT(call->dev->rx_count.bad_ring, call->dev->rx_remote == call->remote);
 			return false;
 		}
 		memcpy(address, slot->desc, units == 2 ? 32 : 8);
@@ -152,6 +170,8 @@ static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *st
 		at += units;
 		at = at == ring->n ? 0 : at;
 		avail -= units;
+		if (unlikely(call->dev->rx_remote != call->remote))
+			return false;
 		if (store->placed == before && !before) {
 			/* nothing usable in front of the frame: used up at once, for progress */
 			*head = at;
@@ -312,19 +332,26 @@ bool e1000_rx_store(struct e1000_rx_call *call, unsigned queue, const struct e10
 	store.total = frame->len + (call->rctl & RCTL_SECRC ? 0 : 4);
 	head = rx->head.head;
 	if (!collect(call, queue, &store, &head, frame)) {
+		if (unlikely(call->dev->rx_remote) && e1000_rx_remote_retry(call))
+			return false;
 		COUNT(call->dev->rx_count.no_buffer, 1);
 		call->causes |= ICR_RXO;
 		if (head != rx->head.head) {
 			uint32_t n = call->ring[queue].n;
 			unsigned units = call->format == RX_SPLIT ? 2 : 1;
 
-			give_up(call, &store, (head + n - rx->head.head) % n / units);
+			n = (head + n - rx->head.head) % n / units;
+			give_up(call, &store, n);
+			if (unlikely(call->remote))
+				e1000_rx_remote_post(call, queue, n);
 			rx->head.head = head;
 		}
 		return false;
 	}
 	copy_frame(&store, frame);
 	write_back(call, &store, frame);
+	if (unlikely(call->remote))
+		e1000_rx_remote_post(call, queue, store.n_slots);
 	rx->head.head = head;
 	call->causes |= ICR_RXQ0 << queue;
 	check_threshold(call, queue);

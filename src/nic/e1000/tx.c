@@ -11,9 +11,8 @@
 #include "nic/e1000/tx.h"
 
 #include "base/clock.h"
+#include "nic/e1000/remote.h"
 
-/* descriptors of one packet; more are dropped up to the next EOP */
-#define PACKET_DESC_MAX	 256
 #define RATE_BURST_BYTES 16384ull
 
 _Static_assert(sizeof(struct e1000_tx_scratch) <= IO_SCRATCH_BYTES / 2, "scratch");
@@ -24,6 +23,7 @@ struct tx_poll {
 	unsigned desc_left; /* to be read in this poll */
 	bool rs, all_delayed;
 	bool stuck; /* nothing more can be done before something changes */
+	const struct e1000_tx_remote *remote; /* tx->remote at the start */
 };
 
 static bool desc_read(struct e1000_tx *tx, struct tx_poll *poll, uint32_t at,
@@ -33,6 +33,9 @@ static bool desc_read(struct e1000_tx *tx, struct tx_poll *poll, uint32_t at,
 	const void *p = memory_at(&tx->ring_reader, address, RING_DESC_BYTES,
 				  MEMORY_READ | MEMORY_WRITE);
 
+	if (unlikely(!p))
+		p = e1000_tx_remote_at(tx, &tx->ring_reader, address, RING_DESC_BYTES,
+				       MEMORY_READ | MEMORY_WRITE);
 	if (unlikely(!p))
 		return false;
 	memcpy(desc, p, sizeof(*desc));
@@ -69,6 +72,8 @@ static bool take_one(struct e1000_tx *tx, struct tx_poll *poll)
 		if (!poll->desc_left)
 			goto later;
 		if (unlikely(!desc_read(tx, poll, at, &desc))) {
+			if (tx->remote != poll->remote)
+				goto later;
 			COUNT(tx->count.bad_ring, 1);
 			poll->stuck = true;
 			goto later;
@@ -100,12 +105,14 @@ static bool take_one(struct e1000_tx *tx, struct tx_poll *poll)
 			}
 		}
 		e1000_tx_data(tx, poll->scratch, &build, &desc);
+		if (unlikely(build.bad) && tx->remote != poll->remote)
+			goto later;
 		if (desc.lower & TXD_EOP) {
 			e1000_tx_finish(tx, poll->scratch, &build, &desc);
 			tx->head.head = at;
 			return true;
 		}
-		if (unlikely(build.n_desc == PACKET_DESC_MAX)) {
+		if (unlikely(build.n_desc == E1000_TX_PACKET_DESC)) {
 			COUNT(tx->count.too_many_pieces, 1);
 			tx->dropping = true;
 			tx->head.head = at;
@@ -201,12 +208,15 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 		.scratch = turn->scratch,
 		.desc_left = E1000_TX_DESC_MAX,
 		.all_delayed = true,
+		.remote = tx->remote,
 	};
 	struct packet_batch *batch = &poll.scratch->batch;
 	uint64_t octets = tx->count.good.octets, budget;
 	uint32_t head, causes;
 
 	e1000_ring_load(dev, TDBAL(tx->index), &tx->head, &poll.ring);
+	if (unlikely(tx->remote) && !e1000_tx_remote_begin(tx, &poll.ring, turn->now_ns))
+		return;
 	head = tx->head.head;
 	if (!poll.ring.n || head == poll.ring.tail)
 		return;
@@ -224,11 +234,13 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 	if (batch->n)
 		send_batch(tx, batch, turn);
 	rate_charge(dev, tx->count.good.octets - octets, turn->now_ns);
-	if (tx->head.head != head) {
+	causes = poll.rs ? ICR_TXQ0 << tx->index : 0;
+	if (tx->head.head == poll.ring.tail)
+		causes |= ICR_TXQE;
+	if (unlikely(poll.remote)) {
+		e1000_tx_remote_end(tx, &poll.ring, causes, poll.all_delayed, turn->now_ns);
+	} else if (tx->head.head != head) {
 		write_back(tx, &poll);
-		causes = poll.rs ? ICR_TXQ0 << tx->index : 0;
-		if (tx->head.head == poll.ring.tail)
-			causes |= ICR_TXQE;
 		if (causes)
 			e1000_irq_tx(dev, causes, poll.all_delayed, turn->now_ns);
 	}
@@ -236,6 +248,7 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 	work->packets = batch->n;
 	work->bytes = tx->count.good.octets - octets;
 	work->more = tx->head.head != poll.ring.tail && !poll.stuck && tx->head.head != head;
+	work->more |= tx->remote && !poll.remote;
 	if (work->more)
 		work->backlog = (poll.ring.tail + poll.ring.n - tx->head.head) % poll.ring.n;
 }
@@ -252,6 +265,8 @@ static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work
 	tx->seen_len = e1000_page(dev, TDLEN(tx->index));
 	tx->seen_base = e1000_page(dev, TDBAL(tx->index));
 	tx->seen_tail = e1000_page(dev, TDT(tx->index));
+	if (unlikely(READ_ONCE(dev->rx_remote)) && !tx->index)
+		e1000_rx_remote_poll(dev, turn);
 	if (e1000_get(dev, TCTL) & TCTL_EN && e1000_dma_ok(dev))
 		poll_ring(tx, turn, work);
 	if (work->more)
@@ -311,4 +326,6 @@ void e1000_tx_reset(struct e1000_tx *tx)
 	memset(tx->context, 0, sizeof(tx->context));
 	tx->dropping = false;
 	tx->n_done = 0;
+	e1000_tx_remote_free(tx->remote);
+	tx->remote = NULL;
 }

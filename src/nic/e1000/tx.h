@@ -7,6 +7,9 @@
 #include "net/packet.h"
 #include "nic/e1000/e1000.h"
 
+/* descriptors of one packet; more are dropped up to the next EOP */
+#define E1000_TX_PACKET_DESC 256
+
 /* In the turn's scratch memory. */
 struct e1000_tx_scratch {
 	struct packet_batch batch;

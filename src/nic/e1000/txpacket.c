@@ -9,6 +9,7 @@
 
 #include "base/iov.h"
 #include "net/offload.h"
+#include "nic/e1000/remote.h"
 
 #define FRAME_MAX    16288 /* without segmentation (8254x manual 3.3.3) */
 #define FRAME_MIN    60
@@ -49,9 +50,16 @@ static void add_buffer(struct e1000_tx *tx, struct e1000_tx_scratch *scratch,
 	if (likely(host)) {
 		iov[0] = (struct iovec){ host, len };
 	} else {
+		const struct e1000_tx_remote *remote = tx->remote;
+
 		n = memory_iov(&tx->data_reader, address, len, MEMORY_READ, iov, ARRAY_SIZE(iov));
+		if (n < 0 &&
+		    (host = e1000_tx_remote_at(tx, &tx->data_reader, address, len, MEMORY_READ))) {
+			iov[0] = (struct iovec){ host, len };
+			n = 1;
+		}
 		if (n < 0) {
-			COUNT(tx->count.bad_buffer, 1);
+			COUNT(tx->count.bad_buffer, tx->remote == remote);
 			build->bad = true;
 			return;
 		}
