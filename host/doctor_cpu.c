@@ -101,7 +101,7 @@ static void x2apic(struct doctor *d)
 
 	d->x2apic = has && !off && (routed || !known);
 	doctor_add(d, "x2apic", "direct",
-		   !has || off || (known && !routed) ? DOCTOR_BAD
+		   !has || off || (known && !routed) ? DOCTOR_BETTER
 		   : routed			     ? DOCTOR_GOOD
 						     : DOCTOR_UNKNOWN,
 		   host_text_copy(
@@ -110,8 +110,8 @@ static void x2apic(struct doctor *d)
 			   : routed ? "on"
 			   : known  ? "off"
 				    : "supported; the kernel's log does not tell whether it is on"),
-		   "direct guests write the interrupt controller's registers one by one, which "
-		   "works in this mode only",
+		   "in this mode direct guests acknowledge interrupts without exits and can have "
+		   "the timer; else neither",
 		   d->x2apic ? NULL
 			     : "switch on x2APIC and the IOMMU in the firmware's settings; boot "
 			       "without nox2apic and with interrupt remapping");

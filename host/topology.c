@@ -76,6 +76,29 @@ static void nodes_read(const struct host *host, struct topology *t)
 	}
 }
 
+/* Cores of one kind have the same base frequency, however far each may go beyond it. */
+static void kinds_by_frequency(const struct host *host, struct topology *t)
+{
+	long highest = 0, lowest = 0;
+
+	cpus_for_each (cpu, &t->online) {
+		long khz = host_number(host, 0, CPU "/cpu%d/cpufreq/base_frequency", cpu);
+
+		highest = khz > highest ? khz : highest;
+		lowest = !lowest || khz < lowest ? khz : lowest;
+		/* not told of all: no judgement */
+		if (!khz)
+			return;
+	}
+	t->hybrid = lowest != highest;
+	cpus_for_each (cpu, &t->online) {
+		long khz = host_number(host, 0, CPU "/cpu%d/cpufreq/base_frequency", cpu);
+
+		if (t->hybrid)
+			t->cpu[cpu].kind = khz == highest ? CPU_FAST : CPU_SLOW;
+	}
+}
+
 static void kinds_read(const struct host *host, struct topology *t)
 {
 	static const struct {
@@ -87,7 +110,7 @@ static void kinds_read(const struct host *host, struct topology *t)
 		{ "cpu_lowpower", CPU_SLOW },
 	};
 
-	/* each kind of core has counters of its own */
+	/* each kind of core has counters of its own, where there are any */
 	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		struct cpus cpus;
 
@@ -96,6 +119,8 @@ static void kinds_read(const struct host *host, struct topology *t)
 		cpus_for_each (cpu, &cpus)
 			t->cpu[cpu].kind = kinds[i].kind;
 	}
+	if (!t->hybrid)
+		kinds_by_frequency(host, t);
 }
 
 static void cgroup_find(const struct host *host, struct topology *t)

@@ -34,7 +34,7 @@ if ! [ -x "$wrapper" ] || ! usable "$wrapper"; then
 	root=$("$top/tools/debian-root.sh" trixie path)
 	mkdir -p "$cache/qemu"
 	# QEMU looks for its parts beside its executable, which is ld.so here: say where they are.
-	cat >"$wrapper.new" <<WRAPPER
+	cat >"$wrapper.$$" <<WRAPPER
 #!/bin/sh
 r='$root'
 QEMU_MODULE_DIR="\$r/usr/lib/x86_64-linux-gnu/qemu" exec "\$r/lib64/ld-linux-x86-64.so.2" \\
@@ -42,8 +42,8 @@ QEMU_MODULE_DIR="\$r/usr/lib/x86_64-linux-gnu/qemu" exec "\$r/lib64/ld-linux-x86
 	"\$r/usr/bin/qemu-system-x86_64" \\
 	-L "\$r/usr/share/qemu" -L "\$r/usr/share/seabios" -L "\$r/usr/lib/ipxe/qemu" "\$@"
 WRAPPER
-	chmod +x "$wrapper.new"
-	mv "$wrapper.new" "$wrapper"
+	chmod +x "$wrapper.$$"
+	mv "$wrapper.$$" "$wrapper"
 	usable "$wrapper" || {
 		echo "fetch-qemu: the fetched QEMU does not run or has no vfio-user-pci" >&2
 		exit 1
