@@ -151,8 +151,10 @@ class ExitlessE1000(Exitless):
     name, label = "exitless-82574L", "exitless, 82574L over vfio-user"
     kind = {"model": "82574L"}
 
-    def start(self):
-        return super().start()
+
+class ExitlessRoundRobin(Exitless):
+    name, label = "exitless-round-robin", "exitless without its scheduler"
+    core = {"round_robin": True}
 
 
 class Testpmd(Server):

@@ -196,6 +196,7 @@ struct io_core_params {
 	uint64_t park_look_ns;	/* looks at mapped doorbells while awake; 0: 5 us */
 	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 4 ms */
 	uint64_t quantum_ns;	/* a busy machine's share of a round, times its weight; 0: 20 us */
+	bool round_robin;	/* no order: each polled queue in each turn, to compare with */
 };
 
 /* Starts the thread. Returns NULL with errno set. @name is copied ("io0"). */

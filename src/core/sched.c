@@ -16,6 +16,9 @@
  *
  * A machine below its minimum rate goes before the round robin; one above its maximum is
  * skipped until its time comes.
+ *
+ * With params.round_robin all of that is off but maximum rates: no queue is bulk, and each turn
+ * polls all of them within their budgets. It is there to be measured against.
  */
 #include "base/clock.h"
 #include "base/util.h"
@@ -155,12 +158,11 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 	if (group)
 		io_group_charge(group, turn->now_ns, work.packets, work.bytes,
 				turn->now_ns - start);
-	if (work.more) {
-		COUNT(queue->stats.limited, 1);
+	COUNT(queue->stats.limited, work.more);
+	if (work.more && !core->params.round_robin)
 		make_bulk(core, queue, turn->now_ns);
-	} else {
+	else
 		make_sparse(core, queue);
-	}
 	return true;
 }
 

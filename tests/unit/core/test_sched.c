@@ -184,6 +184,40 @@ static double share_of(const struct fake *fakes, unsigned n)
 	return (double)sum;
 }
 
+/* Without the order, a small backlog waits for every bulk sender's poll. */
+static void round_robin_waits_for_all(void **state)
+{
+	struct io_core_params params;
+	struct fake bulk[8] = { 0 }, small = { 0 };
+	unsigned since = 0, longest = 0;
+
+	io_core_params_get(core, &params);
+	params.round_robin = true;
+	io_core_params_set(core, &params);
+	for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++) {
+		bulk[i].waiting = UINT64_MAX;
+		bulk[i].spin_ns = 100;
+		fake_add(&bulk[i], &doorbell_ops, NULL);
+	}
+	fake_add(&small, &doorbell_ops, NULL);
+	for (unsigned t = 0; t < 100; t++) {
+		small.waiting = 1;
+		turns(1);
+	}
+	for (unsigned i = 0; i < n_order; i++, since++) {
+		if (order[i] != &small)
+			continue;
+		longest = MAX(longest, since);
+		since = 0;
+	}
+	assert_int_equal(longest, 9);
+	for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++) {
+		assert_int_equal(bulk[i].polls, 100);
+		io_queue_remove(&bulk[i].q);
+	}
+	io_queue_remove(&small.q);
+}
+
 /* A machine with 16 queues gets what one with a single queue gets. */
 static void machines_share_not_queues(void **state)
 {
@@ -417,6 +451,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(budget_bounds_a_poll, setup, teardown),
 		cmocka_unit_test_setup_teardown(byte_budget_bounds_a_poll, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_goes_before_bulk, setup, teardown),
+		cmocka_unit_test_setup_teardown(round_robin_waits_for_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(machines_share_not_queues, setup, teardown),
 		cmocka_unit_test_setup_teardown(weights_share_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(sparse_queues_pay_too, setup, teardown),
