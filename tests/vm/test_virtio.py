@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Stock drivers on virtio-net and virtio-blk over vhost-user."""
-
-import os
+"""Stock drivers on virtio-net over vhost-user; virtio-blk has test_disk.py."""
 
 from lib import lan
 from lib.context import limit
@@ -62,45 +60,3 @@ def test_net_multiqueue(t):
         lan.transfer(b, a, lan.address(2))
     a.check_log()
     b.check_log()
-
-
-def disk_daemon(t, **more):
-    image = t.path("image")
-    with open(image, "wb") as f:
-        f.truncate(64 << 20)
-    return t.daemon({
-        "cores": [{"name": "io0"}],
-        "machines": [{"name": "vm1", "devices": [
-            dict({"name": "disk0", "kind": "virtio-blk", "model": "file", "file": image,
-                  "serial": "exitless-1"}, **more)]}],
-    })
-
-
-@limit(240)
-def test_disk(t):
-    """Serial number, size, data that come back after the guest's cache is dropped; resize."""
-    daemon = disk_daemon(t)
-    vm = t.guest(daemon, 1)
-    vm.wait_boot()
-    wait_devices(vm, "/dev/vda")
-    assert vm.run("cat /sys/block/vda/serial").strip() == "exitless-1"
-    assert vm.run("cat /sys/block/vda/size").strip() == str((64 << 20) // 512)
-    vm.run("dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; "
-           "dd if=/tmp/data of=/dev/vda bs=1M seek=3 conv=fsync 2>/dev/null; "
-           "echo 3 >/proc/sys/vm/drop_caches; "
-           "dd if=/dev/vda of=/tmp/back bs=1M skip=3 count=16 2>/dev/null; "
-           "cmp /tmp/data /tmp/back")
-    os.truncate(t.path("image"), 80 << 20)
-    daemon.call("set", object="device", machine="vm1", name="disk0", spec={})
-    vm.run("for i in 1 2 3 4 5 6 7 8 9; do "
-           "test $(cat /sys/block/vda/size) = %d && exit 0; sleep 0.5; done; exit 1"
-           % ((80 << 20) // 512))
-    vm.check_log()
-
-
-@limit(120)
-def test_disk_read_only(t):
-    vm = t.guest(disk_daemon(t, read_only=True), 1)
-    vm.wait_boot()
-    vm.run("modprobe virtio_blk; sleep 1; test $(cat /sys/block/vda/ro) = 1")
-    assert vm.run("dd if=/dev/zero of=/dev/vda count=1", check=False)[0] != 0

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A stock guest on virtio-blk: its file system, fio's verification, and what may happen to both."""
+
+import os
+import subprocess
+
+from lib.context import limit
+from lib.process import Failure, run, wait_for
+from lib.vm import TOP
+from test_life import finish, in_background
+
+MB = 1 << 20
+SIZE = 64 * MB
+# What the I/O errors of a driver that lost its device look like, and a disk that may not be written.
+LOST = (r"I/O error, dev vd", r"Buffer I/O error", r"lost async page write", r"write-protected")
+# Load on an emulated CPU of a busy host.
+BUSY_HOST = (r"hrtimer: interrupt took",)
+
+
+def fetch(script):
+    """What a script in tools/ prints: where that is which it fetched or made."""
+    done = subprocess.run([os.path.join(TOP, "tools", script)], stdout=subprocess.PIPE, text=True,
+                          check=False)
+    if done.returncode:
+        raise Failure("tools/%s failed" % script)
+    return done.stdout.strip()
+
+
+def tools():
+    """An image with fio and others, as the arguments that give a guest that disk too."""
+    return ["-drive", "file=%s,if=none,id=tools,format=raw,readonly=on" % fetch("guest-tools.sh"),
+            "-device", "virtio-blk-pci,drive=tools,serial=tools"]
+
+
+def image(t, name, size=SIZE):
+    path = t.path(name)
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def blocks(path):
+    """Bytes that the file takes up on the host."""
+    return os.stat(path).st_blocks * 512
+
+
+def disk(vm, serial):
+    """/dev/vdX of the disk with this serial number, once it is there."""
+    return vm.run("for i in 1 2 3 4 5 6 7 8 9; do for d in /sys/block/vd*; do "
+                  "read -r s <$d/serial; test \"$s\" = %s && echo /dev/${d##*/} && exit 0; done; "
+                  "sleep 0.5; done; exit 1" % serial).strip()
+
+
+def writes(daemon):
+    return daemon.device("vm1", "disk0")["counters"]["device"]["writes"]
+
+
+def start(t, devices, **options):
+    devices = [dict({"kind": "virtio-blk", "model": "file"}, **d) for d in devices]
+    daemon = t.daemon({"cores": [{"name": "io0"}],
+                       "machines": [{"name": "vm1", "devices": devices}]})
+    vm = t.guest(daemon, 1, tools(), **options).wait_boot()
+    ready(vm)
+    return daemon, vm
+
+
+def ready(vm):
+    vm.run("modprobe -a virtio_blk ext4; mkdir -p /tools /mnt")
+    vm.run("mount -r -t ext4 %s /tools" % disk(vm, "tools"))
+
+
+def fio(target, jobs, **more):
+    """fio's command line: random writes, each verified by its checksum."""
+    keys = dict({"name": "f", "filename": target, "rw": "randwrite", "bs": "4k", "direct": 1,
+                 "ioengine": "libaio", "iodepth": 8, "numjobs": jobs, "verify": "crc32c",
+                 "verify_fatal": 1, "thread": 1, "output-format": "terse"}, **more)
+    return "/tools/bin/fio " + " ".join("--%s=%s" % item for item in keys.items())
+
+
+@limit(180)
+def test_killed_under_load(t):
+    """kill -9 of the daemon while fio writes into ext4: every acknowledged write is there."""
+    path = image(t, "image")
+    daemon, vm = start(t, [{"name": "disk0", "file": path, "queues": 2, "serial": "data"}], cpus=2)
+    data = disk(vm, "data")
+    vm.run("/tools/bin/mke2fs -q -t ext4 %s && mount -t ext4 %s /mnt" % (data, data), timeout=60)
+    in_background(vm, "fio", fio("/mnt/file", 1, size="24m", time_based=0, loops=1,
+                                 verify_backlog=64, fsync=128))
+    for _ in range(3):
+        # a new daemon counts from 0; the file system's own writes are fewer
+        before = writes(daemon)
+        wait_for("fio writes", lambda: writes(daemon) > before + 200, 60, 0.05)
+        daemon.kill()
+        daemon.start()
+    status, out = finish(vm, "fio", 100)
+    if status:
+        raise Failure("fio: status %d\n%s" % (status, out))
+    vm.run("umount /mnt; echo 3 >/proc/sys/vm/drop_caches; /tools/bin/e2fsck -fn %s" % data,
+           timeout=60)
+    vm.check_log(allowed=BUSY_HOST)
+
+
+@limit(180)
+def test_life(t):
+    """Two disks: serial, read-only, resize, discard and zeroes, unbind and reboot under load."""
+    path, fixed = image(t, "image"), image(t, "fixed", 8 * MB)
+    with open(fixed, "r+b") as f:
+        f.write(b"what was here before")
+    daemon, vm = start(t, [
+        {"name": "disk0", "file": path, "queues": 2, "serial": "data"},
+        {"name": "disk1", "file": fixed, "read_only": True, "serial": "fixed"}])
+
+    ro = disk(vm, "fixed")
+    assert vm.run("head -c 20 " + ro) == "what was here before"
+    assert vm.run("cat /sys/block/%s/ro" % ro[5:]).strip() == "1"
+    assert vm.run("dd if=/dev/zero of=%s count=1" % ro, check=False)[0] != 0
+
+    data = disk(vm, "data")
+    sectors = "cat /sys/block/%s/size" % data[5:]
+    assert vm.run(sectors).strip() == str(SIZE // 512)
+    os.truncate(path, SIZE + 16 * MB)
+    daemon.call("set", object="device", machine="vm1", name="disk0", spec={})
+    wait_for("the guest sees the new size",
+             lambda: vm.run(sectors).strip() == str((SIZE + 16 * MB) // 512), 20)
+
+    # what is discarded takes no room any more, and both read as zeroes; the rest stays
+    vm.run("yes x | dd of=%s bs=1M count=16 iflag=fullblock oflag=direct 2>/dev/null" % data)
+    full = blocks(path)
+    assert full >= 16 * MB
+    vm.run("/tools/bin/blkdiscard -o 4M -l 4M " + data)
+    assert blocks(path) <= full - 4 * MB
+    vm.run("/tools/bin/blkdiscard -z -o 12M -l 2M " + data)
+    with open(path, "rb") as f:
+        content = f.read(16 * MB)
+    assert content == b"x\n" * (2 * MB) + bytes(4 * MB) + b"x\n" * (2 * MB) + bytes(2 * MB) + \
+        b"x\n" * MB
+
+    # the driver goes under load and comes back
+    driver = vm.run("basename $(readlink -f /sys/block/%s/device)" % data[5:]).strip()
+    for _ in range(2):
+        in_background(vm, "load", "while dd if=%s of=/dev/null bs=64k count=512 iflag=direct; "
+                                  "do :; done" % data)
+        vm.run("sleep 0.5; echo %s >/sys/bus/virtio/drivers/virtio_blk/unbind" % driver)
+        assert finish(vm, "load")[0] == 0
+        vm.run("echo %s >/sys/bus/virtio/drivers/virtio_blk/bind" % driver)
+        data = disk(vm, "data")
+    vm.run("dd if=%s bs=1M count=4 iflag=direct 2>/dev/null | tr -d 'x\\n' | "
+           "cmp -s - /dev/null" % data)
+    vm.check_log(allowed=LOST + BUSY_HOST)
+
+    in_background(vm, "load", fio(data, 2, size="16m", offset="32m"))
+    before = writes(daemon)
+    wait_for("there is load", lambda: writes(daemon) > before + 200, 60, 0.1)
+    vm.reboot()
+    ready(vm)
+    data = disk(vm, "data")
+    vm.run(fio(data, 1, size="4m", offset="32m"), timeout=60)
+    assert vm.run("dd if=%s bs=1M count=1 2>/dev/null | head -c 4" % data) == "x\nx\n"
+    vm.check_log(allowed=BUSY_HOST)
+
+
+@limit(120)
+def test_libblkio(t):
+    """A client of others, without a guest: QEMU's tools by libblkio's virtio-blk-vhost-user."""
+    programs = fetch("fetch-qemu-tools.sh")
+    path = image(t, "image", 8 * MB)
+    source = t.path("source")
+    with open(source, "wb") as f:
+        f.write(os.urandom(8 * MB))
+    daemon = t.daemon({"cores": [{"name": "io0"}], "machines": [{"name": "vm1", "devices": [
+        {"name": "disk0", "kind": "virtio-blk", "model": "file", "file": path, "queues": 2}]}]})
+    options = "driver=virtio-blk-vhost-user,path=%s,cache.direct=on" % t.path("vm1-disk0.sock")
+
+    def tool(name, *args):
+        return run([os.path.join(programs, name), *args])
+
+    # all of a disk, by large requests with many in flight; then back
+    tool("qemu-img", "convert", "-n", "-f", "raw", "--target-image-opts", source, options)
+    tool("qemu-img", "compare", "--image-opts", "driver=file,filename=" + source, options)
+    with open(source, "rb") as a, open(path, "rb") as b:
+        assert a.read() == b.read()
+    tool("qemu-io", "--image-opts", options,
+         "-c", "write -P 0x5a 512 1M", "-c", "read -P 0x5a 512 1M", "-c", "flush",
+         "-c", "aio_write -P 0x11 2M 64k", "-c", "aio_write -P 0x22 3M 512", "-c", "aio_flush",
+         "-c", "read -P 0x11 2M 64k", "-c", "read -P 0x22 3M 512",
+         "-c", "write -f -P 0x33 4M 4k", "-c", "write -z 4M 512", "-c", "read -P 0 4M 512",
+         "-c", "read -P 0x33 4194816 3584", "-c", "writev -P 0x44 5M 512 4k 1k",
+         "-c", "readv -P 0x44 5M 1k 512 4k", "-c", "discard 6M 1M", "-c", "read -P 0 6M 1M")
+    tool("qemu-img", "bench", "--image-opts", options, "-c", "2000", "-d", "32", "-w", "-s", "4096")
+    counters = daemon.device("vm1", "disk0")["counters"]["device"]
+    assert counters["errors"] == 0 and counters["writes"] > 2000, counters
