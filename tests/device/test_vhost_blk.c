@@ -43,7 +43,7 @@ static struct vdrv ring;
 static uint8_t *mem;
 static int memfd, kick, call, inflight = -1;
 static uint64_t features;
-static bool shared, cached;
+static bool pin, shared, cached;
 static uint64_t protocol = PROTOCOL;
 
 /* ---- the daemon's half ------------------------------------------------------------------- */
@@ -57,6 +57,7 @@ static void serve(const char *backend, bool read_only)
 				      .queues = 2,
 				      .read_only = read_only,
 				      .shared = shared,
+				      .pin_memory = pin,
 				      .cached = cached,
 				      .serial = "a serial of 20 chars" };
 	struct vhost_user_config vhost = { .path = path, .owner = (uid_t)-1, .group = (gid_t)-1 };
@@ -311,6 +312,9 @@ static void file_disk(void **state)
 	reads_and_writes("file", 0);
 	reads_and_writes("file", PACKED | INDIRECT);
 	reads_and_writes("file", INDIRECT | (1ull << VIRTIO_RING_F_EVENT_IDX));
+	pin = true;
+	reads_and_writes("file", 0);
+	pin = false;
 }
 
 static void configuration(void **state)
@@ -470,7 +474,9 @@ static void killed_under_load(uint64_t extra)
 static void survives_kills(void **state)
 {
 	killed_under_load(0);
+	pin = true;
 	killed_under_load(PACKED);
+	pin = false;
 }
 
 /* GET_VRING_BASE_INFLIGHT: a stop leaves in the region what has not been done; who starts with it,
