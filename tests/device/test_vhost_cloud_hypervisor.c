@@ -12,6 +12,31 @@
 	(1ull << 0 | 1ull << 9 | 1ull << 15 | 1ull << 3 | 1ull << 12 | 1ull << 1 | 1ull << 19)
 #define FEATURES (V1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX)
 
+/* The region in which requests in flight are kept outlives the connection. */
+struct inflight_message {
+	uint64_t size, offset;
+	uint16_t queues, num;
+} __attribute__((packed));
+
+static struct inflight_message region;
+static int region_fd = -1;
+
+static void track_as_it_does(struct guest *g, uint16_t queues, uint16_t num)
+{
+	struct vhost_header header;
+	uint32_t len = sizeof(region);
+
+	if (region_fd < 0) {
+		region = (struct inflight_message){ .queues = queues, .num = num };
+		assert_int_equal(vhost_send(&g->c, VHOST_GET_INFLIGHT_FD, 0, &region, len, NULL, 0),
+				 0);
+		assert_int_equal(vhost_receive(&g->c, &header, &region, &len, &region_fd), 0);
+		assert_true(region_fd >= 0);
+	}
+	assert_int_equal(
+		vhost_request(&g->c, VHOST_SET_INFLIGHT_FD, &region, sizeof(region), region_fd), 0);
+}
+
 static void connect_as_it_does(struct guest *g, unsigned device, unsigned queues)
 {
 	struct {
@@ -71,6 +96,7 @@ static void disk(void **state)
 	vhost_close(&client.c);
 	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, FEATURES), 0);
 	connect_as_it_does(&client, DISK, 1);
+	track_as_it_does(&client, 1, 64);
 	for (unsigned life = 0; life < 20; life++) {
 		uint32_t off[2] = { 0, 0 };
 
@@ -90,9 +116,11 @@ static void disk(void **state)
 			/* the back end came again: all of it anew, from where memory says */
 			vhost_close(&client.c);
 			connect_as_it_does(&client, DISK, 1);
+			track_as_it_does(&client, 1, 64);
 		}
 	}
 	vdrv_done(&ring);
+	close(region_fd);
 }
 
 static void net(void **state)

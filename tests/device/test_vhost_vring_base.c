@@ -86,6 +86,39 @@ static void goes_on(uint64_t features)
 	guest_stop(&b);
 }
 
+/* VIRTIO_F_RING_RESET: one ring is stopped and begins anew, of another size, while others run. */
+static void starts_anew(void **state)
+{
+	uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
+	uint64_t kinds[] = { V1 | 1ull << VIRTIO_F_RING_RESET,
+			     V1 | PACKED | 1ull << VIRTIO_F_RING_RESET };
+	struct guest a, b;
+
+	for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+		guest_start(&a, 0, kinds[k], 64, BUF_BYTES, 32);
+		guest_start(&b, 1, kinds[k], 64, BUF_BYTES, 32);
+		for (unsigned i = 0; i < 50; i++) {
+			uint16_t num = (uint16_t)(16 << i % 3);
+			uint32_t base;
+
+			for (unsigned n = 0; n < 1 + i % 5; n++) {
+				frame[20] = (uint8_t)(i + n);
+				guest_send(&a, NULL, frame, sizeof(frame), 4096);
+				assert_int_equal(guest_receive(&b, NULL, got, sizeof(got)),
+						 sizeof(frame));
+				assert_int_equal(got[20], (uint8_t)(i + n));
+			}
+			assert_int_equal(vhost_ring_stop(&a.c, 1, &base), 0);
+			vdrv_done(&a.tx);
+			memset(a.mem + 0x200000, 0, 0x200000);
+			vdrv_init(&a.tx, a.mem + 0x200000, GUEST_BASE + 0x200000, num, kinds[k]);
+			guest_ring(&a, 1, &a.tx, a.kick, a.tx_call);
+		}
+		guest_stop(&a);
+		guest_stop(&b);
+	}
+}
+
 static void goes_on_under_traffic(void **state)
 {
 	goes_on(V1);
@@ -100,6 +133,7 @@ int main(void)
 		test(refuses),
 		test(packed_bases),
 		cmocka_unit_test(goes_on_under_traffic),
+		cmocka_unit_test(starts_anew),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
