@@ -83,6 +83,12 @@ class Stream(threading.Thread):
         self.process.wait(60)
 
 
+def qemu_args(daemon):
+    """Those of the exitless command; requests in flight go along in the stream."""
+    return [arg + ",inflight-migration=on" if arg.startswith("vhost-user-blk-pci") else arg
+            for arg in daemon.qemu_args("vm1")]
+
+
 def bridge(ns):
     """Both daemons' taps on one bridge, as two hosts are on one network."""
     ns.run("ip", "link", "add", "br0", "type", "bridge")
@@ -128,8 +134,8 @@ def test_live(t):
         f.truncate((READ_BLOCKS + 64) * BLOCK)
     daemons = [t.daemon(config(ns, n, image), "exitlessd%d" % n) for n in (1, 2)]
     bridge(ns)
-    source = t.vm("source", daemons[0].qemu_args("vm1"))
-    target = t.vm("target", [*daemons[1].qemu_args("vm1"), "-incoming", "defer"])
+    source = t.vm("source", qemu_args(daemons[0]))
+    target = t.vm("target", [*qemu_args(daemons[1]), "-incoming", "defer"])
     source.wait_boot()
     wait_devices(source)
     lan.configure(source, 1)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Stock drivers on virtio-net over vhost-user; virtio-blk has test_disk.py."""
 
+import json
+
 from lib import lan
 from lib.context import limit
+from lib.process import Failure
 
 USER = [lan.USER_PORT]
 
 
-def network(models, device=None):
+def network(models, device=None, ports=()):
     """The configuration of lan.config(), where "virtio-net" is a kind and not a model."""
-    config = lan.config(models, USER)
+    config = lan.config(models, [*USER, *ports])
     for machine, model in zip(config["machines"], models):
         if model == "virtio-net":
             machine["devices"][0].update(kind="virtio-net", **(device or {}))
@@ -58,5 +61,56 @@ def test_net_multiqueue(t):
         lan.expect_ping(a, lan.address(2), count=10, interval=0.05)
         lan.transfer(a, b, lan.address(1))
         lan.transfer(b, a, lan.address(2))
+    a.check_log()
+    b.check_log()
+
+
+def counters(daemon, machine):
+    return dict(daemon.device(machine)["counters"]["device"])
+
+
+def average(before, after, direction):
+    """Bytes per frame between two looks at a device's counters."""
+    return ((after[direction + "_bytes"] - before[direction + "_bytes"]) /
+            (after[direction + "_packets"] - before[direction + "_packets"]))
+
+
+@limit(200)
+def test_large_segments(t):
+    """virtio-net, e1000e and a tap: what is larger than a frame crosses whole to who can take it,
+    in both directions, and everything arrives."""
+    ns = t.netns("lan")
+    daemon = t.daemon(network(["virtio-net", "82574L"], ports=[
+        {"name": "tap", "kind": "tap", "ifname": "tap0", "netns": "/run/netns/" + ns.name}]))
+    ns.run("ip", "addr", "add", lan.address(50) + "/24", "dev", "tap0")
+    ns.run("ip", "link", "set", "tap0", "up")
+    a, b = (t.guest(daemon, n) for n in (1, 2))
+    for number, vm in enumerate((a, b), 1):
+        vm.wait_boot()
+        wait_devices(vm, "/sys/class/net/eth0")
+        lan.configure(vm, number)
+        lan.wait_ping(vm, lan.address(50))
+    t.later(ns.spawn("iperf3", "-s").kill)
+    lan.guest_iperf_server(a)
+
+    def crossing(vm, to, direction, more=""):
+        before = counters(daemon, "vm1")
+        lan.iperf(vm, to, 2, more)
+        after = counters(daemon, "vm1")
+        size = average(before, after, direction)
+        print(vm.name, to, more, size, after)
+        if size < 3000:
+            raise Failure("%s, %s %s: %d bytes a frame" % (vm.name, to, more, size))
+        assert after["rx_segmented"] == before["rx_segmented"]
+
+    crossing(a, lan.address(50), "tx")
+    link = ns.run("ip", "-j", "-s", "link", "show", "tap0")
+    received = json.loads(link)[0]["stats64"]["rx"]
+    assert received["bytes"] > 3000 * received["packets"], link
+    crossing(a, lan.address(50), "rx", "-R")
+    crossing(b, lan.address(1), "rx")
+    # e1000e takes frames only: they are cut for it
+    lan.iperf(b, lan.address(1), 1, "-R")
+    lan.transfer(a, b, lan.address(1))
     a.check_log()
     b.check_log()

@@ -29,6 +29,7 @@ STOCK_WARNINGS = [re.compile(p) for p in (
     r"acpi PNP0A08:00: fail to add MMCONFIG",
     r"amd_pstate: ",
     r"APIC calibration not consistent with PM-Timer",
+    r"hrtimer: interrupt took",
     r"hpet: Lost \d+ RTC interrupts",
     r"clocksource: .*(skew|unstable|jiffies|tsc-early|wd-)",
     r"device-mapper: core: CONFIG_IMA_DISABLE_HTABLE",
