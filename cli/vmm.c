@@ -58,31 +58,32 @@ static json_t *qemu_id(const json_t *dev)
 	return json_sprintf("%s%s", isalpha((unsigned char)name[0]) ? "" : "device-", name);
 }
 
-/* A PCI Express device gets a root port of its own, as a slot of a board; a conventional one sits
- * on the root bus. */
-static void qemu_vfio_user(json_t *argv, const json_t *dev, unsigned number)
+static void add_device(json_t *argv, json_t *device)
 {
-	json_t *json = json_object();
-	char *text;
+	char *text = json_dumps(device, JSON_COMPACT);
 
-	json_object_set_new(json, "driver", json_string("vfio-user-pci"));
-	json_object_set_new(json, "id", qemu_id(dev));
-	json_object_set_new(
-		json, "socket",
-		json_pack("{ssss}", "type", "unix", "path", client_text(dev, "socket")));
-	if (json_is_true(json_object_get(dev, "express"))) {
-		add(argv, "-device");
-		addf(argv, "pcie-root-port,id=exitless-port%u,bus=pcie.0,chassis=%u", number,
-		     number + 100);
-		json_object_set_new(json, "bus", json_sprintf("exitless-port%u", number));
-	} else {
-		json_object_set_new(json, "bus", json_string("pcie.0"));
-	}
-	text = json_dumps(json, JSON_COMPACT);
 	add(argv, "-device");
 	add(argv, text);
 	free(text);
-	json_decref(json);
+	json_decref(device);
+}
+
+/* A PCI Express device gets a root port of its own, as a slot of a board; a conventional one sits
+ * on the root bus. Both as JSON: QEMU makes these devices last, so that libvirt's, which have fixed
+ * slots, are there before. */
+static void qemu_vfio_user(json_t *argv, const json_t *dev, unsigned number)
+{
+	json_t *bus = json_string("pcie.0");
+
+	if (json_is_true(json_object_get(dev, "express"))) {
+		json_decref(bus);
+		bus = json_sprintf("exitless-port%u", number);
+		add_device(argv, json_pack("{ss,sO,ss,si}", "driver", "pcie-root-port", "id", bus,
+					   "bus", "pcie.0", "chassis", (int)number + 100));
+	}
+	add_device(argv, json_pack("{ss,so,s{ss,ss},so}", "driver", "vfio-user-pci", "id",
+				   qemu_id(dev), "socket", "type", "unix", "path",
+				   client_text(dev, "socket"), "bus", bus));
 }
 
 /* A socket as a character device, which vhost-user devices are made on. */

@@ -610,10 +610,10 @@ class Command(Daemon):
         self.assertEqual(words, json.loads(self.cli("vmm", "vm1", "--qemu", "--memory", "1024M",
                                                     "--cpus", "2", "--json")))
         self.assertIn("memory-backend-memfd,id=mem,size=1024M,share=on", words)
-        device = json.loads([w for w in words if w.startswith("{")][0])
+        port, device = (json.loads(w) for w in words if w.startswith("{"))
         self.assertEqual(device["driver"], "vfio-user-pci")
         self.assertEqual(device["socket"]["path"], self.dir + "/vm1-net0.sock")
-        self.assertTrue(any(w.startswith("pcie-root-port,id=%s," % device["bus"]) for w in words))
+        self.assertEqual((port["driver"], port["id"]), ("pcie-root-port", device["bus"]))
         # the conventional one sits on the root bus
         words = json.loads(self.cli("vmm", "vm2", "--qemu", "--json"))
         self.assertEqual(json.loads(words[-1])["bus"], "pcie.0")
