@@ -45,13 +45,13 @@ exitless doctor | sed 's/^/NOTE: /'
 check "doctor: direct mode would help here" sh -c "exitless doctor | grep -q 'this host? Yes'"
 insmod /exitless_kvm.ko || fail "the module does not load"
 NO_PIN=1
-l2_start -device "vfio-pci,host=$DEVICE" && {
+l2_start -device "vfio-pci,host=$DEVICE" -qmp unix:/tmp/qmp,server=on,wait=off && {
 	check "L2's network answers" l2_net
 	masks >/tmp/masks
 
 	echo "0 2" >/tmp/map
 	exitless cpu plan l2 --map /tmp/map | head -n 12 | sed 's/^/NOTE: /'
-	check "apply a map" exitless cpu apply l2 --map /tmp/map
+	check "apply a map, vCPU threads by QMP" exitless cpu apply l2 --map /tmp/map --qmp /tmp/qmp
 	check "an isolated partition" \
 		[ "$(cat "/sys/fs/cgroup/exitless-$QEMU/cpuset.cpus.partition")" = isolated ]
 	check "the vCPU is on CPU 2" vcpu_on 2
