@@ -58,12 +58,13 @@ static bool abi_write(struct ex_vcpu *d, u32 index, u64 value)
  */
 static bool ipi_send(struct ex_vcpu *d, u64 command)
 {
-	u32 low = command & ~(u64)APIC_INT_ASSERT, id = command >> 32;
 	const struct ex_map *map;
 	struct ex_vcpu *to;
 	unsigned int i;
+	u32 id;
+	u8 vector = ex_command_vector(command, &id);
 
-	if (low < 32 || low > 0xff)
+	if (!vector)
 		return false;
 	/* Here interrupts are off, as the readers of the map and of the list need it. */
 	to = ex_find(d->vcpu->kvm, id);
@@ -71,7 +72,7 @@ static bool ipi_send(struct ex_vcpu *d, u64 command)
 	if (!map)
 		return false;
 	for (i = 0; i < map->n; i++) {
-		if (!map->route[i].ipi || map->route[i].guest != low)
+		if (!map->route[i].ipi || map->route[i].guest != vector)
 			continue;
 		if (!ex_near(to))
 			return false;
@@ -79,7 +80,7 @@ static bool ipi_send(struct ex_vcpu *d, u64 command)
 		ex_lapic_send(to->cpu, APIC_DM_FIXED | map->route[i].host);
 		return true;
 	}
-	set_bit(low, to->ipi_wanted);
+	set_bit(vector, to->ipi_wanted);
 	return false;
 }
 

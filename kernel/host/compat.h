@@ -62,4 +62,10 @@ static inline unsigned int ex_nr_irqs(void)
 #define ex_rip(vcpu) ((vcpu)->arch.regs[VCPU_REGS_RIP])
 #endif
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define ex_nested_ctl(control) ((control)->misc_ctl)
+#else
+#define ex_nested_ctl(control) ((control)->nested_ctl)
+#endif
+
 #endif

@@ -15,12 +15,10 @@
 #include <linux/smp.h>
 
 #include "btf_need.h"
+#include "vectors.h"
 
-#define EX_TIMER_VECTOR 0xec /* the host's LAPIC timer vector, and the guest's while it owns it */
-#define EX_IDT_BYTES	4096
-#define EX_GATE_BYTES	16
-#define EX_MAPS_MAX	32
-#define EX_IPIS_MAX	8 /* vectors by which vCPUs interrupt one vCPU directly */
+#define EX_MAPS_MAX 32
+#define EX_IPIS_MAX 8 /* vectors by which vCPUs interrupt one vCPU directly */
 
 /* Why an entry was not direct. */
 enum ex_why {
@@ -42,12 +40,6 @@ enum ex_why {
 	EX_DIRTY_LOG, /* migration */
 	EX_GUEST,     /* the guest does not want it */
 	EX_WHYS,
-};
-
-struct ex_route {
-	int irq;
-	u8 host, guest; /* vectors */
-	bool ipi;	/* a line's that stands for an IPI */
 };
 
 /* Published by RCU; immutable. */

@@ -13,11 +13,12 @@
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 
+#include <asm/apicdef.h>
+
 #include "../uapi/exitless_direct.h"
 #include "direct.h"
 
-#define GATES_FROM   (32 * EX_GATE_BYTES)
-#define GATE_SYSCALL 0x80
+#define GATES_FROM (EX_VECTORS_FROM * EX_GATE_BYTES)
 
 /* A page of the guest's by its physical address, as this process sees it; NULL if it is none. */
 static u8 __user *guest_page(struct ex_vcpu *d, u64 gpa, enum ex_why *why)
@@ -58,41 +59,10 @@ static u8 __user *guest_virtual_page(struct ex_vcpu *d, u64 address, u64 cr3, bo
 	return NULL;
 }
 
-static void gate_copy(struct ex_vcpu *d, u32 to, u32 from)
-{
-	memcpy(d->idt.direct + to * EX_GATE_BYTES, d->idt.guest + from * EX_GATE_BYTES,
-	       EX_GATE_BYTES);
-}
-
-static void compose(struct ex_vcpu *d, const struct ex_map *map)
-{
-	u32 i;
-
-	memset(d->idt.direct, 0, sizeof(d->idt.direct));
-	memset(d->direct_vectors, 0, sizeof(d->direct_vectors));
-	gate_copy(d, GATE_SYSCALL, GATE_SYSCALL);
-	for (i = 0; i < map->n; i++) {
-		gate_copy(d, map->route[i].host, map->route[i].guest);
-		d->direct_vectors[map->route[i].host / 32] |= 1u << map->route[i].host % 32;
-	}
-	if (d->timer_own) {
-		gate_copy(d, EX_TIMER_VECTOR, d->lvtt & APIC_VECTOR_MASK);
-		d->direct_vectors[EX_TIMER_VECTOR / 32] |= 1u << EX_TIMER_VECTOR % 32;
-	}
-}
-
 void ex_shadow_drop(struct ex_vcpu *d)
 {
 	d->n_shadow_dropped += !!d->shadow.base;
 	d->shadow.base = 0;
-}
-
-/* An entry with another address in IDTR would fail. */
-static bool canonical(u64 address, bool la57)
-{
-	unsigned int unused = la57 ? 64 - 57 : 64 - 48;
-
-	return (u64)((s64)(address << unused) >> unused) == address;
 }
 
 static enum ex_why shadow_put(struct ex_vcpu *d, u64 cr3, bool la57, const struct ex_map *map)
@@ -152,11 +122,12 @@ static enum ex_why idt_put(struct ex_vcpu *d, const struct ex_map *map, struct e
 		d->shadow.fault = (unsigned long)d->idt.where;
 		return EX_IDT;
 	}
-	compose(d, map);
+	ex_gates_compose(d->idt.direct, d->idt.guest, map->route, map->n,
+			 d->timer_own ? d->lvtt & APIC_VECTOR_MASK : 0, d->direct_vectors);
 	if (!d->shadow.base)
 		return put_in_place(d);
 	/* The guest has it loaded itself, as it once saw it in IDTR; or other page tables. */
-	if (base == d->shadow.base || !canonical(d->shadow.base, la57)) {
+	if (base == d->shadow.base || !ex_canonical(d->shadow.base, la57)) {
 		ex_shadow_drop(d);
 		return EX_IDT;
 	}
@@ -205,7 +176,7 @@ bool ex_shadow_set(struct ex_vcpu *d, u64 base)
 	bool la57;
 
 	ex_ops->idt_get(d, &of_guest, &limit, &cr3, &la57);
-	if (base & ~PAGE_MASK || !canonical(base, la57))
+	if (base & ~PAGE_MASK || !ex_canonical(base, la57))
 		return false;
 	memset(d->shadow.left, 0, EX_IDT_BYTES);
 	memcpy(d->shadow.left, &magic, sizeof(magic));

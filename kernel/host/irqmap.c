@@ -17,9 +17,6 @@
 #include "compat.h"
 #include "direct.h"
 
-#define MSI_DATA_LEVEL	    (1u << 15)
-#define MSI_ADDRESS_LOGICAL (1u << 2)
-
 struct match {
 	struct irq_bypass_consumer consumer;
 	int irq;
@@ -89,17 +86,10 @@ static void find_foreign(struct ex_vcpu *d, struct ex_map *map)
 
 u8 ex_route_vector(struct ex_vcpu *d, const struct kvm_kernel_irq_routing_entry *e)
 {
-	u32 id = (e->msi.address_lo >> 12 & 0xff) | (e->msi.address_hi & 0xffffff00);
-	u8 vector = e->msi.data & 0xff;
-
-	/* Edge-triggered, fixed or lowest priority only, physical destination or the only vCPU. */
-	if (e->type != KVM_IRQ_ROUTING_MSI || (e->msi.data >> 8 & 7) > 1 ||
-	    e->msi.data & MSI_DATA_LEVEL || vector < 32)
+	if (e->type != KVM_IRQ_ROUTING_MSI)
 		return 0;
-	if (atomic_read(&d->vcpu->kvm->online_vcpus) > 1 &&
-	    (id != d->vcpu->vcpu_id || e->msi.address_lo & MSI_ADDRESS_LOGICAL))
-		return 0;
-	return vector;
+	return ex_msi_vector(e->msi.address_lo, e->msi.address_hi, e->msi.data, d->vcpu->vcpu_id,
+			     atomic_read(&d->vcpu->kvm->online_vcpus) == 1);
 }
 
 /* All eventfds by which this vCPU is interrupted. */

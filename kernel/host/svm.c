@@ -19,6 +19,10 @@
 #define EXC(n) (INTERCEPT_EXCEPTION_OFFSET + (n))
 #define GP     13
 
+/* Of the VMCB's word at 90h (APM 2, appendix B). */
+#define NESTED_PAGING (1u << 0)
+#define ENCRYPTED     (1u << 1)
+
 #define MSR_INSN_BYTES 2 /* RDMSR, WRMSR; a guest that adds prefixes lands on these */
 
 static struct vmcb *vmcb_of(struct ex_vcpu *d)
@@ -62,6 +66,9 @@ static enum ex_why svm_may(struct ex_vcpu *d)
 
 	if (c->int_ctl & AVIC_ENABLE_MASK)
 		return EX_AVIC;
+	/* The guest's page tables and IDT are read as they are in memory. */
+	if (!(ex_nested_ctl(c) & NESTED_PAGING) || ex_nested_ctl(c) & ENCRYPTED)
+		return EX_IDT;
 	/* Its own injections go through the guest's IDT, which is not the one that we set. */
 	if (c->event_inj & SVM_EVTINJ_VALID)
 		return EX_INJECTING;

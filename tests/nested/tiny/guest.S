@@ -35,6 +35,8 @@ loop:
 	je	do_gates
 	cmpl	$TINY_HALT, %eax
 	je	do_halt
+	cmpl	$TINY_LIAR, %eax
+	je	do_liar
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
 	jmp	loop
 
@@ -98,6 +100,48 @@ do_gates:
 	addl	$8, %ebx
 	cmpl	$(TINY_IDT + 4096), %ebx
 	jne	1b
+	incq	TINY_DONE
+	jmp	loop
+
+/* All that a guest can say to exitless_kvm, and most of it false. */
+do_liar:
+	xorl	%esi, %esi
+1:	movl	$TINY_MSR_SHADOW, %ecx
+	movl	TINY_LIES(,%rsi,8), %eax
+	movl	TINY_LIES+4(,%rsi,8), %edx
+	wrmsr
+	incl	%esi
+	cmpl	$TINY_N_LIES, %esi
+	jne	1b
+	movl	$TINY_SHADOW, %edi	/* a good one, used for a while, and then written to */
+	movl	$512, %ecx
+	xorl	%eax, %eax
+	rep stosq
+	movabsq	$TINY_MAGIC, %rax
+	movq	%rax, TINY_SHADOW
+	movl	$TINY_MSR_SHADOW, %ecx
+	movl	$TINY_SHADOW, %eax
+	xorl	%edx, %edx
+	wrmsr
+	movl	$1000000, %ebx
+2:	decl	%ebx
+	jne	2b
+	incq	TINY_SHADOW+0x300
+	movl	$TINY_MSRS_AT, %esi	/* all ones into all the registers, and reads */
+3:	movl	%esi, %ecx
+	movl	$-1, %eax
+	movl	%eax, %edx
+	wrmsr
+	rdmsr
+	incl	%esi
+	cmpl	$TINY_MSRS_END, %esi
+	jne	3b
+	movl	$TINY_MSR_WISH, %ecx	/* off, and on */
+	xorl	%eax, %eax
+	xorl	%edx, %edx
+	wrmsr
+	movl	$3, %eax
+	wrmsr
 	incq	TINY_DONE
 	jmp	loop
 

@@ -41,6 +41,12 @@ static const char *const modes[] = {
 	[TINY_SPIN] = "spin",	[TINY_LIDT] = "lidt",	      [TINY_GP] = "gp",
 	[TINY_CLI] = "cli",	[TINY_LOST_IDT] = "lost-idt", [TINY_MSRS] = "msrs",
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
+	[TINY_LIAR] = "liar",
+};
+
+/* Not aligned; not canonical; not memory; not mapped; in use for something else. */
+static const uint64_t lies[TINY_N_LIES] = {
+	TINY_SHADOW + 8, 1ull << 63, 0x3ff00000, 0x40000000, TINY_PML4, TINY_IDT, TINY_CODE, ~0ull,
 };
 
 static uint8_t *memory;
@@ -112,6 +118,8 @@ static void memory_fill(void)
 		      (to & 0xffff) | 8 << 16 | 0x8e00ull << 32 | to >> 16 << 48);
 		put64(TINY_IDT + v * 16 + 8, 0);
 	}
+	for (uint32_t i = 0; i < TINY_N_LIES; i++)
+		put64(TINY_LIES + i * 8, lies[i]);
 	descriptor(TINY_IDTR, TINY_IDT);
 	descriptor(TINY_LOST_IDTR, 0x3ff00000);
 }

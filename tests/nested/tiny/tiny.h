@@ -16,12 +16,23 @@
 #define TINY_MODE_SEEN 0x7014
 #define TINY_IDTR      0x7020
 #define TINY_LOST_IDTR 0x7030
+#define TINY_LIES      0x7040 /* addresses for a shadow IDT that are none */
+#define TINY_N_LIES    8
 #define TINY_CODE      0x8000
 #define TINY_STUBS     0xa000
 #define TINY_STUB      16 /* bytes */
 #define TINY_STACK     0x20000
 
+#define TINY_SHADOW 0x30000 /* a good one */
+
 #define TINY_PORT 0x10
+
+/* kernel/uapi/exitless_direct.h */
+#define TINY_MSRS_AT	0x45580000
+#define TINY_MSR_SHADOW 0x45580001
+#define TINY_MSR_WISH	0x45580002
+#define TINY_MSRS_END	0x45580010
+#define TINY_MAGIC	0x3130545449445845
 
 #define TINY_SPIN     0
 #define TINY_LIDT     1
@@ -32,5 +43,6 @@
 #define TINY_GATES    6
 #define TINY_HALT     7
 #define TINY_END      8
+#define TINY_LIAR     9
 
 #endif
