@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "manager/internal.h"
+#include "nic/nic.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -192,7 +193,7 @@ int manager_device_add(struct manager *m, const char *machine_name, const struct
 			    dev->kind->network ? dev->spec.mac : NULL, why);
 	if (err)
 		goto stop;
-	err = dev->kind->serve(dev, why);
+	err = dev->kind->transport->serve(dev, why);
 	if (err)
 		goto unplug;
 	list_add(&machine->devices, &dev->node);
@@ -214,7 +215,7 @@ free_device:
 void device_remove(struct device *dev)
 {
 	list_del(&dev->node);
-	dev->kind->close(dev);
+	dev->kind->transport->close(dev);
 	endpoint_unplug(&dev->end);
 	endpoint_stop(&dev->end);
 	dev->kind->destroy(dev);
@@ -235,8 +236,16 @@ void devices_check(struct manager *m)
 
 	list_for_each(machine, &m->machines, node)
 		list_for_each(dev, &machine->devices, node) if (memory_space_failed(dev->space))
-			dev->kind->check(dev);
+			dev->kind->transport->check(dev);
 	loop_timer_set(m->loop, &m->check_timer, time_now_ns() + CHECK_NS, check_again);
+}
+
+int socket_failed(const struct device *dev, int err, struct why *why)
+{
+	if (err == -EADDRINUSE)
+		return why_set(why, err, "somebody else listens on socket %s, or it is no socket",
+			       dev->spec.socket);
+	return why_set(why, err, "socket %s cannot be made: %s", dev->spec.socket, strerror(-err));
 }
 
 static struct device *device_get(struct manager *m, const char *machine_name, const char *name,
@@ -269,7 +278,7 @@ int manager_device_disconnect(struct manager *m, const char *machine, const char
 
 	if (!dev)
 		return -ENOENT;
-	dev->kind->disconnect(dev);
+	dev->kind->transport->disconnect(dev);
 	return 0;
 }
 
@@ -326,7 +335,7 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 			return err;
 		dev->spec.plug = spec->plug;
 		if (spec->link_up != dev->spec.link_up)
-			dev->kind->link_set(dev, spec->link_up);
+			dev->nic->ops->link_set(dev->nic, spec->link_up);
 		dev->spec.link_up = spec->link_up;
 	}
 	if (core) {
@@ -350,9 +359,9 @@ unsigned manager_links_down(struct manager *m)
 
 		if (!dev->kind->network || !dev->spec.link_up)
 			continue;
-		dev->kind->link_set(dev, false);
+		dev->nic->ops->link_set(dev->nic, false);
 		dev->spec.link_up = false;
-		dev->kind->look(dev, &info);
+		dev->kind->transport->look(dev, &info);
 		connected += info.connected;
 	}
 	return connected;
@@ -368,15 +377,17 @@ static void device_look(struct device *dev, struct device_info *info)
 	*info = (struct device_info){
 		.spec = &dev->spec,
 		.machine = dev->machine->spec.name,
-		.transport = dev->kind->transport,
+		.transport = dev->kind->transport->name,
 		.qemu_device = dev->kind->qemu_device,
 		.memory_bytes = memory.bytes,
 		.memory_regions = memory.regions,
 		.memory_failed = memory_space_failed(dev->space),
 		.object = dev,
 	};
+	if (dev->nic)
+		info->regs = dev->nic->regs;
 	endpoint_look(&dev->end, &info->end);
-	dev->kind->look(dev, info);
+	dev->kind->transport->look(dev, info);
 }
 
 void manager_each_device(struct manager *m, const char *machine_name,
@@ -398,12 +409,47 @@ void manager_each_device(struct manager *m, const char *machine_name,
 	}
 }
 
+struct stat_group {
+	manager_stat_fn *stat;
+	void *arg;
+};
+
+static void model_stat(void *arg, const char *name, uint64_t value)
+{
+	struct stat_group *group = arg;
+
+	group->stat(group->arg, "device", name, value);
+}
+
+struct count {
+	const char *name;
+	uint64_t value;
+};
+
+static void count_stat(void *arg, const char *name, uint64_t value)
+{
+	struct count *count = arg;
+
+	if (!strcmp(name, count->name))
+		count->value = value;
+}
+
+uint64_t device_count(const struct device *dev, const char *name)
+{
+	struct count count = { name, 0 };
+
+	dev->kind->stats(dev, count_stat, &count);
+	return count.value;
+}
+
 void manager_device_stats(const struct device_info *info, manager_stat_fn *stat, void *arg)
 {
 	const struct device *dev = info->object;
+	struct stat_group group = { stat, arg };
 	struct memory_stats memory;
 
-	dev->kind->stats(dev, stat, arg);
+	dev->kind->stats(dev, model_stat, &group);
+	dev->kind->transport->stats(dev, stat, arg);
 	memory_space_stats(dev->space, &memory);
 	stat(arg, "memory", "maps", memory.maps);
 	stat(arg, "memory", "unmaps", memory.unmaps);

@@ -63,53 +63,60 @@ struct device {
 	const struct device_kind *kind;
 	struct memory_space *space;
 	struct endpoint end;
-	void *state; /* the kind's */
+	/* the kind's: one of them */
+	struct nic *nic;
+	struct disk *disk;
+	/* what the transport serves: one of them */
+	struct pci_function *pci;
+	struct virtio_device *virtio;
+	void *server; /* the transport's; NULL until it is served */
 };
 
-/*
- * A kind of device. To add one: write these functions in a file of its own and name it in the table
- * in device.c. What differs between kinds is the model and the transport; the memory space, cores,
- * switches, names and sockets' names are dealt with here.
- */
-struct device_kind {
-	const char *name;	 /* "nic" */
-	const char *transport;	 /* "vfio-user" */
-	const char *qemu_device; /* what its VMM calls it */
-	bool network;		 /* has a MAC address and a link, and may be plugged in */
-	const char *const *(*models)(void);
-	/* Makes the device and fills dev->state and the first part of dev->end. Nothing can reach
-	 * it yet. */
-	int (*build)(struct device *dev, struct why *why);
-	/* Nothing polls it, gives to it or is connected to it any more. */
-	void (*destroy)(struct device *dev);
-	/* Opens its socket; from now on a VMM may come. */
+/* How VMMs come to a device. */
+struct device_transport {
+	const char *name; /* "vfio-user" */
+	/* Opens the socket; from now on a VMM may come. */
 	int (*serve)(struct device *dev, struct why *why);
 	/* Drops the VMM, removes the socket. */
 	void (*close)(struct device *dev);
 	void (*disconnect)(struct device *dev);
-	/* Its VMM truncated its memory: drops it. */
+	/* The VMM truncated its memory: drops it. */
 	void (*check)(struct device *dev);
-	/* Network devices. */
-	void (*link_set)(struct device *dev, bool up);
+	/* Fills connected, client_pid, traps, interrupts, express. */
+	void (*look)(const struct device *dev, struct device_info *info);
+	void (*stats)(const struct device *dev, manager_stat_fn *stat, void *arg);
+};
+
+extern const struct device_transport vfio_user_transport;
+extern const struct device_transport vhost_user_transport;
+
+/*
+ * A kind of device. To add one: write these functions and name it in the table in device.c. What
+ * differs between kinds is the model; the memory space, cores, switches, names and sockets' names
+ * are dealt with in device.c, VMMs by the transport.
+ */
+struct device_kind {
+	const char *name;	 /* "nic" */
+	const char *qemu_device; /* what its VMM calls it */
+	const struct device_transport *transport;
+	bool network; /* dev->nic: has a MAC address and a link, and may be plugged in */
+	const char *const *(*models)(void);
+	/* Makes the device and fills dev->nic or ->disk, dev->pci or ->virtio, and the first part
+	 * of dev->end. Nothing can reach it yet. */
+	int (*build)(struct device *dev, struct why *why);
+	/* Nothing polls it, gives to it or is connected to it any more. */
+	void (*destroy)(struct device *dev);
 	/* Applies what the kind alone knows of (its limits, size...): dev->spec is still the old.
 	 * May be NULL: then nothing can change. */
 	int (*set)(struct device *dev, const struct device_spec *spec, struct why *why);
-	/* Fills connected, client_pid, regs, traps, interrupts, express. */
-	void (*look)(const struct device *dev, struct device_info *info);
-	void (*stats)(const struct device *dev, manager_stat_fn *stat, void *arg);
+	/* The model's counters, by name. */
+	void (*stats)(const struct device *dev, void (*stat)(void *, const char *, uint64_t),
+		      void *arg);
 };
 
 extern const struct device_kind nic_device_kind;
 extern const struct device_kind virtio_net_device_kind;
 extern const struct device_kind virtio_blk_device_kind;
-
-/* vhost_device.c */
-struct vhost_user_server;
-struct virtio_device;
-int vhost_serve(struct device *dev, struct virtio_device *virtio, struct vhost_user_server **server,
-		struct why *why);
-void vhost_look(const struct vhost_user_server *server, struct device_info *info);
-void vhost_stats(const struct vhost_user_server *server, manager_stat_fn *stat, void *arg);
 
 struct manager {
 	struct loop *loop;
@@ -157,6 +164,10 @@ void balance_round(struct manager *m);
 
 /* device.c */
 void device_remove(struct device *dev);
+/* Says why its socket could not be opened, and returns @err. */
+int socket_failed(const struct device *dev, int err, struct why *why);
+/* One of the counters that the model lists; 0 if there is none of that name. */
+uint64_t device_count(const struct device *dev, const char *name);
 /* Looks for VMMs whose memory failed, and does so again in a while. */
 void devices_check(struct manager *m);
 

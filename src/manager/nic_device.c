@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The device kind "nic": an emulated network chip as a PCI function, served over vfio-user. */
+/*
+ * The kinds of device that are NICs: "nic", an emulated chip as a PCI function over vfio-user, and
+ * "virtio-net", a paravirtual one over vhost-user.
+ */
 #include "manager/internal.h"
 #include "nic/nic.h"
-#include "transport/vfio_user.h"
+#include "nic/virtio_net/virtio_net.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct nic_device {
-	struct nic *nic;
-	struct vfio_user_server *server; /* NULL until it is served */
-};
-
-static int nic_build(struct device *dev, struct why *why)
+static struct nic_config config_of(const struct device *dev)
 {
 	const struct device_spec *spec = &dev->spec;
 	struct nic_config config = {
@@ -23,186 +20,116 @@ static int nic_build(struct device *dev, struct why *why)
 		.trap_doorbells = spec->trap_doorbells,
 		.max_rate_bps = spec->max_rate_bps,
 	};
-	struct nic_device *state;
-	int err;
 
 	memcpy(config.mac, spec->mac, sizeof(config.mac));
-	state = calloc(1, sizeof(*state));
-	if (!state)
-		return why_set(why, -ENOMEM, "out of memory");
-	state->nic = nic_new(&config, dev->space);
-	if (!state->nic) {
-		err = -errno;
-		free(state);
-		return why_set(why, err, "a %s cannot be made: %s", spec->model, strerror(-err));
-	}
-	dev->state = state;
+	return config;
+}
+
+/* @nic: NULL with errno set if it could not be made. */
+static int built(struct device *dev, struct nic *nic, struct why *why)
+{
+	int err = -errno;
+
+	if (!nic)
+		return why_set(why, err, "a %s cannot be made: %s", dev->spec.model,
+			       strerror(-err));
+	dev->nic = nic;
 	dev->end = (struct endpoint){
-		.queues = state->nic->queues,
-		.n_queues = state->nic->n_queues,
-		.timers = state->nic->timers,
-		.n_timers = state->nic->n_timers,
-		.port = &state->nic->port,
+		.queues = nic->queues,
+		.n_queues = nic->n_queues,
+		.timers = nic->timers,
+		.n_timers = nic->n_timers,
+		.port = &nic->port,
 	};
 	return 0;
 }
 
-static void nic_destroy(struct device *dev)
+static void destroy(struct device *dev)
 {
-	struct nic_device *state = dev->state;
-
-	state->nic->ops->free(state->nic);
-	free(state);
+	dev->nic->ops->free(dev->nic);
 }
 
-static int nic_serve(struct device *dev, struct why *why)
+static void stats(const struct device *dev, void (*stat)(void *, const char *, uint64_t), void *arg)
 {
-	const struct device_spec *spec = &dev->spec;
-	struct nic_device *state = dev->state;
-	struct vfio_user_config config = {
-		.path = spec->socket,
-		.owner = spec->socket_owner,
-		.group = spec->socket_group,
-		.mode = spec->socket_mode,
-		.listen_fd = -1,
-	};
-	int err;
-
-	state->server = vfio_user_server_new(dev->m->loop, &config, state->nic->pci, dev->space);
-	if (state->server)
-		return 0;
-	err = -errno;
-	if (err == -EADDRINUSE)
-		return why_set(why, err, "somebody else listens on socket %s, or it is no socket",
-			       spec->socket);
-	return why_set(why, err, "socket %s cannot be made: %s", spec->socket, strerror(-err));
+	dev->nic->ops->stats(dev->nic, stat, arg);
 }
 
-static void nic_close(struct device *dev)
+/* ---- emulated chips ---------------------------------------------------------------------- */
+
+static int nic_build(struct device *dev, struct why *why)
 {
-	struct nic_device *state = dev->state;
+	struct nic_config config = config_of(dev);
+	int err = built(dev, nic_new(&config, dev->space), why);
 
-	vfio_user_server_free(state->server);
-	state->server = NULL;
-}
-
-static void nic_disconnect(struct device *dev)
-{
-	struct nic_device *state = dev->state;
-
-	vfio_user_server_disconnect(state->server);
-}
-
-static void nic_check(struct device *dev)
-{
-	struct nic_device *state = dev->state;
-
-	vfio_user_server_check(state->server);
-}
-
-static void nic_link_set(struct device *dev, bool up)
-{
-	struct nic_device *state = dev->state;
-
-	state->nic->ops->link_set(state->nic, up);
+	if (!err)
+		dev->pci = dev->nic->pci;
+	return err;
 }
 
 static int nic_set(struct device *dev, const struct device_spec *spec, struct why *why)
 {
-	struct nic_device *state = dev->state;
-
 	if (spec->max_rate_bps != dev->spec.max_rate_bps)
-		state->nic->ops->rate_set(state->nic, spec->max_rate_bps);
+		dev->nic->ops->rate_set(dev->nic, spec->max_rate_bps);
 	dev->spec.max_rate_bps = spec->max_rate_bps;
 	return 0;
 }
 
-static void nic_look(const struct device *dev, struct device_info *info)
-{
-	const struct nic_device *state = dev->state;
-	struct pci_function_stats pci;
-	struct vfio_user_stats transport;
-
-	pci_function_stats(state->nic->pci, &pci);
-	info->regs = state->nic->regs;
-	info->traps = pci.bar_reads + pci.bar_writes;
-	info->interrupts = pci.interrupts;
-	info->express = pci_config_size(state->nic->pci) == PCIE_CONFIG_BYTES;
-	if (!state->server)
-		return;
-	vfio_user_server_stats(state->server, &transport);
-	info->connected = transport.connected;
-	info->client_pid = transport.client_pid;
-}
-
-struct stat_group {
-	manager_stat_fn *stat;
-	void *arg;
-};
-
-static void model_stat(void *arg, const char *name, uint64_t value)
-{
-	struct stat_group *group = arg;
-
-	group->stat(group->arg, "device", name, value);
-}
-
-static void nic_stats(const struct device *dev, manager_stat_fn *stat, void *arg)
-{
-	const struct nic_device *state = dev->state;
-	struct stat_group group = { stat, arg };
-	struct pci_function_stats pci;
-	struct vfio_user_stats transport;
-
-	state->nic->ops->stats(state->nic, model_stat, &group);
-
-	pci_function_stats(state->nic->pci, &pci);
-	stat(arg, "pci", "bar_reads", pci.bar_reads);
-	stat(arg, "pci", "bar_writes", pci.bar_writes);
-	stat(arg, "pci", "config_reads", pci.config_reads);
-	stat(arg, "pci", "config_writes", pci.config_writes);
-	stat(arg, "pci", "interrupts", pci.interrupts);
-	stat(arg, "pci", "interrupts_lost", pci.interrupts_lost);
-	stat(arg, "pci", "resamples", pci.resamples);
-	stat(arg, "pci", "resets", pci.resets);
-
-	vfio_user_server_stats(state->server, &transport);
-	stat(arg, "transport", "connections", transport.connections);
-	stat(arg, "transport", "messages", transport.messages);
-	stat(arg, "transport", "replies", transport.replies);
-	stat(arg, "transport", "errors", transport.errors);
-	stat(arg, "transport", "protocol_errors", transport.protocol_errors);
-	stat(arg, "transport", "region_reads", transport.region_reads);
-	stat(arg, "transport", "region_writes", transport.region_writes);
-	stat(arg, "transport", "posted_writes", transport.posted_writes);
-	stat(arg, "transport", "write_multi", transport.write_multi);
-	stat(arg, "transport", "dma_maps", transport.dma_maps);
-	stat(arg, "transport", "dma_unmaps", transport.dma_unmaps);
-	stat(arg, "transport", "set_irqs", transport.set_irqs);
-	stat(arg, "transport", "resets", transport.resets);
-	stat(arg, "transport", "refused", transport.refused);
-	stat(arg, "transport", "dma_reads", transport.dma_reads);
-	stat(arg, "transport", "dma_read_bytes", transport.dma_read_bytes);
-	stat(arg, "transport", "dma_writes", transport.dma_writes);
-	stat(arg, "transport", "dma_write_bytes", transport.dma_write_bytes);
-	stat(arg, "transport", "dma_errors", transport.dma_errors);
-	stat(arg, "transport", "dma_waiting", transport.dma_waiting);
-}
-
 const struct device_kind nic_device_kind = {
 	.name = "nic",
-	.transport = "vfio-user",
 	.qemu_device = "vfio-user-pci",
+	.transport = &vfio_user_transport,
 	.network = true,
 	.models = nic_models,
 	.build = nic_build,
-	.destroy = nic_destroy,
-	.serve = nic_serve,
-	.close = nic_close,
-	.disconnect = nic_disconnect,
-	.check = nic_check,
-	.link_set = nic_link_set,
+	.destroy = destroy,
 	.set = nic_set,
-	.look = nic_look,
-	.stats = nic_stats,
+	.stats = stats,
+};
+
+/* ---- virtio-net -------------------------------------------------------------------------- */
+
+static const char *const *virtio_net_models(void)
+{
+	static const char *const models[] = { "virtio-net", NULL };
+
+	return models;
+}
+
+static int virtio_net_build(struct device *dev, struct why *why)
+{
+	struct nic_config config = config_of(dev);
+	unsigned pairs = dev->spec.queues ? dev->spec.queues : 1;
+	int err;
+
+	if (pairs > VIRTIO_NET_PAIRS_MAX)
+		return why_set(why, -EINVAL, "%s cannot have more than %u queues", dev->id,
+			       VIRTIO_NET_PAIRS_MAX);
+	if (config.max_rate_bps)
+		return why_set(why, -EINVAL,
+			       "a rate is set for the machine of a virtio device, not for %s",
+			       dev->id);
+	err = built(dev, virtio_net_new(&config, dev->space, pairs), why);
+	if (!err)
+		dev->virtio = virtio_net_device(dev->nic);
+	return err;
+}
+
+static int virtio_net_set(struct device *dev, const struct device_spec *spec, struct why *why)
+{
+	if (spec->queues != dev->spec.queues || spec->vmm_listens != dev->spec.vmm_listens)
+		return why_set(why, -EOPNOTSUPP,
+			       "queues and direction of %s cannot change while it lives", dev->id);
+	return 0;
+}
+
+const struct device_kind virtio_net_device_kind = {
+	.name = "virtio-net",
+	.qemu_device = "virtio-net-pci",
+	.transport = &vhost_user_transport,
+	.network = true,
+	.models = virtio_net_models,
+	.build = virtio_net_build,
+	.destroy = destroy,
+	.set = virtio_net_set,
+	.stats = stats,
 };

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the kinds of device that are served over vhost-user have in common. */
+/* The transport "vhost-user": a virtio device whose PCI function the VMM makes. */
 #include "manager/internal.h"
 #include "transport/vhost_user.h"
 
 #include <errno.h>
 #include <string.h>
 
-int vhost_serve(struct device *dev, struct virtio_device *virtio, struct vhost_user_server **server,
-		struct why *why)
+static int serve(struct device *dev, struct why *why)
 {
 	const struct device_spec *spec = &dev->spec;
 	struct vhost_user_config config = {
@@ -17,31 +16,45 @@ int vhost_serve(struct device *dev, struct virtio_device *virtio, struct vhost_u
 		.mode = spec->socket_mode,
 		.connect = spec->vmm_listens,
 	};
-	int err;
 
-	*server = vhost_user_server_new(dev->m->loop, &config, virtio);
-	if (*server)
-		return 0;
-	err = -errno;
-	if (err == -EADDRINUSE)
-		return why_set(why, err, "somebody else listens on socket %s", spec->socket);
-	return why_set(why, err, "socket %s cannot be made: %s", spec->socket, strerror(-err));
+	dev->server = vhost_user_server_new(dev->m->loop, &config, dev->virtio);
+	return dev->server ? 0 : socket_failed(dev, -errno, why);
 }
 
-void vhost_look(const struct vhost_user_server *server, struct device_info *info)
+static void close_server(struct device *dev)
+{
+	vhost_user_server_free(dev->server);
+	dev->server = NULL;
+}
+
+static void disconnect(struct device *dev)
+{
+	vhost_user_server_disconnect(dev->server);
+}
+
+static void check(struct device *dev)
+{
+	vhost_user_server_check(dev->server);
+}
+
+static void look(const struct device *dev, struct device_info *info)
 {
 	struct vhost_user_stats stats;
 
-	vhost_user_server_stats(server, &stats);
+	info->interrupts = device_count(dev, "notified");
+	info->express = true;
+	if (!dev->server)
+		return;
+	vhost_user_server_stats(dev->server, &stats);
 	info->connected = stats.connected;
 	info->client_pid = stats.client_pid;
 }
 
-void vhost_stats(const struct vhost_user_server *server, manager_stat_fn *stat, void *arg)
+static void stats(const struct device *dev, manager_stat_fn *stat, void *arg)
 {
 	struct vhost_user_stats stats;
 
-	vhost_user_server_stats(server, &stats);
+	vhost_user_server_stats(dev->server, &stats);
 	stat(arg, "transport", "connections", stats.connections);
 	stat(arg, "transport", "messages", stats.messages);
 	stat(arg, "transport", "replies", stats.replies);
@@ -54,3 +67,13 @@ void vhost_stats(const struct vhost_user_server *server, manager_stat_fn *stat, 
 	stat(arg, "transport", "resets", stats.resets);
 	stat(arg, "transport", "rings", stats.rings);
 }
+
+const struct device_transport vhost_user_transport = {
+	.name = "vhost-user",
+	.serve = serve,
+	.close = close_server,
+	.disconnect = disconnect,
+	.check = check,
+	.look = look,
+	.stats = stats,
+};

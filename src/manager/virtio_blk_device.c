@@ -3,16 +3,9 @@
  * backend. */
 #include "disk/disk.h"
 #include "manager/internal.h"
-#include "transport/vhost_user.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-
-struct virtio_blk_state {
-	struct disk *disk;
-	struct vhost_user_server *server; /* NULL until it is served */
-};
 
 static int virtio_blk_build(struct device *dev, struct why *why)
 {
@@ -30,71 +23,33 @@ static int virtio_blk_build(struct device *dev, struct why *why)
 		.pin_memory = spec->pin_memory,
 		.serial = spec->serial,
 	};
-	struct virtio_blk_state *state;
 	int err;
 
 	if (!strcmp(spec->model, "file") && !spec->file[0])
 		return why_set(why, -EINVAL, "disk %s needs a file", dev->id);
 	if (strcmp(spec->model, "file") && !spec->size_bytes)
 		return why_set(why, -EINVAL, "disk %s needs a size", dev->id);
-	state = calloc(1, sizeof(*state));
-	if (!state)
-		return why_set(why, -ENOMEM, "out of memory");
-	state->disk = disk_new(&config, dev->space);
-	if (!state->disk) {
+	dev->disk = disk_new(&config, dev->space);
+	if (!dev->disk) {
 		err = -errno;
-		free(state);
 		if (err == -EBUSY)
 			return why_set(why, err, "another process uses %s", spec->file);
 		return why_set(why, err, "disk %s cannot be made of %s: %s", dev->id,
 			       spec->file[0] ? spec->file : spec->model, strerror(-err));
 	}
-	dev->state = state;
+	dev->virtio = disk_device(dev->disk);
 	dev->end = (struct endpoint){ 0 };
-	dev->end.queues = disk_queues(state->disk, &dev->end.n_queues);
+	dev->end.queues = disk_queues(dev->disk, &dev->end.n_queues);
 	return 0;
 }
 
 static void virtio_blk_destroy(struct device *dev)
 {
-	struct virtio_blk_state *state = dev->state;
-
-	disk_free(state->disk);
-	free(state);
-}
-
-static int virtio_blk_serve(struct device *dev, struct why *why)
-{
-	struct virtio_blk_state *state = dev->state;
-
-	return vhost_serve(dev, disk_device(state->disk), &state->server, why);
-}
-
-static void virtio_blk_close(struct device *dev)
-{
-	struct virtio_blk_state *state = dev->state;
-
-	vhost_user_server_free(state->server);
-	state->server = NULL;
-}
-
-static void virtio_blk_disconnect(struct device *dev)
-{
-	struct virtio_blk_state *state = dev->state;
-
-	vhost_user_server_disconnect(state->server);
-}
-
-static void virtio_blk_check(struct device *dev)
-{
-	struct virtio_blk_state *state = dev->state;
-
-	vhost_user_server_check(state->server);
+	disk_free(dev->disk);
 }
 
 static int virtio_blk_set(struct device *dev, const struct device_spec *spec, struct why *why)
 {
-	struct virtio_blk_state *state = dev->state;
 	int err;
 
 	if (spec->queues != dev->spec.queues || spec->vmm_listens != dev->spec.vmm_listens ||
@@ -105,72 +60,27 @@ static int virtio_blk_set(struct device *dev, const struct device_spec *spec, st
 		return why_set(why, -EOPNOTSUPP, "only the size of %s can change while it lives",
 			       dev->id);
 	/* the same size again: the file may have grown */
-	err = disk_resize(state->disk, spec->size_bytes);
+	err = disk_resize(dev->disk, spec->size_bytes);
 	if (err)
 		return why_set(why, err, "%s cannot have that size", dev->id);
 	dev->spec.size_bytes = spec->size_bytes;
 	return 0;
 }
 
-struct sum {
-	const char *name;
-	uint64_t value;
-};
-
-static void pick(void *arg, const char *name, uint64_t value)
+static void virtio_blk_stats(const struct device *dev, void (*stat)(void *, const char *, uint64_t),
+			     void *arg)
 {
-	struct sum *sum = arg;
-
-	if (!strcmp(name, sum->name))
-		sum->value = value;
-}
-
-static void virtio_blk_look(const struct device *dev, struct device_info *info)
-{
-	const struct virtio_blk_state *state = dev->state;
-	struct sum notified = { "notified", 0 };
-
-	disk_stats(state->disk, pick, &notified);
-	info->interrupts = notified.value;
-	info->express = true;
-	if (state->server)
-		vhost_look(state->server, info);
-}
-
-struct stat_group {
-	manager_stat_fn *stat;
-	void *arg;
-};
-
-static void disk_stat(void *arg, const char *name, uint64_t value)
-{
-	struct stat_group *group = arg;
-
-	group->stat(group->arg, "device", name, value);
-}
-
-static void virtio_blk_stats(const struct device *dev, manager_stat_fn *stat, void *arg)
-{
-	const struct virtio_blk_state *state = dev->state;
-	struct stat_group group = { stat, arg };
-
-	disk_stats(state->disk, disk_stat, &group);
-	stat(arg, "device", "size_bytes", disk_size(state->disk));
-	vhost_stats(state->server, stat, arg);
+	disk_stats(dev->disk, stat, arg);
+	stat(arg, "size_bytes", disk_size(dev->disk));
 }
 
 const struct device_kind virtio_blk_device_kind = {
 	.name = "virtio-blk",
-	.transport = "vhost-user",
 	.qemu_device = "vhost-user-blk-pci",
+	.transport = &vhost_user_transport,
 	.models = disk_backends,
 	.build = virtio_blk_build,
 	.destroy = virtio_blk_destroy,
-	.serve = virtio_blk_serve,
-	.close = virtio_blk_close,
-	.disconnect = virtio_blk_disconnect,
-	.check = virtio_blk_check,
 	.set = virtio_blk_set,
-	.look = virtio_blk_look,
 	.stats = virtio_blk_stats,
 };
