@@ -7,7 +7,7 @@ set -eu
 
 build="gcc clang libclang-rt-14-dev clang-format meson ninja-build pkg-config git
 	libc6-dev libjansson-dev liburcu-dev libslirp-dev libglib2.0-dev liburing-dev libpcap-dev libseccomp-dev"
-tests="libcmocka-dev valgrind python3 iproute2 iputils-ping iperf3 ethtool socat procps"
+tests="libcmocka-dev valgrind python3 iproute2 iputils-ping iperf3 ethtool socat procps perl"
 guests="debian-archive-keyring ca-certificates cpio xz-utils zstd kmod binutils util-linux e2fsprogs"
 
 say() { echo "deps: $*" >&2; }
