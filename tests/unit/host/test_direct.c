@@ -58,6 +58,31 @@ static void reads_the_module(void **state)
 	assert_string_equal(direct_why("a-word-of-tomorrow"), "a-word-of-tomorrow");
 }
 
+/* Each word of the module's is known here. */
+static void knows_every_word(void **state)
+{
+	char *text, *at;
+	struct host tree = { .root = SOURCE };
+	unsigned n = 0;
+
+	text = host_read(&tree, "/kernel/host/main.c");
+	assert_non_null(text);
+	at = strstr(text, "whys[EX_WHYS] = {");
+	assert_non_null(at);
+	*strstr(at, "};") = '\0';
+	while ((at = strstr(at, "] = \""))) {
+		char *word = at + 5;
+
+		at = strchr(word, '"');
+		*at++ = '\0';
+		if (strcmp(word, "direct") && !strcmp(direct_why(word), word))
+			fail_msg("\"%s\" has no meaning", word);
+		n++;
+	}
+	assert_in_range(n, 10, 100);
+	free(text);
+}
+
 static int answer;
 static char written[128];
 
@@ -142,6 +167,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_the_module),
+		cmocka_unit_test(knows_every_word),
 		cmocka_unit_test(switches),
 		cmocka_unit_test(counts_exits),
 	};
