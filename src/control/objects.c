@@ -243,6 +243,10 @@ static const struct schema_row port_rows[] = {
 	{ "ipv4_net", SCHEMA_TEXT, FIELD(ipv4_net), .only = "user",
 	  .unset_help = "`\"10.0.2.0/24\"`",
 	  .help = "The guests' network; the gateway is its host 2, the name server its host 3." },
+	{ "ipv6_net", SCHEMA_TEXT, FIELD(ipv6_net), .only = "user", .unset_help = "no IPv6",
+	  .help = "The guests' IPv6 network, like `\"fd00:1:2:3::/64\"`: they make their addresses "
+		  "of it; gateway and name server as with IPv4. The outside is reached as far as "
+		  "the host has IPv6." },
 	{ "restrict_outside", SCHEMA_BOOL, FIELD(restrict_outside), .only = "user",
 	  .unset = "false", .help = "Nothing but the built-in gateway and name server." },
 	{ "forwards", SCHEMA_TEXTS, ELEMENTS(forwards, n_forwards), .only = "user",

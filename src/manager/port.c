@@ -34,6 +34,7 @@ static int host_build(struct port *port, struct why *why)
 		.replay_speed = spec->replay_speed,
 		.replay_loops = spec->replay_loops,
 		.ipv4_net = text_or_null(spec->ipv4_net),
+		.ipv6_net = text_or_null(spec->ipv6_net),
 		.restrict_outside = spec->restrict_outside,
 		.forwards = spec->n_forwards ? forwards : NULL,
 	};
@@ -133,7 +134,7 @@ static bool same_host_side(const struct port_spec *a, const struct port_spec *b)
 	       !strcmp(a->capture_file, b->capture_file) &&
 	       !strcmp(a->replay_file, b->replay_file) && a->replay_speed == b->replay_speed &&
 	       a->replay_loops == b->replay_loops && !strcmp(a->ipv4_net, b->ipv4_net) &&
-	       a->restrict_outside == b->restrict_outside;
+	       !strcmp(a->ipv6_net, b->ipv6_net) && a->restrict_outside == b->restrict_outside;
 }
 
 int manager_port_set(struct manager *m, const struct port_spec *spec, struct why *why)

@@ -20,6 +20,7 @@
 #define SPEC_FORWARDS_MAX  16
 #define SPEC_FORWARD_BYTES 96
 #define SPEC_VIDS_MAX	   128
+#define SPEC_NET6_BYTES	   48
 
 #define CORE_AUTO "auto" /* as a core's name: the least loaded, and the balance may move it */
 
@@ -73,6 +74,7 @@ struct port_spec {
 	unsigned replay_loops;
 	/* user */
 	char ipv4_net[SPEC_NAME_BYTES];
+	char ipv6_net[SPEC_NET6_BYTES]; /* "": none */
 	bool restrict_outside;
 	char forwards[SPEC_FORWARDS_MAX][SPEC_FORWARD_BYTES];
 	unsigned n_forwards;

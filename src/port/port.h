@@ -26,6 +26,7 @@ struct host_port_config {
 	unsigned replay_loops;	  /* 0: once */
 	/* user */
 	const char *ipv4_net;	     /* "10.0.2.0/24"; NULL: that */
+	const char *ipv6_net;	     /* "fd00:1:2:3::/64"; NULL: no IPv6 */
 	bool restrict_outside;	     /* nothing but the built-in services */
 	const char *const *forwards; /* "tcp:127.0.0.1:2222-10.0.2.15:22", NULL-terminated */
 };

@@ -471,6 +471,7 @@ static int slirp_make(struct user_port *user, const struct host_port_config *con
 		      const char **why)
 {
 	struct user_net net;
+	struct user_net6 net6;
 	SlirpConfig cfg = { .version = 4 };
 	int err = user_net_parse(config->ipv4_net, &net, why);
 
@@ -483,6 +484,16 @@ static int slirp_make(struct user_port *user, const struct host_port_config *con
 	cfg.vhost = net.gateway;
 	cfg.vnameserver = net.dns;
 	cfg.vdhcp_start = net.dhcp_start;
+	if (config->ipv6_net) {
+		err = user_net6_parse(config->ipv6_net, &net6, why);
+		if (err)
+			return err;
+		cfg.in6_enabled = true;
+		cfg.vprefix_addr6 = net6.prefix;
+		cfg.vprefix_len = 64;
+		cfg.vhost6 = net6.gateway;
+		cfg.vnameserver6 = net6.dns;
+	}
 	user->slirp = slirp_new(&cfg, &slirp_callbacks, user);
 	if (!user->slirp)
 		return -ENOMEM;

@@ -18,27 +18,34 @@ static int number(const char *text, unsigned long min, unsigned long max)
 	return *end || n < min || n > max ? -1 : (int)n;
 }
 
+/* "ADDRESS/BITS": the bits, or -1. */
+static int prefix_parse(int family, const char *text, void *address)
+{
+	char copy[INET6_ADDRSTRLEN + 4];
+	char *slash;
+
+	if (strlen(text) >= sizeof(copy))
+		return -1;
+	strcpy(copy, text);
+	slash = strchr(copy, '/');
+	if (!slash)
+		return -1;
+	*slash = '\0';
+	if (inet_pton(family, copy, address) != 1)
+		return -1;
+	return number(slash + 1, 0, family == AF_INET ? 32 : 128);
+}
+
 int user_net_parse(const char *text, struct user_net *net, const char **why)
 {
 	struct in_addr network;
 	uint32_t base, mask;
-	char copy[32];
-	char *slash;
 	int bits;
 
 	if (!text)
 		text = "10.0.2.0/24";
 	*why = "ipv4_net is written as \"10.0.2.0/24\"";
-	if (strlen(text) >= sizeof(copy))
-		return -EINVAL;
-	strcpy(copy, text);
-	slash = strchr(copy, '/');
-	if (!slash)
-		return -EINVAL;
-	*slash = '\0';
-	if (inet_pton(AF_INET, copy, &network) != 1)
-		return -EINVAL;
-	bits = number(slash + 1, 0, 32);
+	bits = prefix_parse(AF_INET, text, &network);
 	if (bits < 0)
 		return -EINVAL;
 	*why = "ipv4_net is to have 8 to 27 bits";
@@ -55,6 +62,27 @@ int user_net_parse(const char *text, struct user_net *net, const char **why)
 	net->gateway.s_addr = htonl(base + 2);
 	net->dns.s_addr = htonl(base + 3);
 	net->dhcp_start.s_addr = htonl(base + 15);
+	return 0;
+}
+
+int user_net6_parse(const char *text, struct user_net6 *net, const char **why)
+{
+	static const uint8_t none[8];
+	struct in6_addr prefix;
+
+	*why = "ipv6_net is written as \"fd00:1:2:3::/64\", and has 64 bits";
+	if (prefix_parse(AF_INET6, text, &prefix) != 64)
+		return -EINVAL;
+	*why = "ipv6_net has bits beyond its length";
+	if (memcmp(&prefix.s6_addr[8], none, 8))
+		return -EINVAL;
+	*why = "ipv6_net is for multicast";
+	if (IN6_IS_ADDR_MULTICAST(&prefix))
+		return -EINVAL;
+	*why = NULL;
+	net->prefix = net->gateway = net->dns = prefix;
+	net->gateway.s6_addr[15] = 2;
+	net->dns.s6_addr[15] = 3;
 	return 0;
 }
 

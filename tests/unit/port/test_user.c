@@ -48,6 +48,81 @@ static void pseudo(uint8_t *p, uint32_t l4_len, uint32_t offset)
 	memcpy(p + 34 + offset, &sum, 2);
 }
 
+/* An ICMPv6 message of @len bytes that stands at p + 54, from @src. */
+static void icmp6_send(uint8_t *p, const char *mac, const char *src, const char *dst, uint32_t len)
+{
+	uint8_t next[8] = { 0 };
+	uint16_t sum;
+
+	memcpy(p, mac, 6);
+	memcpy(p + 6, OUR_MAC, 6);
+	store_be16(p + 12, 0x86dd);
+	store_be32(p + 14, 6u << 28);
+	store_be16(p + 18, (uint16_t)len);
+	p[20] = 58;
+	p[21] = 255;
+	assert_int_equal(inet_pton(AF_INET6, src, p + 22), 1);
+	assert_int_equal(inet_pton(AF_INET6, dst, p + 38), 1);
+	memset(p + 56, 0, 2);
+	store_be32(next, len);
+	next[7] = 58;
+	sum = ~csum_fold(csum_add(csum_add(csum_add(0, p + 22, 32, false), next, 8, false), p + 54,
+				  len, false));
+	memcpy(p + 56, &sum, 2);
+	world_add(&w, p, 54 + len, NULL);
+	world_send(&w);
+}
+
+/* A router advertisement with our prefix, from which the gateway's MAC address is taken too. */
+static bool got_prefix(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+		uint32_t len = w.guest.frames[i].len;
+
+		if (load_be16(p + 12) != 0x86dd || p[20] != 58 || p[54] != 134)
+			continue;
+		memcpy(gateway, p + 6, 6);
+		for (uint32_t at = 70; at + 32 <= len && p[at + 1]; at += p[at + 1] * 8u)
+			if (p[at] == 3 && p[at + 2] == 64 &&
+			    !memcmp(p + at + 16, "\xfd\0\0\1\0\2\0\3\0\0\0\0\0\0\0\0", 16))
+				return true;
+	}
+	return false;
+}
+
+static bool got_echo(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		if (load_be16(p + 12) == 0x86dd && p[20] == 58 && p[54] == 129 &&
+		    !memcmp(p + 62, "hello", 5))
+			return true;
+	}
+	return false;
+}
+
+/* IPv6 where it is asked for: the guest learns the prefix, and the gateway answers. */
+static void speaks_ipv6(void **state)
+{
+	struct host_port_config config = user;
+	uint8_t p[200] = { 0 };
+
+	config.ipv6_net = "fd00:1:2:3::/64";
+	world_make(&w, &config);
+	p[54] = 133; /* router solicitation */
+	icmp6_send(p, "\x33\x33\0\0\0\2", "fe80::15", "ff02::2", 8);
+	world_until(&w, got_prefix);
+	memset(p, 0, sizeof(p));
+	p[54] = 128; /* echo request */
+	store_be32(p + 58, 0x00070001);
+	memcpy(p + 62, "hello", 5);
+	icmp6_send(p, (const char *)gateway, "fe80::15", "fd00:1:2:3::2", 13);
+	world_until(&w, got_echo);
+	world_done(&w);
+}
+
 static bool got_offer(struct world *world)
 {
 	for (unsigned i = 0; i < w.guest.n; i++) {
@@ -356,7 +431,12 @@ static void parses_words(void **state)
 		"",	      "tcp:",		"tcp::0-:22", "tcp::1-:65536",
 		"sctp::1-:2", "tcp:1.2.3:1-:2", "tcp::1:2",   "udp::5-22"
 	};
+	static const char *const bad_nets6[] = {
+		"",	   "fd00::",	"fd00::/63",  "fd00::/65",   "fd00::1/64",
+		"fd00/64", "ff02::/64", "fd00::/64x", "10.0.2.0/64", "fd00:1:2:3:4::/64"
+	};
 	struct user_forward f;
+	struct user_net6 net6;
 	struct user_net net;
 	const char *why;
 
@@ -365,6 +445,14 @@ static void parses_words(void **state)
 		assert_int_equal(user_net_parse(bad_nets[i], &net, &why), -EINVAL);
 		assert_non_null(why);
 	}
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_nets6); i++) {
+		why = NULL;
+		assert_int_equal(user_net6_parse(bad_nets6[i], &net6, &why), -EINVAL);
+		assert_non_null(why);
+	}
+	assert_int_equal(user_net6_parse("fd00:1:2:3::/64", &net6, &why), 0);
+	assert_int_equal(net6.gateway.s6_addr[7], 3);
+	assert_int_equal(net6.gateway.s6_addr[15], 2);
 	for (unsigned i = 0; i < ARRAY_SIZE(bad_forwards); i++) {
 		why = NULL;
 		assert_int_equal(user_forward_parse(bad_forwards[i], &f, &why), -EINVAL);
@@ -386,9 +474,10 @@ static void parses_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(gives_addresses),   cmocka_unit_test(carries_datagrams),
-		cmocka_unit_test(forwards_ports),    cmocka_unit_test(carries_large_segments),
-		cmocka_unit_test(survives_nonsense), cmocka_unit_test(parses_words),
+		cmocka_unit_test(gives_addresses),	  cmocka_unit_test(speaks_ipv6),
+		cmocka_unit_test(carries_datagrams),	  cmocka_unit_test(forwards_ports),
+		cmocka_unit_test(carries_large_segments), cmocka_unit_test(survives_nonsense),
+		cmocka_unit_test(parses_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
