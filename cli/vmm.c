@@ -38,7 +38,6 @@ static void addf(json_t *argv, const char *fmt, ...)
 
 /* ---- QEMU -------------------------------------------------------------------------------- */
 
-/* QEMU's ids begin with a letter. */
 static unsigned queues_of(const json_t *dev)
 {
 	unsigned queues = (unsigned)json_integer_value(json_object_get(dev, "queues"));
@@ -51,11 +50,10 @@ static bool vmm_listens(const json_t *dev)
 	return json_is_true(json_object_get(dev, "vmm_listens"));
 }
 
+/* A new reference. */
 static json_t *qemu_id(const json_t *dev)
 {
-	const char *name = client_text(dev, "name");
-
-	return json_sprintf("%s%s", isalpha((unsigned char)name[0]) ? "" : "device-", name);
+	return json_incref(json_object_get(dev, "qemu_id"));
 }
 
 static void add_device(json_t *argv, json_t *device)
@@ -243,8 +241,16 @@ static json_t *qemu_devices(const json_t *machine, bool for_libvirt)
 	{
 		const struct attach *attach = find_attach(dev);
 
-		if (attach && !(for_libvirt && libvirt_knows(attach, dev)))
+		if (attach && !(for_libvirt && libvirt_knows(attach, dev))) {
+			const char *name = client_text(dev, "name");
+			/* QEMU's ids begin with a letter, libvirt's own are net0, disk0... */
+			const char *prefix = for_libvirt		       ? "exitless-"
+					     : isalpha((unsigned char)name[0]) ? ""
+									       : "device-";
+
+			json_object_set_new(dev, "qemu_id", json_sprintf("%s%s", prefix, name));
 			attach->qemu(argv, dev, number++);
+		}
 	}
 	return argv;
 }
