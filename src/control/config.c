@@ -191,6 +191,16 @@ static void check_model(struct reader *reader, const struct device_spec *spec,
 		       nearest ? nearest : models[0], nearest ? "?" : "");
 }
 
+/* What the manager would say of an object. */
+static void check_spec(struct reader *reader, int err, const char *key, const struct why *why,
+		       const struct json_path *object)
+{
+	struct json_path at = { .up = object, .key = key };
+
+	if (err)
+		schema_mistake(&reader->sink, &at, "%s", why->text);
+}
+
 /* A device of the configuration, and where it is. */
 struct placed {
 	const struct device_spec *spec;
@@ -240,7 +250,11 @@ static void check_devices(struct reader *reader, const struct config *config)
 		check_names(reader, &machines[i].devices, sizeof(*specs), &devices);
 		for (unsigned j = 0; j < machines[i].devices.n; j++) {
 			struct json_path device = { .up = &devices, .index = j };
+			const char *key = NULL;
+			struct why why = { "" };
+			int err = manager_device_check(&specs[j], &key, &why);
 
+			check_spec(reader, err, key, &why, &device);
 			check_plug(reader, config, &specs[j].plug, &device);
 			check_core(reader, config, specs[j].core, &device);
 			check_model(reader, &specs[j], &device);
@@ -267,7 +281,11 @@ static void check_whole(struct reader *reader, const struct config *config)
 	check_names(reader, &config->ports, sizeof(*ports), &list);
 	for (unsigned i = 0; i < config->ports.n; i++) {
 		struct json_path port = { .up = &list, .index = i };
+		const char *key = NULL;
+		struct why why = { "" };
+		int err = manager_port_check(&ports[i], &key, &why);
 
+		check_spec(reader, err, key, &why, &port);
 		check_plug(reader, config, &ports[i].plug, &port);
 		check_core(reader, config, ports[i].core, &port);
 	}

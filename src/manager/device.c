@@ -122,9 +122,27 @@ static int unique_check(const struct device *dev, struct why *why)
 	return 0;
 }
 
+int manager_device_check(const struct device_spec *spec, const char **key, struct why *why)
+{
+	const struct device_kind *kind = find_kind(spec->kind);
+	struct device_spec full = *spec;
+
+	*key = "kind";
+	if (!kind)
+		return why_set(why, -EINVAL, "there is no kind %s of device", spec->kind);
+	*key = "mac";
+	if (spec->mac[0] & 1)
+		return why_set(why, -EINVAL, "%02x in front makes it a group's address",
+			       spec->mac[0]);
+	if (!spec->model[0])
+		snprintf(full.model, sizeof(full.model), "%s", kind->models()[0]);
+	return kind->check ? kind->check(&full, key, why) : 0;
+}
+
 static int device_resolve(struct device *dev, struct why *why)
 {
 	static const uint8_t none[6];
+	const char *key;
 	int err;
 
 	err = name_check("device", dev->spec.name, why);
@@ -140,8 +158,9 @@ static int device_resolve(struct device *dev, struct why *why)
 		return err;
 	if (dev->kind->network && !memcmp(dev->spec.mac, none, sizeof(none)))
 		mac_derive(dev->id, dev->spec.mac);
-	if (dev->spec.mac[0] & 1)
-		return why_set(why, -EINVAL, "the MAC address of %s is a group's", dev->id);
+	err = manager_device_check(&dev->spec, &key, why);
+	if (err)
+		return err;
 	err = plug_check(dev->m, &dev->spec.plug, why);
 	if (err)
 		return err;

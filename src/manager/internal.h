@@ -101,6 +101,9 @@ struct device_kind {
 	const struct device_transport *transport;
 	bool network; /* dev->nic: has a MAC address and a link, and may be plugged in */
 	const char *const *(*models)(void);
+	/* As manager_device_check(), for what this kind has; the model is filled in. May be NULL.
+	 */
+	int (*check)(const struct device_spec *spec, const char **key, struct why *why);
 	/* Makes the device and fills dev->nic or ->disk, dev->pci or ->virtio, and the first part
 	 * of dev->end. Nothing can reach it yet. */
 	int (*build)(struct device *dev, struct why *why);

@@ -160,6 +160,10 @@ void manager_device_stats(const struct device_info *info, manager_stat_fn *stat,
  * NULL-terminated. */
 const char *const *manager_device_kinds(void);
 const char *const *manager_device_models(const char *kind);
+/* What is wrong with @spec by itself, whatever else there is: 0, or -EINVAL with the *key of it and
+ * *why. A key that no object of its kind has is for the schema to say. */
+int manager_port_check(const struct port_spec *spec, const char **key, struct why *why);
+int manager_device_check(const struct device_spec *spec, const char **key, struct why *why);
 /* Kinds of host port. */
 const char *const *manager_port_kinds(void);
 

@@ -19,11 +19,13 @@ static const char *text_or_null(const char *text)
 	return text[0] ? text : NULL;
 }
 
-static int host_build(struct port *port, struct why *why)
+/* @forwards: room for SPEC_FORWARDS_MAX + 1; in use as long as the result is. */
+static struct host_port_config config_of(const struct port_spec *spec, const char **forwards)
 {
-	const struct port_spec *spec = &port->spec;
-	const char *forwards[SPEC_FORWARDS_MAX + 1] = { NULL };
-	struct host_port_config config = {
+	for (unsigned i = 0; i < spec->n_forwards; i++)
+		forwards[i] = spec->forwards[i];
+	forwards[spec->n_forwards] = NULL;
+	return (struct host_port_config){
 		.name = spec->name,
 		.kind = spec->kind,
 		.ifname = text_or_null(spec->ifname),
@@ -38,11 +40,24 @@ static int host_build(struct port *port, struct why *why)
 		.restrict_outside = spec->restrict_outside,
 		.forwards = spec->n_forwards ? forwards : NULL,
 	};
-	const char *what = NULL;
+}
+
+int manager_port_check(const struct port_spec *spec, const char **key, struct why *why)
+{
+	const char *forwards[SPEC_FORWARDS_MAX + 1], *what = NULL;
+	struct host_port_config config = config_of(spec, forwards);
+	int err = host_port_check(&config, key, &what);
+
+	return err ? why_set(why, err, "%s", what) : 0;
+}
+
+static int host_build(struct port *port, struct why *why)
+{
+	const struct port_spec *spec = &port->spec;
+	const char *forwards[SPEC_FORWARDS_MAX + 1], *what = NULL;
+	struct host_port_config config = config_of(spec, forwards);
 	int err;
 
-	for (unsigned i = 0; i < spec->n_forwards; i++)
-		forwards[i] = spec->forwards[i];
 	port->host = host_port_new(&config, &what);
 	if (!port->host) {
 		err = errno ? -errno : -EIO;

@@ -7,6 +7,28 @@
 #include <errno.h>
 #include <string.h>
 
+static int virtio_blk_check(const struct device_spec *spec, const char **key, struct why *why)
+{
+	bool file = !strcmp(spec->model, "file");
+
+	*key = "file";
+	if (file && !spec->file[0])
+		return why_set(why, -EINVAL, "a disk of the model \"file\" needs a file");
+	*key = "size_bytes";
+	if (!file && !spec->size_bytes)
+		return why_set(why, -EINVAL, "a disk of the model \"%s\" needs a size",
+			       spec->model);
+	if (spec->size_bytes % 512)
+		return why_set(why, -EINVAL, "a size is a multiple of 512");
+	*key = "block_bytes";
+	if (spec->block_bytes && spec->block_bytes != 512 && spec->block_bytes != 4096)
+		return why_set(why, -EINVAL, "blocks have 512 or 4096 bytes");
+	*key = "serial";
+	if (strlen(spec->serial) > 20)
+		return why_set(why, -EINVAL, "a serial has up to 20 characters");
+	return 0;
+}
+
 static int virtio_blk_build(struct device *dev, struct why *why)
 {
 	const struct device_spec *spec = &dev->spec;
@@ -25,10 +47,6 @@ static int virtio_blk_build(struct device *dev, struct why *why)
 	};
 	int err;
 
-	if (!strcmp(spec->model, "file") && !spec->file[0])
-		return why_set(why, -EINVAL, "disk %s needs a file", dev->id);
-	if (strcmp(spec->model, "file") && !spec->size_bytes)
-		return why_set(why, -EINVAL, "disk %s needs a size", dev->id);
 	dev->disk = disk_new(&config, dev->space);
 	if (!dev->disk) {
 		err = -errno;
@@ -79,6 +97,7 @@ const struct device_kind virtio_blk_device_kind = {
 	.qemu_device = "vhost-user-blk-pci",
 	.transport = &vhost_user_transport,
 	.models = disk_backends,
+	.check = virtio_blk_check,
 	.build = virtio_blk_build,
 	.destroy = virtio_blk_destroy,
 	.set = virtio_blk_set,

@@ -348,15 +348,20 @@ static int capture_start(struct pcap_port *pcap, const char *path, const char **
 	return -err;
 }
 
+int pcap_port_check(const struct host_port_config *config, const char **key, const char **why)
+{
+	if (config->capture_file || config->replay_file)
+		return 0;
+	*key = "capture_file";
+	*why = "a pcap port needs capture_file, replay_file or both";
+	return -EINVAL;
+}
+
 int pcap_port_new(const struct host_port_config *config, struct host_port **out, const char **why)
 {
 	struct pcap_port *pcap;
 	int err = 0;
 
-	if (!config->capture_file && !config->replay_file) {
-		*why = "a pcap port needs capture_file, replay_file or both";
-		return -EINVAL;
-	}
 	pcap = aligned_alloc(CACHE_LINE, ALIGN_UP(sizeof(*pcap), CACHE_LINE));
 	if (!pcap)
 		return -ENOMEM;

@@ -11,23 +11,40 @@ static const struct {
 	const char *kind;
 	int (*make)(const struct host_port_config *config, struct host_port **out,
 		    const char **why);
+	/* may be NULL */
+	int (*check)(const struct host_port_config *config, const char **key, const char **why);
 } kinds[] = {
-	{ "null", null_port_new },
-	{ "pcap", pcap_port_new },
-	{ "tap", tap_port_new },
-	{ "user", user_port_new },
+	{ "null", null_port_new, NULL },
+	{ "pcap", pcap_port_new, pcap_port_check },
+	{ "tap", tap_port_new, NULL },
+	{ "user", user_port_new, user_port_check },
 };
+
+int host_port_check(const struct host_port_config *config, const char **key, const char **why)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (config->kind && !strcmp(config->kind, kinds[i].kind))
+			return kinds[i].check ? kinds[i].check(config, key, why) : 0;
+	*key = "kind";
+	*why = "no such kind of port";
+	return -EINVAL;
+}
 
 struct host_port *host_port_new(const struct host_port_config *config, const char **why)
 {
 	struct host_port *port = NULL;
-	const char *ignored;
+	const char *ignored, *key;
 	char *name;
-	int err = -EINVAL;
+	int err;
 
 	if (!why)
 		why = &ignored;
 	*why = NULL;
+	err = host_port_check(config, &key, why);
+	if (err) {
+		errno = -err;
+		return NULL;
+	}
 	name = strdup(config->name ? config->name : "");
 	if (!name) {
 		errno = ENOMEM;
@@ -46,8 +63,6 @@ struct host_port *host_port_new(const struct host_port_config *config, const cha
 			port->queues[q]->name = name;
 		return port;
 	}
-	if (!port && err == -EINVAL && !*why)
-		*why = "no such kind of port";
 	free(name);
 	errno = -err;
 	return NULL;

@@ -33,6 +33,10 @@ struct host_port_config {
 
 typedef void host_port_stat_fn(void *arg, const char *name, uint64_t value);
 
+/* What is wrong with @config by itself, before anything is made of it: 0, or -EINVAL with the *key
+ * and *why. */
+int host_port_check(const struct host_port_config *config, const char **key, const char **why);
+
 struct host_port_ops {
 	void (*free)(struct host_port *port);
 	void (*stats)(struct host_port *port, host_port_stat_fn *stat, void *arg);

@@ -16,6 +16,10 @@ int user_port_new(const struct host_port_config *config, struct host_port **out,
 int tap_port_new(const struct host_port_config *config, struct host_port **out, const char **why);
 int pcap_port_new(const struct host_port_config *config, struct host_port **out, const char **why);
 
+/* host_port_check() of a kind. */
+int user_port_check(const struct host_port_config *config, const char **key, const char **why);
+int pcap_port_check(const struct host_port_config *config, const char **key, const char **why);
+
 /* A counter of a port that several cores may add to. */
 #define PORT_ADD(c, n) __atomic_fetch_add(&(c), (n), __ATOMIC_RELAXED)
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "port/user_net.h"
 
+#include "port/private.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -123,4 +125,24 @@ int user_forward_parse(const char *text, struct user_forward *forward, const cha
 	*why = NULL;
 	*forward = f;
 	return 0;
+}
+
+int user_port_check(const struct host_port_config *config, const char **key, const char **why)
+{
+	struct user_forward forward;
+	struct user_net6 net6;
+	struct user_net net;
+	int err;
+
+	*key = "ipv4_net";
+	err = user_net_parse(config->ipv4_net, &net, why);
+	if (!err && config->ipv6_net) {
+		*key = "ipv6_net";
+		err = user_net6_parse(config->ipv6_net, &net6, why);
+	}
+	for (const char *const *f = config->forwards; !err && f && *f; f++) {
+		*key = "forwards";
+		err = user_forward_parse(*f, &forward, why);
+	}
+	return err;
 }

@@ -323,6 +323,26 @@ class Options(Daemon):
         self.assertIn('config.json:9: machines[0].devices[0].model: there is no model "82575"',
                       said)
         self.assertIn("config.json:2: ", self.check("{\n", 1))
+        # what an object needs by itself
+        said = self.check("""{ "ports": [
+            { "name": "a", "kind": "user", "ipv4_net": "10.0.2.1/24" },
+            { "name": "b", "kind": "user", "ipv6_net": "fd00::/48" },
+            { "name": "c", "kind": "user", "forwards": [ "22" ] },
+            { "name": "d", "kind": "pcap" } ],
+            "machines": [ { "name": "m", "devices": [
+            { "name": "a", "kind": "virtio-blk" },
+            { "name": "b", "kind": "virtio-blk", "model": "malloc" },
+            { "name": "c", "kind": "virtio-blk", "model": "null", "size_bytes": 4096,
+              "block_bytes": 1024 } ] } ] }""", 1)
+        for line in ("2: ports[0].ipv4_net: ipv4_net has bits beyond its length",
+                     "3: ports[1].ipv6_net: ipv6_net is written as ",
+                     "4: ports[2].forwards: a forward is written as ",
+                     "5: ports[3].capture_file: a pcap port needs ",
+                     '7: machines[0].devices[0].file: a disk of the model "file" needs a file',
+                     "8: machines[0].devices[1].size_bytes: a disk of the model ",
+                     "10: machines[0].devices[2].block_bytes: blocks have 512 or 4096 bytes"):
+            self.assertIn("config.json:" + line, said)
+        self.assertEqual(len(said.splitlines()), 7)
         # and it does not start with it either
         done = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
                               timeout=20)

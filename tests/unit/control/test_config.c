@@ -73,7 +73,10 @@ static const struct {
 	{ "{ \"ports\": [ { \"name\": \"a\", \"kind\": \"null\", \"trunk\": true, \"vids\": [ 1, 4095 ] } ] }",
 	  "ports[0].vids[1]: expected a whole number from 1 to 4094, found 4095" },
 	{ "{ \"machines\": [ { \"name\": \"a\", \"devices\": [ { \"name\": \"b\", \"kind\": "
-	  "\"virtio-blk\", \"mac\": \"02:00:00:00:00:01\" } ] } ] }",
+	  "\"virtio-blk\", \"model\": \"null\",\n\"size_bytes\": 1000 } ] } ] }",
+	  "f:2: machines[0].devices[0].size_bytes: a size is a multiple of 512" },
+	{ "{ \"machines\": [ { \"name\": \"a\", \"devices\": [ { \"name\": \"b\", \"kind\": "
+	  "\"virtio-blk\", \"size_bytes\": 512, \"mac\": \"02:00:00:00:00:01\" } ] } ] }",
 	  "machines[0].devices[0].mac: \"mac\" is for a device of kind nic,virtio-net only" },
 	{ "{ \"machines\": [ { \"name\": \"a\", \"devices\": [ { \"name\": \"b\", \"file\": "
 	  "\"/x\" } ] } ] }",
