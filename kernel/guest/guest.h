@@ -10,8 +10,9 @@
 
 struct guest_cpu {
 	struct delayed_work look;
-	void *page; /* the shadow IDT */
-	bool registered;
+	void *page;		       /* the shadow IDT */
+	void *ipi_page;		       /* the table for IPIs; NULL: without these */
+	bool registered, ipi;	       /* the shadow; IPIs of our own */
 	u32 features;		       /* that the host has; 0: no host */
 	u64 state;		       /* EX_MSR_STATE as last read */
 	u64 interrupts, ticks;	       /* taken directly */
@@ -29,6 +30,11 @@ void guest_disable(void);
 bool guest_enabled(void);
 /* Brings a CPU's statistics up to date. */
 void guest_look(unsigned int cpu);
+
+/* ipi.c: from now on the kernel's IPIs are ours; 0 or -errno. */
+int guest_ipi_init(void);
+/* No CPU has @ipi any more. */
+void guest_ipi_done(void);
 
 int guest_sysfs_init(void);
 void guest_sysfs_done(void);

@@ -34,6 +34,10 @@ static DEFINE_MUTEX(lock); /* who enables and disables */
 static bool enabled;
 static enum cpuhp_state hotplug;
 
+static bool ipi;
+module_param(ipi, bool, 0444);
+MODULE_PARM_DESC(ipi, "send IPIs without exits, where the host allows it");
+
 static int get(u32 msr, u64 *value)
 {
 	u32 low, high;
@@ -95,7 +99,23 @@ static void register_here(struct guest_cpu *c)
 	memset(c->page, 0, PAGE_SIZE);
 	memcpy(c->page, &magic, sizeof(magic));
 	c->registered = !put(EX_MSR_SHADOW, (unsigned long)c->page) &&
-			!put(EX_MSR_WISH, EX_WISH_ALL);
+			!put(EX_MSR_WISH, EX_WISH_DEFAULT);
+	if (c->registered && c->ipi_page && c->features & EX_FEATURE_IPI) {
+		memset(c->ipi_page, 0, PAGE_SIZE);
+		c->ipi = !put(EX_MSR_IPI, __pa(c->ipi_page));
+		if (c->ipi)
+			put(EX_MSR_WISH, EX_WISH_DEFAULT | EX_WISH_IPI);
+	}
+}
+
+/* The interrupt command register is the virtual LAPIC's again. */
+static void ipi_end(struct guest_cpu *c)
+{
+	if (!c->ipi)
+		return;
+	put(EX_MSR_WISH, EX_WISH_DEFAULT);
+	put(EX_MSR_IPI, 0);
+	c->ipi = false;
 }
 
 /* The three below run on the CPU with interrupts off. */
@@ -109,6 +129,7 @@ static void look_here(void *full)
 		return;
 	c->registered = !get(EX_MSR_SHADOW, &shadow) && shadow == (unsigned long)c->page;
 	if (!c->registered) {
+		ipi_end(c);
 		c->state = 0;
 		register_here(c);
 	} else if (had && full) {
@@ -123,6 +144,7 @@ static void unregister_here(void *unused)
 
 	if (c->registered)
 		count(c, true);
+	ipi_end(c);
 	put(EX_MSR_SHADOW, 0);
 	c->registered = false;
 	c->state = 0;
@@ -137,7 +159,7 @@ static void refuse_here(void *unused)
 
 static void accept_here(void *unused)
 {
-	put(EX_MSR_WISH, EX_WISH_ALL);
+	put(EX_MSR_WISH, EX_WISH_DEFAULT);
 }
 
 static void look_work(struct work_struct *work)
@@ -191,6 +213,8 @@ static int cpu_online_here(unsigned int cpu)
 		c->page = (void *)get_zeroed_page(GFP_KERNEL);
 	if (!c->page)
 		return -ENOMEM;
+	if (ipi && !c->ipi_page)
+		c->ipi_page = (void *)get_zeroed_page(GFP_KERNEL);
 	schedule_delayed_work_on(cpu, &c->look, 1);
 	return 0;
 }
@@ -235,8 +259,10 @@ static void pages_free(void)
 {
 	unsigned int cpu;
 
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		free_page((unsigned long)per_cpu(guest_cpu, cpu).page);
+		free_page((unsigned long)per_cpu(guest_cpu, cpu).ipi_page);
+	}
 }
 
 static int __init guest_init(void)
@@ -251,6 +277,9 @@ static int __init guest_init(void)
 	for_each_possible_cpu(cpu)
 		INIT_DEFERRABLE_WORK(&per_cpu(guest_cpu, cpu).look, look_work);
 	enabled = true;
+	err = ipi ? guest_ipi_init() : 0;
+	if (err)
+		return err;
 	err = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "exitless_guest:online", cpu_online_here,
 				cpu_offline_here);
 	if (err < 0)
@@ -274,6 +303,8 @@ no_reboot:
 no_sysfs:
 	cpuhp_remove_state(hotplug);
 no_cpus:
+	if (ipi)
+		guest_ipi_done();
 	pages_free();
 	return err;
 }
@@ -286,6 +317,8 @@ static void __exit guest_done(void)
 	cpuhp_remove_state(hotplug);
 	/* As without this module. */
 	on_each_cpu(accept_here, NULL, 1);
+	if (ipi)
+		guest_ipi_done();
 	pages_free();
 }
 

@@ -13,7 +13,8 @@ static bool abi_read(struct ex_vcpu *d, u32 index, u64 *value)
 	switch (index) {
 	case EX_MSR_ID:
 		*value = (u64)EX_ID_MAGIC << 32 | EX_ID_VERSION << 16 | EX_FEATURE_SHADOW_IDT |
-			 (d->timer_wanted ? EX_FEATURE_TIMER : 0);
+			 (d->timer_wanted ? EX_FEATURE_TIMER : 0) |
+			 (d->ipi.allowed ? EX_FEATURE_IPI : 0);
 		return true;
 	case EX_MSR_SHADOW:
 		*value = d->shadow.base;
@@ -31,6 +32,11 @@ static bool abi_read(struct ex_vcpu *d, u32 index, u64 *value)
 	case EX_MSR_TICKS:
 		*value = d->n_ticks;
 		return true;
+	case EX_MSR_IPI:
+		if (!d->ipi.allowed)
+			return false;
+		*value = d->ipi.wanted;
+		return true;
 	}
 	return false;
 }
@@ -44,9 +50,14 @@ static bool abi_write(struct ex_vcpu *d, u32 index, u64 value)
 		d->shadow.base = 0;
 		return true;
 	case EX_MSR_WISH:
-		if (value & ~(u64)EX_WISH_ALL)
+		if (value & ~(u64)(EX_WISH_DEFAULT | (d->ipi.allowed ? EX_WISH_IPI : 0)))
 			return false;
 		d->wish = value;
+		return true;
+	case EX_MSR_IPI:
+		if (!d->ipi.allowed || value & ~PAGE_MASK || value >> 52)
+			return false;
+		WRITE_ONCE(d->ipi.wanted, value);
 		return true;
 	}
 	return false;
@@ -84,15 +95,32 @@ static bool ipi_send(struct ex_vcpu *d, u64 command)
 	return false;
 }
 
+/* A write of the interrupt command register, or of EX_MSR_ICR. */
+static void icr_write(struct ex_vcpu *d, struct ex_msr *m)
+{
+	unsigned long *regs = d->vcpu->arch.regs;
+
+	if (m->index == EX_MSR_ICR) {
+		regs[VCPU_REGS_RCX] = EX_X2APIC(APIC_ICR);
+	} else if (d->ipi.allowed && regs[VCPU_REGS_R8] == EX_IPI_MAGIC) {
+		/* Meant for the physical LAPIC. */
+		m->value = regs[VCPU_REGS_RBX];
+		regs[VCPU_REGS_RAX] = (u32)m->value;
+		regs[VCPU_REGS_RDX] = m->value >> 32;
+	}
+	if (d->on && d->why != EX_NO_X2APIC && ipi_send(d, m->value))
+		ex_ops->msr_done(d, m);
+}
+
 void ex_abi_exit(struct ex_vcpu *d)
 {
 	struct ex_msr m;
 
 	if (d->vcpu->arch.hflags & HF_GUEST_MASK || !ex_ops->msr(d, &m))
 		return;
-	if (m.index == EX_X2APIC(APIC_ICR) && m.write && d->on) {
-		if (d->why != EX_NO_X2APIC && ipi_send(d, m.value))
-			ex_ops->msr_done(d, &m);
+	if (m.write &&
+	    (m.index == EX_X2APIC(APIC_ICR) || (m.index == EX_MSR_ICR && d->ipi.allowed))) {
+		icr_write(d, &m);
 		return;
 	}
 	if (m.index - EX_MSR_BASE >= EX_MSR_COUNT)

@@ -116,7 +116,7 @@ static void timer_follow(struct ex_vcpu *d)
 {
 	u8 *regs = ex_lapic_regs(d);
 	u32 lvtt = *(u32 *)(regs + APIC_LVTT), tdcr = *(u32 *)(regs + APIC_TDCR);
-	bool may = d->timer_on && d->wish == EX_WISH_ALL && !(lvtt & (3u << 17)) &&
+	bool may = d->timer_on && d->wish & EX_WISH_TIMER && !(lvtt & (3u << 17)) &&
 		   (lvtt & APIC_VECTOR_MASK) >= 32;
 
 	if (!d->timer_own && !may)
@@ -150,7 +150,7 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 	/* So it is after a reset, too. */
 	if (!(vcpu->arch.apic_base & X2APIC_ENABLE)) {
 		ex_shadow_drop(d);
-		d->wish = EX_WISH_ALL;
+		d->wish = EX_WISH_DEFAULT;
 		return EX_NO_X2APIC;
 	}
 	if (!d->on || !map)
@@ -228,6 +228,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 			ex_lapic_self(RESCHEDULE_VECTOR);
 		return;
 	}
+	d->ipi_own = d->wish & EX_WISH_IPI && READ_ONCE(d->ipi.ready);
 	ex_ops->enter(d, &idt, d->timer_own);
 	kept_raise(d, map);
 	if (d->tick_pending) {

@@ -93,6 +93,14 @@ struct ex_vcpu {
 	u32 direct_vectors[8];	   /* that the guest may have in service */
 	void *arch[4];
 	u64 saved[6];
+	bool ipi_own; /* the interrupt command register is open for this entry */
+	struct {
+		bool allowed; /* set before it is published */
+		bool ready;   /* the table is filled; read in any context */
+		u64 wanted;   /* where the guest has it, or 0; pages */
+		u64 pinned;   /* ex_lock, as the page */
+		struct page *page;
+	} ipi;
 
 	/* Statistics, read without synchronisation. */
 	u32 n_vector[256]; /* handed back */
@@ -127,7 +135,8 @@ struct ex_ops {
 	/* The vector of an interrupt (no exception, no NMI) that KVM injects with this entry, or
 	 * -1. */
 	int (*injected)(struct ex_vcpu *d);
-	/* Opens interrupts and EOI (and the timer), loads @idt, with no limit above the guest's. */
+	/* Opens interrupts and EOI (the timer, and if d->ipi_own the interrupt command), loads
+	 * @idt, with no limit above the guest's. */
 	void (*enter)(struct ex_vcpu *d, const struct ex_idt *idt, bool timer);
 	/* Undoes it. Returns the vector of a host interrupt whose delivery failed, or -1; the exit
 	 * is then one for an interrupt to KVM. *again: a stock entry is to run the instruction. */
@@ -208,6 +217,13 @@ void ex_lines_ipi(struct ex_vcpu *d, struct ex_map *map);
 void ex_lines_end(struct ex_vcpu *d);
 /* The vCPU is not direct any more. */
 void ex_lines_free(struct ex_vcpu *d);
+
+/* ipi.c, process context under ex_lock. */
+void ex_ipi_update(struct ex_vcpu *d);
+/* To be called before a vCPU of the machine is stopped. Sleeps. */
+void ex_ipi_pause(const struct kvm *kvm);
+/* That vCPU has stopped. */
+void ex_ipi_end(struct ex_vcpu *d);
 
 /* timer.c: the host's clock event device that stands in for the LAPIC's timer, and the watchdog. */
 int ex_timer_init(void);

@@ -5,7 +5,7 @@
  *
  * /dev/exitless_kvm takes one command per write and shows the state when read (docs/direct.md):
  *
- *	on pid=PID vcpu=N cpu=N [timer=1]
+ *	on pid=PID vcpu=N cpu=N [timer=1] [ipi=1]
  *	off pid=PID [vcpu=N]
  */
 #include <linux/cpu.h>
@@ -94,12 +94,15 @@ static void go(void *data)
 
 static void vcpu_free(struct ex_vcpu *d)
 {
+	if (d->vcpu)
+		ex_ipi_pause(d->vcpu->kvm);
 	ex_vcpu_stop(d);
 	list_del_rcu(&d->link);
 	if (list_empty(&vcpus))
 		ex_watch(false);
 	synchronize_rcu();
 	ex_lines_free(d);
+	ex_ipi_end(d);
 	if (d->vcpu)
 		kvm_put_kvm(d->vcpu->kvm);
 	kfree(rcu_dereference_protected(d->map, true));
@@ -122,7 +125,7 @@ static struct task_struct *leader_get(int pid)
 	return leader;
 }
 
-static int vcpu_on(int pid, int index, int cpu, bool timer)
+static int vcpu_on(int pid, int index, int cpu, bool timer, bool ipi)
 {
 	struct ex_vcpu *d;
 	int err, waited;
@@ -148,7 +151,8 @@ static int vcpu_on(int pid, int index, int cpu, bool timer)
 	d->index = index;
 	d->cpu = cpu;
 	d->timer_wanted = timer;
-	d->wish = EX_WISH_ALL;
+	d->wish = EX_WISH_DEFAULT;
+	d->ipi.allowed = ipi;
 	INIT_LIST_HEAD(&d->lines);
 	INIT_CSD(&d->poke, ex_poke, d);
 	list_add_tail_rcu(&d->link, &vcpus);
@@ -212,6 +216,8 @@ static void look_work(struct work_struct *work)
 		else
 			ex_map_update(d);
 	}
+	list_for_each_entry(d, &vcpus, link)
+		ex_ipi_update(d);
 	mutex_unlock(&ex_lock);
 	schedule_delayed_work(&look, msecs_to_jiffies(LOOK_MS));
 }
@@ -219,7 +225,7 @@ static void look_work(struct work_struct *work)
 static ssize_t ctl_write(struct file *file, const char __user *from, size_t n, loff_t *pos)
 {
 	char text[128], *rest = text, *verb, *word;
-	int pid = -1, vcpu = -1, cpu = -1, timer = 0, err = 0;
+	int pid = -1, vcpu = -1, cpu = -1, timer = 0, ipi = 0, err = 0;
 
 	if (n >= sizeof(text))
 		return -EINVAL;
@@ -236,6 +242,8 @@ static ssize_t ctl_write(struct file *file, const char __user *from, size_t n, l
 			err = kstrtoint(word + 4, 10, &cpu);
 		else if (str_has_prefix(word, "timer="))
 			err = kstrtoint(word + 6, 10, &timer);
+		else if (str_has_prefix(word, "ipi="))
+			err = kstrtoint(word + 4, 10, &ipi);
 		else if (*word)
 			err = -EINVAL;
 	}
@@ -243,7 +251,7 @@ static ssize_t ctl_write(struct file *file, const char __user *from, size_t n, l
 		return err;
 	mutex_lock(&ex_lock);
 	if (!strcmp(verb, "on"))
-		err = vcpu_on(pid, vcpu, cpu, timer);
+		err = vcpu_on(pid, vcpu, cpu, timer, ipi);
 	else if (!strcmp(verb, "off"))
 		err = vcpu_off(pid, vcpu);
 	else
@@ -257,8 +265,9 @@ static void vcpu_show(struct seq_file *m, struct ex_vcpu *d)
 	const struct ex_map *map;
 	unsigned int i;
 
-	seq_printf(m, "vcpu pid=%d index=%d cpu=%d on=%d timer=%d why=%s", task_tgid_vnr(d->leader),
-		   d->index, d->cpu, d->on, d->timer_own, whys[d->why]);
+	seq_printf(m, "vcpu pid=%d index=%d cpu=%d on=%d timer=%d ipi=%d why=%s",
+		   task_tgid_vnr(d->leader), d->index, d->cpu, d->on, d->timer_own, d->ipi_own,
+		   whys[d->why]);
 	seq_printf(m, " handed_back=%llu ticks_raised=%llu ticks_injected=%llu", d->n_handed_back,
 		   d->n_ticks_raised, d->n_ticks_injected);
 	seq_printf(m, " nmi=%llu eoi_retired=%llu", d->n_nmi, d->n_eoi_retired);

@@ -123,6 +123,8 @@ static void svm_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 		msr_pass(c, EX_X2APIC(APIC_TMICT), 3, true);
 		msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, true);
 	}
+	if (d->ipi_own)
+		msr_pass(c, EX_X2APIC(APIC_ICR), 2, true);
 	d->saved[3] = timer;
 	c->clean = 0;
 }
@@ -141,6 +143,8 @@ static int svm_leave(struct ex_vcpu *d, bool *again)
 	v->save.idtr.base = d->saved[4];
 	if (x2apic_mode)
 		msr_pass(c, EX_X2APIC(APIC_EOI), 2, false);
+	if (d->ipi_own)
+		msr_pass(c, EX_X2APIC(APIC_ICR), 2, false);
 	if (d->saved[3]) {
 		msr_pass(c, EX_X2APIC(APIC_TMICT), 3, false);
 		msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, false);

@@ -138,6 +138,8 @@ static void vmx_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 	vmcs_set(SECONDARY_VM_EXEC_CONTROL, d->saved[SECONDARY] | SECONDARY_EXEC_DESC);
 	if (x2apic_mode)
 		msr_pass(EX_X2APIC(APIC_EOI), true, true);
+	if (d->ipi_own)
+		msr_pass(EX_X2APIC(APIC_ICR), true, true);
 	if (timer)
 		timer_pass(true);
 }
@@ -157,6 +159,8 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	vmcs_set(SECONDARY_VM_EXEC_CONTROL, d->saved[SECONDARY]);
 	if (x2apic_mode)
 		msr_pass(EX_X2APIC(APIC_EOI), true, false);
+	if (d->ipi_own)
+		msr_pass(EX_X2APIC(APIC_ICR), true, false);
 	if (d->saved[TIMER])
 		timer_pass(false);
 

@@ -18,6 +18,7 @@
 
 #define EX_FEATURE_SHADOW_IDT 0x0001u /* EX_MSR_SHADOW */
 #define EX_FEATURE_TIMER      0x0002u /* the host passes the LAPIC's timer to this vCPU */
+#define EX_FEATURE_IPI	      0x0004u /* EX_MSR_ICR and EX_MSR_IPI: it may send IPIs itself */
 
 /*
  * Read and write. Linear address of this vCPU's shadow IDT, or 0. It must be page-aligned and
@@ -30,11 +31,12 @@
 #define EX_MSR_SHADOW	(EX_MSR_BASE + 1)
 #define EX_SHADOW_MAGIC 0x3130545449445845ull
 
-/* Read and write. What the guest wants of what the host gives; after reset, all. */
-#define EX_MSR_WISH    (EX_MSR_BASE + 2)
-#define EX_WISH_DIRECT 0x1u
-#define EX_WISH_TIMER  0x2u
-#define EX_WISH_ALL    0x3u
+/* Read and write. What the guest wants of what the host gives; after reset, the default. */
+#define EX_MSR_WISH	(EX_MSR_BASE + 2)
+#define EX_WISH_DIRECT	0x1u
+#define EX_WISH_TIMER	0x2u
+#define EX_WISH_IPI	0x4u /* only with EX_FEATURE_IPI */
+#define EX_WISH_DEFAULT 0x3u
 
 /* Read only. Bit 0: the last entry was direct; bit 1: the timer is the guest's; bits 15-8: why the
  * last entry was not direct, as a number that the host's /dev/exitless_kvm tells in words. */
@@ -47,5 +49,25 @@
  * takes knows by these what came directly. */
 #define EX_MSR_INJECTED (EX_MSR_BASE + 4)
 #define EX_MSR_TICKS	(EX_MSR_BASE + 5)
+
+/* Write only. Takes what the x2APIC's interrupt command register (0x830) takes, for the virtual
+ * LAPIC. The value of RCX is lost. */
+#define EX_MSR_ICR (EX_MSR_BASE + 6)
+
+/*
+ * Read and write. Guest-physical address of a page, or 0. Once this vCPU wishes EX_WISH_IPI, all
+ * that it writes to the interrupt command register itself may reach the physical LAPIC. So it must
+ * be an entry of the table that the host keeps in the page, EX_IPI_SLOTS entries for each of the
+ * vCPUs with APIC ID 0 to EX_IPI_IDS - 1: one whose bits 15-8 are the vector to be sent. It is to
+ * be written with these bits zero, by WRMSR with the virtual LAPIC's command in RBX and
+ * EX_IPI_MAGIC in R8, with interrupts off since it was read. RAX and RDX are lost. Where there is
+ * no such entry, and for anything but a fixed interrupt to one vCPU, there is EX_MSR_ICR.
+ */
+#define EX_MSR_IPI	   (EX_MSR_BASE + 7)
+#define EX_IPI_IDS	   64
+#define EX_IPI_SLOTS	   8
+#define EX_IPI_GUEST_SHIFT 8
+#define EX_IPI_GUEST_MASK  0xff00u
+#define EX_IPI_MAGIC	   0x4950495353454c54ull
 
 #endif
