@@ -25,7 +25,7 @@ WRAPPER
 	chmod +x "$out/$name.$$"
 	mv "$out/$name.$$" "$out/$name"
 done
-"$out/qemu-io" --version >&2 || {
+"$out/qemu-io" --version >/dev/null || {
 	echo "fetch-qemu-tools: the fetched qemu-io does not run" >&2
 	exit 1
 }

@@ -125,7 +125,13 @@ def main():
         for name, _ in tests:
             print(name)
         return 0
-    # Prepared here, so that no test's time limit pays for a download.
+    # Prepared here, so that no test's time limit pays for a download. The guest comes last, since
+    # it is built anew when packages were added to the tree that it is made from.
+    for script in sorted({s for _, function in tests for s in getattr(function, "needs", ())}):
+        try:
+            vm.tool(script)
+        except Failure as reason:
+            print(reason)  # who needs it will fail
     print("QEMU: %s, guest: %s, accelerator: %s" %
           (vm.qemu_path(), vm.guest_image(), vm.accelerator()))
     counts = {"passed": 0, "failed": 0, "hung": 0, "skipped": 0}

@@ -2,11 +2,10 @@
 """A stock guest on virtio-blk: its file system, fio's verification, and what may happen to both."""
 
 import os
-import subprocess
 
-from lib.context import limit
+from lib.context import limit, needs
 from lib.process import Failure, run, wait_for
-from lib.vm import TOP
+from lib.vm import tool
 from test_life import finish, in_background
 
 MB = 1 << 20
@@ -17,18 +16,9 @@ LOST = (r"I/O error, dev vd", r"Buffer I/O error", r"lost async page write", r"w
 BUSY_HOST = (r"hrtimer: interrupt took",)
 
 
-def fetch(script):
-    """What a script in tools/ prints: where that is which it fetched or made."""
-    done = subprocess.run([os.path.join(TOP, "tools", script)], stdout=subprocess.PIPE, text=True,
-                          check=False)
-    if done.returncode:
-        raise Failure("tools/%s failed" % script)
-    return done.stdout.strip()
-
-
 def tools():
     """An image with fio and others, as the arguments that give a guest that disk too."""
-    return ["-drive", "file=%s,if=none,id=tools,format=raw,readonly=on" % fetch("guest-tools.sh"),
+    return ["-drive", "file=%s,if=none,id=tools,format=raw,readonly=on" % tool("guest-tools.sh"),
             "-device", "virtio-blk-pci,drive=tools,serial=tools"]
 
 
@@ -77,6 +67,7 @@ def fio(target, jobs, **more):
     return "/tools/bin/fio " + " ".join("--%s=%s" % item for item in keys.items())
 
 
+@needs("guest-tools.sh")
 @limit(180)
 def test_killed_under_load(t):
     """kill -9 of the daemon while fio writes into ext4: every acknowledged write is there."""
@@ -100,6 +91,7 @@ def test_killed_under_load(t):
     vm.check_log(allowed=BUSY_HOST)
 
 
+@needs("guest-tools.sh")
 @limit(180)
 def test_life(t):
     """Two disks: serial, read-only, resize, discard and zeroes, unbind and reboot under load."""
@@ -159,10 +151,11 @@ def test_life(t):
     vm.check_log(allowed=BUSY_HOST)
 
 
+@needs("fetch-qemu-tools.sh")
 @limit(120)
 def test_libblkio(t):
     """A client of others, without a guest: QEMU's tools by libblkio's virtio-blk-vhost-user."""
-    programs = fetch("fetch-qemu-tools.sh")
+    programs = tool("fetch-qemu-tools.sh")
     path = image(t, "image", 8 * MB)
     source = t.path("source")
     with open(source, "wb") as f:
@@ -171,21 +164,21 @@ def test_libblkio(t):
         {"name": "disk0", "kind": "virtio-blk", "model": "file", "file": path, "queues": 2}]}]})
     options = "driver=virtio-blk-vhost-user,path=%s,cache.direct=on" % t.path("vm1-disk0.sock")
 
-    def tool(name, *args):
+    def call(name, *args):
         return run([os.path.join(programs, name), *args])
 
     # all of a disk, by large requests with many in flight; then back
-    tool("qemu-img", "convert", "-n", "-f", "raw", "--target-image-opts", source, options)
-    tool("qemu-img", "compare", "--image-opts", "driver=file,filename=" + source, options)
+    call("qemu-img", "convert", "-n", "-f", "raw", "--target-image-opts", source, options)
+    call("qemu-img", "compare", "--image-opts", "driver=file,filename=" + source, options)
     with open(source, "rb") as a, open(path, "rb") as b:
         assert a.read() == b.read()
-    tool("qemu-io", "--image-opts", options,
+    call("qemu-io", "--image-opts", options,
          "-c", "write -P 0x5a 512 1M", "-c", "read -P 0x5a 512 1M", "-c", "flush",
          "-c", "aio_write -P 0x11 2M 64k", "-c", "aio_write -P 0x22 3M 512", "-c", "aio_flush",
          "-c", "read -P 0x11 2M 64k", "-c", "read -P 0x22 3M 512",
          "-c", "write -f -P 0x33 4M 4k", "-c", "write -z 4M 512", "-c", "read -P 0 4M 512",
          "-c", "read -P 0x33 4194816 3584", "-c", "writev -P 0x44 5M 512 4k 1k",
          "-c", "readv -P 0x44 5M 1k 512 4k", "-c", "discard 6M 1M", "-c", "read -P 0 6M 1M")
-    tool("qemu-img", "bench", "--image-opts", options, "-c", "2000", "-d", "32", "-w", "-s", "4096")
+    call("qemu-img", "bench", "--image-opts", options, "-c", "2000", "-d", "32", "-w", "-s", "4096")
     counters = daemon.device("vm1", "disk0")["counters"]["device"]
     assert counters["errors"] == 0 and counters["writes"] > 2000, counters

@@ -22,6 +22,14 @@ def limit(seconds):
     return mark
 
 
+def needs(*scripts):
+    """Decorator: scripts of tools/ whose downloads the test's time limit shall not pay for."""
+    def mark(function):
+        function.needs = scripts
+        return function
+    return mark
+
+
 class Context:
     """Handed to each test; everything made through it is ended in reverse order."""
 

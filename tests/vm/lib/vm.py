@@ -50,15 +50,16 @@ STOCK_WARNINGS = [re.compile(p) for p in (
 
 def qemu_path():
     """The QEMU to use; fetched if need be."""
-    return _tool("fetch-qemu.sh")
+    return tool("fetch-qemu.sh")
 
 
 def guest_image():
     """The directory with the guest's kernel and initramfs.cpio; built if need be."""
-    return _tool("guest-image.sh")
+    return tool("guest-image.sh")
 
 
-def _tool(name):
+def tool(name):
+    """What a script in tools/ prints: where that is which it fetched or made."""
     done = subprocess.run([os.path.join(TOP, "tools", name)], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise Failure("tools/%s failed" % name)
