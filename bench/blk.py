@@ -26,6 +26,7 @@ import disks
 from servers import BUILD, CLIENT_CPU, EXITLESS, Failed
 
 CASES = {"%s-%d" % (disk, depth): (disk, depth) for disk in disks.DISKS for depth in (1, 32)}
+TITLES = {"null": "no storage", "file": "a file on storage", "tmpfs": "a file in memory"}
 
 
 def measure(server, case, options):
@@ -47,14 +48,17 @@ def one_round(running, cases, options, number, out):
             server.go_on()
             report, command = measure(server, case, options)
             server.pause()
-            row = {"suite": "blk", "case": case, "title": "4 KiB random reads, " + case,
-                   "server": server.name, "label": server.label, "version": server.version(),
-                   "round": number, "command": command, "started_with": server.commands,
+            disk, depth = CASES[case]
+            iops = report["total"]["iops"]
+            row = {"suite": "blk", "case": case, "server": server.name,
+                   "title": "4 KiB random reads, %s, depth %d" % (TITLES[disk], depth),
+                   "value": iops, "unit": "IOPS", "better": "higher", "label": server.label,
+                   "version": server.version(), "round": number, "command": command,
+                   "started_with": server.commands,
                    "time": datetime.datetime.now(datetime.timezone.utc).isoformat(),
                    "report": report}
             out.write(json.dumps(row) + "\n")
             out.flush()
-            iops = report["total"]["iops"]
             result[case, server.name] = iops
             print("%3d  %-10s %-12s %9.1f kIOPS" % (number, case, server.name, iops / 1e3),
                   flush=True)

@@ -275,6 +275,8 @@ static unsigned take(struct blk_queue *q, const struct io_turn *turn, struct io_
 		if (!virtqueue_take(&q->vq, chain, 1, &arena))
 			break;
 		q->free = r->next;
+		if (!n) /* the first tells what there is: the lines of the others, all at once */
+			virtqueue_fetch(&q->vq, BATCH, true);
 		if (likely(chain->n_in)) {
 			const struct iovec *last = &chain->iov[chain->n_out + chain->n_in - 1];
 
