@@ -45,7 +45,7 @@ static unsigned receive(struct net_port *port)
 	uint64_t now = 0;
 	unsigned n = 0;
 
-	while (n < NET_BURST) {
+	while (n < port->burst) {
 		int len = e1000_driver_receive(&e->driver, e->frame, NULL);
 
 		if (!len)

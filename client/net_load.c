@@ -188,7 +188,7 @@ static unsigned send_closed(struct net_flow *flow)
 
 	if (on_way >= flow->params.window)
 		return 0;
-	n = (unsigned)MIN(flow->params.window - on_way, (uint64_t)NET_BURST);
+	n = (unsigned)MIN(flow->params.window - on_way, (uint64_t)flow->from->burst);
 	return flow->from->ops->send(flow->from, flow, n, time_cycles(), 0);
 }
 
@@ -199,7 +199,7 @@ static unsigned send_open(struct net_flow *flow)
 
 	if (late < 0)
 		return 0;
-	n = (unsigned)MIN(late / flow->step + 1, (double)NET_BURST);
+	n = (unsigned)MIN(late / flow->step + 1, (double)flow->from->burst);
 	n = flow->from->ops->send(flow->from, flow, n, (uint64_t)flow->due, (uint64_t)flow->step);
 	flow->due += n * flow->step;
 	return n;
@@ -319,6 +319,8 @@ int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 		else if (port->used)
 			loop.others[loop.n_others++] = port;
 	}
+	for (unsigned i = 0; i < load->n_ports; i++)
+		load->ports[i]->burst = loop.n_often ? NET_BURST_BESIDE : NET_BURST;
 	announce(load);
 	start = time_cycles();
 	for (unsigned i = 0; i < load->n_flows; i++) {

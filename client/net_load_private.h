@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #define NET_BURST	 64
+#define NET_BURST_BESIDE 8 /* beside a ping-pong, which waits for it */
 #define NET_RECORD_UDP	 42
 #define NET_RECORD_TCP	 54
 #define NET_RECORD_BYTES 20
@@ -47,7 +48,7 @@ struct net_port_ops {
 	 * is stamped @stamp + i * @step. Returns how many. */
 	unsigned (*send)(struct net_port *port, const struct net_flow *flow, unsigned n,
 			 uint64_t stamp, uint64_t step);
-	/* Hands each frame that came to net_receive(), up to NET_BURST; returns how many. */
+	/* Hands each frame that came to net_receive(), up to port->burst; returns how many. */
 	unsigned (*receive)(struct net_port *port);
 	/* One broadcast frame. */
 	void (*announce)(struct net_port *port, const void *frame, uint32_t len);
@@ -67,6 +68,7 @@ struct net_port {
 	struct net_load *load;
 	struct net_flow **out;
 	unsigned n_out;
+	unsigned burst; /* frames at a time, 1..NET_BURST */
 	bool used, urgent;
 };
 

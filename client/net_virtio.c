@@ -306,7 +306,7 @@ static ALWAYS_INLINE unsigned receive_n(struct net_virtio *v, const bool packed)
 	struct side *side = &v->rx;
 	uint32_t lens[NET_BURST];
 	uint16_t ids[NET_BURST];
-	unsigned n = collect(&v->port, side, ids, lens, NET_BURST, packed), frames = n;
+	unsigned n = collect(&v->port, side, ids, lens, v->port.burst, packed), frames = n;
 	uint64_t now;
 
 	if (!n)

@@ -116,6 +116,10 @@ static const struct schema_row core_rows[] = {
 	{ "quantum_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.quantum_ns), US, .min = 1,
 	  .max = 100000, .unset = "20",
 	  .help = "What a busy machine gets of a round at weight 1, in time." },
+	{ "slice_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.slice_ns), US, .min = 1,
+	  .max = 100000, .unset = "1",
+	  .help = "While small backlogs come in beside large ones, what a large one gets at a "
+		  "time: about as long as a small one waits." },
 	{ "round_robin", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(params.round_robin), .unset = "false",
 	  .help = "Polls all queues in turn, without weights, shares or small backlogs first: to "
 		  "see what the scheduler does, by comparison." },

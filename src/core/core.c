@@ -343,6 +343,8 @@ static void fill_defaults(struct io_core_params *params)
 		params->park_look_ns = 5 * NS_PER_US;
 	if (!params->wake_bound_ns)
 		params->wake_bound_ns = 4 * NS_PER_MS;
+	if (!params->slice_ns)
+		params->slice_ns = NS_PER_US;
 	if (!params->quantum_ns)
 		params->quantum_ns = 20 * NS_PER_US;
 }

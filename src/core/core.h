@@ -122,6 +122,8 @@ struct io_queue {
 	bool bulk;		   /* had more than its budget at the last poll */
 	uint64_t last_work_ns;	   /* when a poll last found something */
 	uint64_t waiting_since_ns; /* bulk: since its last poll */
+	unsigned packet_ns;	   /* what a packet takes, of late */
+	bool small;		   /* had a few packets at the last poll */
 	struct list node;	   /* in the core's list of its state */
 	struct list all_node;
 	struct io_queue_stats stats;
@@ -196,6 +198,7 @@ struct io_core_params {
 	uint64_t park_look_ns;	/* looks at mapped doorbells while awake; 0: 5 us */
 	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 4 ms */
 	uint64_t quantum_ns;	/* a busy machine's share of a round, times its weight; 0: 20 us */
+	uint64_t slice_ns;	/* bulk polls while small backlogs come in; 0: 1 us */
 	bool round_robin;	/* no order: each polled queue in each turn, to compare with */
 };
 

@@ -70,6 +70,9 @@ struct io_core {
 	unsigned n_queues, n_polled, n_parked, n_looked, n_bulk;
 	unsigned n_waited; /* parked with a wake_fd */
 	uint64_t last_epoll_ns, last_look_ns, last_now_ns, last_work_ns;
+	uint64_t last_small_ns; /* a small backlog was served beside bulk ones */
+	uint64_t small_ns,
+		other_ns;	   /* spent of late on small backlogs beside bulk ones; on others */
 	uint64_t limited_until_ns; /* this turn: earliest time a limited queue may go on */
 	bool worked;
 	struct io_turn turn;

@@ -14,6 +14,11 @@
  * queue runs ahead of the bulk ones only while its share has deficit left; a machine that would
  * send just under its budget from many queues uses its share up and then waits its turn as well.
  *
+ * Small backlogs (a sixteenth of the budget) go ahead even then, while all of them together take at
+ * most half of the time: a ping-pong beside one busy machine more gets no slower. And while they
+ * come in, a bulk poll ends after about a slice (params.slice_ns, by what the queue's packets took
+ * of late), so that is what they wait for; what they gave away is flushed before it.
+ *
  * A machine below its minimum rate goes before the round robin; one above its maximum is
  * skipped until its time comes.
  *
@@ -25,7 +30,12 @@
 #include "core/private.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
+
+#define SMALL_SHARE	16		  /* a small backlog: this part of the budget at most */
+#define SMALL_RECENT_NS (200 * NS_PER_US) /* small backlogs come in: the last was then */
+#define BALANCE_NS	NS_PER_MS	  /* over which small and other work are compared */
 
 struct io_share *io_share_get(struct io_core *core, struct io_group *group)
 {
@@ -118,6 +128,36 @@ void io_sched_forget(struct io_core *core, struct io_queue *queue)
 	list_del(&queue->node);
 }
 
+/* What the poll from @start to now means for the balance of small and other work. */
+static void weigh(struct io_core *core, struct io_queue *queue, const struct io_work *work,
+		  uint64_t start)
+{
+	uint64_t ns = core->turn.now_ns - start;
+
+	queue->packet_ns += (unsigned)(ns / MAX(work->packets, 1u) / 4) - queue->packet_ns / 4;
+	queue->small = !work->more && work->packets <= core->params.turn_packets / SMALL_SHARE;
+	if (list_empty(&core->active))
+		return;
+	if (queue->small) {
+		core->last_small_ns = core->turn.now_ns;
+		core->small_ns += ns;
+	} else {
+		core->other_ns += ns;
+	}
+	if (core->small_ns + core->other_ns > BALANCE_NS) {
+		core->small_ns /= 2;
+		core->other_ns /= 2;
+	}
+}
+
+/* How many packets of a bulk queue fit into a slice. */
+static unsigned slice_packets(const struct io_core *core, const struct io_queue *queue)
+{
+	if (!core->last_small_ns || core->turn.now_ns - core->last_small_ns > SMALL_RECENT_NS)
+		return UINT_MAX;
+	return 1 + (unsigned)(core->params.slice_ns / MAX(queue->packet_ns, 1u));
+}
+
 /* Polls @queue within its budget and files it anew. False when a rate held it back. */
 static bool poll_queue(struct io_core *core, struct io_queue *queue)
 {
@@ -137,7 +177,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 			return false;
 		}
 	}
-	turn->budget_packets = packets;
+	turn->budget_packets = queue->bulk ? MIN(packets, slice_packets(core, queue)) : packets;
 	turn->budget_bytes = bytes;
 	cycles = time_cycles();
 	queue->ops->poll(queue, turn, &work);
@@ -154,6 +194,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 	queue->last_work_ns = turn->now_ns;
 	core->last_work_ns = turn->now_ns;
 	core->worked = true;
+	weigh(core, queue, &work, start);
 	queue->share->deficit_ns -= (int64_t)(turn->now_ns - start);
 	if (group)
 		io_group_charge(group, turn->now_ns, work.packets, work.bytes,
@@ -184,7 +225,9 @@ static void run_sparse(struct io_core *core, bool low)
 				io_queue_park(core, queue);
 			continue;
 		}
-		if (contended && (latency(share) == IO_LATENCY_BULK || deficit(core, share) <= 0)) {
+		if (contended && (latency(share) == IO_LATENCY_BULK ||
+				  (deficit(core, share) <= 0 &&
+				   !(queue->small && core->small_ns <= core->other_ns)))) {
 			/* its turn comes with the bulk queues */
 			make_bulk(core, queue, core->turn.now_ns);
 			continue;
@@ -261,5 +304,8 @@ void io_sched_run(struct io_core *core)
 {
 	run_sparse(core, true);
 	run_sparse(core, false);
+	/* nobody who was quick waits for a bulk sender's poll */
+	if (core->n_bulk && core->turn.n_flush)
+		io_turn_end(&core->turn);
 	run_bulk(core);
 }

@@ -184,6 +184,51 @@ static double share_of(const struct fake *fakes, unsigned n)
 	return (double)sum;
 }
 
+/* A machine that sends one packet at a time, at once again, is not held back for its share while
+ * it is light work; and beside it bulk polls are a slice long. When it is gone, they are not. */
+static void small_cuts_bulk_polls(void **state)
+{
+	struct io_group *groups[9];
+	struct io_core_params params;
+	struct fake bulk[8] = { 0 }, small = { .spin_ns = 100 };
+	uint64_t before;
+
+	io_core_params_get(core, &params);
+	params.slice_ns = 400;
+	params.quantum_ns = 1000;
+	io_core_params_set(core, &params);
+	for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++) {
+		groups[i] = io_group_new("bulk");
+		bulk[i].waiting = UINT64_MAX;
+		bulk[i].spin_ns = 100;
+		fake_add(&bulk[i], &doorbell_ops, groups[i]);
+	}
+	groups[8] = io_group_new("small");
+	fake_add(&small, &doorbell_ops, groups[8]);
+	turns(100);
+	assert_int_equal(bulk[0].largest_poll, 16);
+	for (unsigned t = 0; t < 1000; t++) {
+		if (t == 100) /* it is polled again, and the estimates have come in */
+			for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++)
+				bulk[i].largest_poll = 0;
+		small.waiting = 1;
+		before = small.taken;
+		turns(1);
+		if (t >= 100)
+			assert_int_equal(small.taken, before + 1);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++)
+		assert_in_range(bulk[i].largest_poll, 1, 5);
+	turns(2000);
+	for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++) {
+		assert_int_equal(bulk[i].largest_poll, 16);
+		io_queue_remove(&bulk[i].q);
+	}
+	io_queue_remove(&small.q);
+	for (unsigned i = 0; i < 9; i++)
+		io_group_free(groups[i]);
+}
+
 /* Without the order, a small backlog waits for every bulk sender's poll. */
 static void round_robin_waits_for_all(void **state)
 {
@@ -451,6 +496,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(budget_bounds_a_poll, setup, teardown),
 		cmocka_unit_test_setup_teardown(byte_budget_bounds_a_poll, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_goes_before_bulk, setup, teardown),
+		cmocka_unit_test_setup_teardown(small_cuts_bulk_polls, setup, teardown),
 		cmocka_unit_test_setup_teardown(round_robin_waits_for_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(machines_share_not_queues, setup, teardown),
 		cmocka_unit_test_setup_teardown(weights_share_time, setup, teardown),
