@@ -510,7 +510,8 @@ class Command(Daemon):
     # what to set each live key to; and "core" last, which others move
     LIVE = {
         "core": {"turn_packets": 32, "turn_bytes": 65536, "park_after_us": 100, "park_look_us": 7,
-                 "wake_bound_us": 2000, "quantum_us": 40, "round_robin": True},
+                 "wake_bound_us": 2000, "quantum_us": 40, "slice_us": 3,
+                 "round_robin": True},
         "switch": {"port_addresses_max": 17, "age_s": 5},
         "port": {"switch": "lan2", "trunk": True, "pvid": 7, "vids": [7, 8], "isolated": True,
                  "core": "io1"},
