@@ -380,7 +380,8 @@ int net_load_memcpy(struct net_load *load, unsigned i, double seconds, double *b
 	end = start + (uint64_t)(seconds * load_cycles_per_s());
 	do {
 		for (unsigned k = 0; k < window; k++)
-			memcpy(to->in(flow->to, k), from->out(flow->from, k), flow->params.size);
+			memcpy(to->in(flow->to, n + k), from->out(flow->from, n + k),
+			       flow->params.size);
 		n += window;
 		now = time_cycles();
 	} while (now < end);
