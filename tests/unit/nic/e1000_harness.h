@@ -83,4 +83,19 @@ uint32_t frame_udp(uint8_t *frame, const uint8_t *dst, uint32_t payload);
 uint32_t frame_tcp(uint8_t *frame, const uint8_t *dst, uint32_t payload);
 extern const uint8_t own_mac[6], peer_mac[6];
 
+/* Rows of a table of tests: on one of the two chips, on both, or with doorbells that trap. */
+#define em(fn)                                                                                     \
+	{                                                                                          \
+		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
+	}
+#define l(fn)                                                                                      \
+	{                                                                                          \
+		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
+	}
+#define trap(fn)                                                                                   \
+	{                                                                                          \
+		"82574L trapped " #fn, fn, start_82574l_trapped, stop, NULL                        \
+	}
+#define both(fn) em(fn), l(fn)
+
 #endif

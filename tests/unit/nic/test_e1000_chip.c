@@ -315,19 +315,6 @@ static void test_unknown_model(void **state)
 	assert_null(nic_new(&config, NULL));
 }
 
-#define em(fn)                                                                                     \
-	{                                                                                          \
-		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
-	}
-#define l(fn)                                                                                      \
-	{                                                                                          \
-		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
-	}
-#define trap(fn)                                                                                   \
-	{                                                                                          \
-		"82574L trapped " #fn, fn, start_82574l_trapped, stop, NULL                        \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

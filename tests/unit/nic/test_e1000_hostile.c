@@ -456,16 +456,6 @@ static void test_loopback_does_not_recurse(void **state)
 	check_alive();
 }
 
-#define em(fn)                                                                                     \
-	{                                                                                          \
-		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
-	}
-#define l(fn)                                                                                      \
-	{                                                                                          \
-		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
-	}
-#define both(fn) em(fn), l(fn)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

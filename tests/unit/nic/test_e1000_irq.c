@@ -370,20 +370,6 @@ static void test_polled_by_icr(void **state)
 	assert_int_equal(rd(ICR), 0);
 }
 
-#define em(fn)                                                                                     \
-	{                                                                                          \
-		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
-	}
-#define l(fn)                                                                                      \
-	{                                                                                          \
-		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
-	}
-#define trap(fn)                                                                                   \
-	{                                                                                          \
-		"82574L trapped " #fn, fn, start_82574l_trapped, stop, NULL                        \
-	}
-#define both(fn) em(fn), l(fn)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

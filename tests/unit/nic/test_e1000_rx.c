@@ -502,16 +502,6 @@ static void test_smallest_ring(void **state)
 	assert_int_equal(give_to(own_mac), 0);
 }
 
-#define em(fn)                                                                                     \
-	{                                                                                          \
-		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
-	}
-#define l(fn)                                                                                      \
-	{                                                                                          \
-		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
-	}
-#define both(fn) em(fn), l(fn)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

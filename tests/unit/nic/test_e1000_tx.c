@@ -470,20 +470,6 @@ static void test_looked_at_only_while_enabled(void **state)
 	assert_true(queue->ops->announced(queue));
 }
 
-#define em(fn)                                                                                     \
-	{                                                                                          \
-		"82540EM " #fn, fn, start_82540em, stop, NULL                                      \
-	}
-#define l(fn)                                                                                      \
-	{                                                                                          \
-		"82574L " #fn, fn, start_82574l, stop, NULL                                        \
-	}
-#define trap(fn)                                                                                   \
-	{                                                                                          \
-		"82574L trapped " #fn, fn, start_82574l_trapped, stop, NULL                        \
-	}
-#define both(fn) em(fn), l(fn)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
