@@ -96,9 +96,10 @@ if [ -z "$(find "$base/apt/updated" -mmin -360 2>/dev/null)" ]; then
 fi
 
 say "fetching$wanted"
-# The target release makes apt take dependencies from backports where it must.
+# The target release makes apt take dependencies from backports where it must; of packages that
+# need each other it must be the same for all, so what is there already counts too.
 target=
-case $wanted in
+case $* in
 */trixie-backports*) target="-t trixie-backports" ;;
 esac
 # shellcheck disable=SC2086 # lists of words
