@@ -80,10 +80,10 @@ class Context:
         for daemon in self._daemons:
             daemon.stop()
 
-    def guest(self, daemon, number, args=(), **options):
+    def guest(self, daemon, number, args=(), memory="256M", **options):
         """Start the machine vmN with what the exitless command prints for it."""
         name = "vm%d" % number
-        return self.vm(name, [*daemon.qemu_args(name), *args], **options)
+        return self.vm(name, [*daemon.qemu_args(name, memory), *args], **options)
 
     def lan(self, models=lan.MODELS, ports=(), switch=None, device=None, **options):
         """The daemon and one configured guest per model: (daemon, vm1, vm2...)."""

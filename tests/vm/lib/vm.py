@@ -58,9 +58,15 @@ def guest_image():
     return tool("guest-image.sh")
 
 
-def tool(name):
+def driver_image(variant):
+    """The directory of tools/driver-image.sh's VARIANT; built if need be."""
+    return tool("driver-image.sh", variant)
+
+
+def tool(name, *args):
     """What a script in tools/ prints: where that is which it fetched or made."""
-    done = subprocess.run([os.path.join(TOP, "tools", name)], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([os.path.join(TOP, "tools", name), *args], stdout=subprocess.PIPE,
+                          text=True)
     if done.returncode:
         raise Failure("tools/%s failed" % name)
     return done.stdout.strip()
@@ -94,12 +100,21 @@ def accelerator():
     return found
 
 
+def kernel_command_line(accel=None):
+    """What every guest's kernel is told."""
+    return " ".join(["console=ttyS0 quiet loglevel=5 panic=0 random.trust_cpu=on no_timer_check",
+                     "" if (accel or accelerator()) == "kvm" else EMULATED])
+
+
 class VM:
     """One guest. Use from one thread, except run(), which any thread may call."""
 
     def __init__(self, name, directory, args=(), memory_mb=256, cpus=1, kernel_args="",
-                 machine="q35", log_directory=None, accel=None):
-        """args: QEMU arguments; if they name a machine, memory and CPUs are theirs to say too."""
+                 machine="q35", log_directory=None, accel=None, image=None, boot=None):
+        """args: QEMU arguments; if they name a machine, memory and CPUs are theirs to say too.
+
+        image: the directory of another kernel and initramfs; boot: arguments in place of a kernel.
+        """
         self.name = name
         self.directory = directory
         self.logs = log_directory or directory
@@ -112,21 +127,22 @@ class VM:
         self._next_id = 1
         self._lock = threading.Lock()
         self._accel = accel or accelerator()
-        self.argv = self._command_line(list(args), memory_mb, cpus, kernel_args, machine)
+        self.argv = self._command_line(list(args), memory_mb, cpus, machine,
+                                       boot or self._kernel(image or guest_image(), kernel_args))
 
     def _path(self, what):
         return os.path.join(self.directory, "%s.%s" % (self.name, what))
 
-    def _command_line(self, args, memory_mb, cpus, kernel_args, machine):
-        image = guest_image()
+    def _kernel(self, image, kernel_args):
+        return ["-kernel", os.path.join(image, "kernel"),
+                "-initrd", os.path.join(image, "initramfs.cpio"),
+                "-append", kernel_command_line(self._accel) + " " + kernel_args]
+
+    def _command_line(self, args, memory_mb, cpus, machine, boot):
         argv = [qemu_path(), "-nodefaults", "-no-user-config", "-display", "none",
                 "-accel", self._accel,
                 "-cpu", "host" if self._accel == "kvm" else "qemu64",
-                "-kernel", os.path.join(image, "kernel"),
-                "-initrd", os.path.join(image, "initramfs.cpio"),
-                "-append", " ".join(["console=ttyS0 quiet loglevel=5 panic=0 random.trust_cpu=on",
-                                     "no_timer_check", "" if self._accel == "kvm" else EMULATED,
-                                     kernel_args]),
+                *boot,
                 "-serial", "file:" + self.console_log,
                 "-chardev", "socket,id=agent,path=" + self._path("agent"),
                 "-serial", "chardev:agent",
