@@ -121,6 +121,14 @@ bool event_fd_signal(int fd)
 	return done == 1;
 }
 
+void event_fd_wake(int fd)
+{
+	static const uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) < 0)
+		return; /* full: it is readable then, which is all we want */
+}
+
 bool event_fd_drain(int fd)
 {
 	uint64_t count;

@@ -7,6 +7,7 @@
 #include "base/loop.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -34,14 +35,6 @@ struct loop {
 	struct epoll_event events[EVENTS];
 	int n_events;
 };
-
-static void wake(struct loop *loop)
-{
-	uint64_t one = 1;
-
-	if (write(loop->wake.fd, &one, sizeof(one)) < 0)
-		return; /* full: it is readable then, which is all we want */
-}
 
 static void run_posts(struct loop *loop)
 {
@@ -131,7 +124,7 @@ int loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	STORE_RELEASE(loop->stop, 1);
-	wake(loop);
+	event_fd_wake(loop->wake.fd);
 }
 
 static int timeout_until(const struct loop *loop, int timeout_ms)
@@ -251,6 +244,6 @@ int loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
 	*loop->posts_tail = post;
 	loop->posts_tail = &post->next;
 	pthread_mutex_unlock(&loop->lock);
-	wake(loop);
+	event_fd_wake(loop->wake.fd);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "core/core.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/rcu.h"
 #include "base/util.h"
 #include "core/private.h"
@@ -70,10 +71,7 @@ void io_turn_flush_later(struct io_turn *turn, struct io_flush *flush)
 
 void io_core_wake(struct io_core *core)
 {
-	uint64_t one = 1;
-
-	if (write(core->wake_fd, &one, sizeof(one)) < 0)
-		return; /* full: readable, which is all we want */
+	event_fd_wake(core->wake_fd);
 }
 
 static void run_messages(struct io_core *core)

@@ -12,6 +12,7 @@
  * parks; a timer brings it back for the next frame. It starts when the port is plugged in.
  */
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/rcu.h"
 #include "port/private.h"
 #include "port/replay.h"
@@ -127,21 +128,13 @@ static unsigned pcap_give(struct switch_port *port, struct packet *const *packet
 	return taken;
 }
 
-static void wake(struct pcap_port *pcap)
-{
-	uint64_t one = 1;
-
-	if (write(pcap->wake_fd, &one, sizeof(one)) < 0)
-		return; /* full: readable anyway */
-}
-
 static void pcap_flush(struct io_flush *flush, struct io_turn *turn)
 {
 	struct pcap_port *pcap = container_of(flush, struct pcap_port, flush);
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_exchange_n(&pcap->sleeps, 0, __ATOMIC_SEQ_CST))
-		wake(pcap);
+		event_fd_wake(pcap->wake_fd);
 }
 
 /* ---- capture: the thread that writes ------------------------------------------------------------
@@ -279,7 +272,7 @@ static void pcap_done(struct pcap_port *pcap)
 {
 	if (pcap->running) {
 		STORE_RELEASE(pcap->stop, 1);
-		wake(pcap);
+		event_fd_wake(pcap->wake_fd);
 		pthread_join(pcap->thread, NULL);
 	}
 	if (pcap->fd >= 0)

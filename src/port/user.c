@@ -18,6 +18,7 @@
  * user network.
  */
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/rcu.h"
 #include "port/private.h"
 #include "port/ring.h"
@@ -69,14 +70,6 @@ struct user_port {
 	uint64_t tx_packets, tx_bytes, tx_full, tx_malformed;
 	uint64_t rx_packets, rx_bytes, rx_full, guest_errors;
 };
-
-static void wake(int fd)
-{
-	uint64_t one = 1;
-
-	if (write(fd, &one, sizeof(one)) < 0)
-		return; /* full: readable anyway */
-}
 
 /* ---- out of the switch: any core ---------------------------------------------------------- */
 
@@ -140,7 +133,7 @@ static void user_flush(struct io_flush *flush, struct io_turn *turn)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&user->thread_sleeps, __ATOMIC_SEQ_CST) &&
 	    __atomic_exchange_n(&user->thread_sleeps, 0, __ATOMIC_SEQ_CST))
-		wake(user->thread_fd);
+		event_fd_wake(user->thread_fd);
 }
 
 /* ---- into the switch: the core that polls -------------------------------------------------- */
@@ -207,7 +200,7 @@ static void show_frames(struct user_port *user)
 	if (__atomic_load_n(&user->core_sleeps, __ATOMIC_SEQ_CST) &&
 	    !ring_empty(&user->to_guests) &&
 	    __atomic_exchange_n(&user->core_sleeps, 0, __ATOMIC_SEQ_CST))
-		wake(user->core_fd);
+		event_fd_wake(user->core_fd);
 }
 
 static ssize_t on_packet(const void *frame, size_t len, void *opaque)
@@ -439,7 +432,7 @@ static void user_free(struct host_port *host)
 	struct user_port *user = container_of(host, struct user_port, host);
 
 	STORE_RELEASE(user->stop, 1);
-	wake(user->thread_fd);
+	event_fd_wake(user->thread_fd);
 	pthread_join(user->thread, NULL);
 	free(host->name);
 	user_done(user);
