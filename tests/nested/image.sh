@@ -5,7 +5,8 @@
 # a small L2 guest and the modules they need. Prints the directory, which then holds
 # KERNEL/vmlinuz, KERNEL/base.cpio and KERNEL/version for KERNEL in 6.12 and 7, and KERNEL/small.cpio:
 # an L1 without QEMU, for a slow machine. What changes often (our modules, scripts, scenarios) is
-# not in there: run appends it.
+# not in there: run appends it. "image.sh debug" adds debug/, whose L1 has the kernel of
+# debug-kernel.sh.
 set -eu
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -27,18 +28,19 @@ mkdir -p "$out"
 exec 9>"$out/lock"
 flock 9
 
-l1_modules="irqbypass kvm kvm-amd kvm-intel vfio vfio_iommu_type1 vfio-pci e1000e igb"
+l1_modules="irqbypass kvm kvm-amd vfio vfio_iommu_type1 vfio-pci e1000e igb"
 l2_modules="e1000e igbvf virtio_pci virtio_net"
 
-# modules VERSION DIR NAME...: uncompressed, and for each NAME the order of insmod
+# modules BASE VERSION DIR NAME...: uncompressed, and for each NAME the order of insmod
 modules()
 {
-	v=$1
-	to=$2
-	shift 2
+	from=$1
+	v=$2
+	to=$3
+	shift 3
 	mkdir -p "$to"
 	for m in "$@"; do
-		modprobe -d "$root/usr" -S "$v" --show-depends "$m" | awk '$1 == "insmod" { print $2 }' |
+		modprobe -d "$from" -S "$v" --show-depends "$m" | awk '$1 == "insmod" { print $2 }' |
 			while read -r f; do
 			ko=$(basename "$f" .xz)
 			[ -e "$to/$ko" ] || case $f in
@@ -61,39 +63,50 @@ busybox()
 
 pack() { (cd "$1" && find . | cpio --quiet -o -H newc); }
 
-for kernel in 6.12 7; do
-	version=$(ls "$root/usr/lib/modules" | grep "^$kernel" | sort -V | tail -n 1)
-	[ -n "$version" ] || { say "no kernel $kernel"; exit 1; }
-	dir=$out/$kernel
-	stamp=$(cat "$0" "$top/tests/nested/l2-init" "$root/usr/bin/qemu-system-x86_64" |
+# installed KERNEL: the newest version of Debian's
+installed() { ls "$root/usr/lib/modules" | grep "^$1.*-amd64\$" | sort -V | tail -n 1; }
+
+# image DIR BASE VERSION VMLINUZ: L1 with that kernel, whose modules are below BASE; L2 has Debian's,
+# of the same version where L1 has that.
+image()
+{
+	dir=$out/$1
+	base=$2
+	version=$3
+	vmlinuz=$4
+	stamp=$(cat "$0" "$top/tests/nested/l2-init" "$root/usr/bin/qemu-system-x86_64" "$vmlinuz" |
 		sha256sum | cut -c1-16)-$version
-	[ ! -e "$dir/stamp" ] || [ "$(cat "$dir/stamp")" != "$stamp" ] || continue
+	[ ! -e "$dir/stamp" ] || [ "$(cat "$dir/stamp")" != "$stamp" ] || return 0
 	say "building the machine with Linux $version"
 	rm -rf "$dir"
 	mkdir -p "$dir/l1/usr/lib64" "$dir/l1/usr/lib/x86_64-linux-gnu" "$dir/l1/usr/share/qemu"
 	echo "$version" >"$dir/version"
-	if [ -e "$root/boot/vmlinuz-$version" ]; then
-		cp "$root/boot/vmlinuz-$version" "$dir/vmlinuz"
-	else
-		cp "$root/usr/lib/modules/$version/vmlinuz" "$dir/vmlinuz"
-	fi
-	depmod -b "$root/usr" "$version" 2>/dev/null
+	cp "$vmlinuz" "$dir/vmlinuz"
+	depmod -b "$base" "$version" 2>/dev/null
 
+	l2=$version
+	l2_vmlinuz=$vmlinuz
+	if [ "$base" != "$root/usr" ]; then
+		l2=$(installed 6.12)
+		l2_vmlinuz=$(vmlinuz_of "$l2")
+	fi
 	busybox "$dir/l2"
 	# shellcheck disable=SC2086 # lists of words
-	modules "$version" "$dir/l2/mod" $l2_modules
+	modules "$root/usr" "$l2" "$dir/l2/mod" $l2_modules
 	cp "$top/tests/nested/l2-init" "$dir/l2/init"
 
-	busybox "$dir/small"
-	modules "$version" "$dir/small/mod" irqbypass kvm kvm-intel
-	pack "$dir/small" >"$dir/small.cpio"
-	rm -rf "$dir/small"
+	if [ "$base" = "$root/usr" ]; then
+		busybox "$dir/small"
+		modules "$base" "$version" "$dir/small/mod" irqbypass kvm kvm-intel
+		pack "$dir/small" >"$dir/small.cpio"
+		rm -rf "$dir/small"
+	fi
 
 	busybox "$dir/l1"
 	ln -s usr/lib "$dir/l1/lib"
 	ln -s usr/lib64 "$dir/l1/lib64"
 	# shellcheck disable=SC2086
-	modules "$version" "$dir/l1/mod" $l1_modules
+	modules "$base" "$version" "$dir/l1/mod" $l1_modules
 	cp -L "$root/usr/bin/qemu-system-x86_64" "$dir/l1/bin/"
 	"$root/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu" \
 		--list "$root/usr/bin/qemu-system-x86_64" |
@@ -108,10 +121,30 @@ for kernel in 6.12 7; do
 		done
 	done
 	mkdir -p "$dir/l1/l2"
-	cp "$dir/vmlinuz" "$dir/l1/l2/kernel"
+	cp "$l2_vmlinuz" "$dir/l1/l2/kernel"
 	pack "$dir/l2" | gzip -1 >"$dir/l1/l2/initrd"
 	pack "$dir/l1" >"$dir/base.cpio"
 	rm -rf "$dir/l1"
 	echo "$stamp" >"$dir/stamp"
+}
+
+# vmlinuz_of VERSION
+vmlinuz_of()
+{
+	if [ -e "$root/boot/vmlinuz-$1" ]; then
+		echo "$root/boot/vmlinuz-$1"
+	else
+		echo "$root/usr/lib/modules/$1/vmlinuz"
+	fi
+}
+
+for kernel in 6.12 7; do
+	version=$(installed $kernel)
+	[ -n "$version" ] || { say "no kernel $kernel"; exit 1; }
+	image $kernel "$root/usr" "$version" "$(vmlinuz_of "$version")"
 done
+if [ "${1:-}" = debug ]; then
+	debug=$root$("$top/tests/nested/debug-kernel.sh")
+	image debug "$debug/usr" "$(ls "$debug/usr/lib/modules")" "$debug/vmlinuz"
+fi
 echo "$out"

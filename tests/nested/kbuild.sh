@@ -5,7 +5,8 @@
 #
 #	kbuild.sh VERSION OUT [MAKE-ARGUMENT]...
 #
-# VERSION is a kernel version of the trixie tree; the .ko files go to OUT. Needs root (chroot).
+# VERSION is a kernel version of the trixie tree, or that of debug-kernel.sh; the .ko files go to OUT.
+# Needs root (chroot).
 set -eu
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -14,6 +15,8 @@ out=${2:?where to}
 shift 2
 root=$("$top/tools/debian-root.sh" trixie path)
 
+build=/usr/lib/modules/$version/build
+[ -e "$root/usr/lib/modules/$version" ] || build=/usr/src/exitless-debug/linux
 [ -e "$root/usr/bin/awk" ] || ln -s gawk "$root/usr/bin/awk"
 mkdir -p "$root/tmp" "$root/proc" "$root/dev" "$out"
 [ -e "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
@@ -26,7 +29,7 @@ for part in host guest; do
 	# objtool reads /proc; the mount goes with the shell that made it.
 	# shellcheck disable=SC2016 # expanded inside
 	unshare -m sh -ec 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" "$@"' \
-		sh "$root" make -s -j2 -C "/usr/lib/modules/$version/build" \
+		sh "$root" make -s -j2 -C "$build" \
 		M="$inside/$part" "$@" modules
 	cp "$work/$part"/*.ko "$out/"
 done

@@ -33,6 +33,7 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	note "in the guest: $VALUE"
 	direct_off
 	phase again
+	check "stock takes exits, and they are counted" [ "$(exits stock)" -gt 200 ]
 	check "at most 2 % of stock's exits" [ $(($(exits direct) * 50)) -le "$(exits stock)" ]
 	# Writes of the interrupt command register: all that exits but some looks of the guest module.
 	SENT=$(awk '$1 == "msr1-2096" { n += $2 } END { print n + 0 }' /tmp/stock)
