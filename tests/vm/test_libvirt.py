@@ -5,8 +5,9 @@ import os
 
 from lib import lan
 from lib.context import Skip, limit
-from lib.libvirt import Libvirt
+from lib.libvirt import Domain, Libvirt
 from lib.process import Failure
+from test_virtio import wait_devices
 
 
 def domain(t):
@@ -43,3 +44,40 @@ def test_schema(t):
                 raise
         else:
             assert valid
+
+
+@limit(150)
+def test_domain(t):
+    """libvirt runs a domain with virtio-net in both modes, virtio-blk and e1000e over vfio-user, and
+    all of its devices work."""
+    config = lan.config(["82574L"], [lan.USER_PORT])
+    config["machines"][0]["devices"] += [
+        {"name": "net1", "kind": "virtio-net", "switch": "lan", "mac": lan.mac(2), "queues": 2},
+        {"name": "net2", "kind": "virtio-net", "switch": "lan", "mac": lan.mac(3),
+         "vmm_listens": True},
+        {"name": "disk0", "kind": "virtio-blk", "model": "malloc", "size_bytes": 1 << 20,
+         "serial": "of-libvirt", "queues": 2},
+    ]
+    libvirt = Libvirt(t.directory)
+    if os.geteuid() or not libvirt.available():
+        raise Skip("mount namespaces and overlays cannot be made here")
+    daemon = t.daemon(config)
+    xml = daemon.cli("vmm", "vm1", "--libvirt", "--memory", "256M")
+
+    vm = Domain(libvirt, "vm1", xml, t.logs)
+    t.later(vm.kill)
+    vm.start().wait_boot()
+    wait_devices(vm)
+    assert vm.run("cat /sys/block/vda/serial").strip() == "of-libvirt"
+    vm.run("dd if=/dev/urandom of=/tmp/data bs=64k count=4 2>/dev/null; "
+           "dd if=/tmp/data of=/dev/vda oflag=direct bs=64k 2>/dev/null; "
+           "dd if=/dev/vda iflag=direct bs=64k count=4 2>/dev/null | cmp - /tmp/data")
+    found = {}
+    for name in vm.run("ls /sys/class/net").split():
+        if name != "lo":
+            found[vm.run("cat /sys/class/net/%s/address" % name).strip()] = name
+    for number in (1, 2, 3):
+        interface = found[lan.mac(number)]
+        lan.configure(vm, number, interface)
+        lan.wait_ping(vm, lan.GATEWAY)
+        vm.run("ip addr flush dev %s; ip link set %s down" % (interface, interface))

@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""libvirt of Debian 13 from the private tree, in namespaces of its own.
+"""libvirt of Debian 13 from the private tree, with its own QEMU, in namespaces of its own.
 
-Files that its programs write outside of the test's directory go into a layer over the tree that ends
-with them.
+virt-qemu-run starts a domain by the driver that libvirtd has, without a daemon. Files that it and
+the driver write outside of the test's directory go into a layer over the tree that ends with it.
 """
 
 import os
+import shlex
+import socket
 import subprocess
 
-from .process import run
-from .vm import TOP
+from .process import Failure, run, spawn
+from .vm import EMULATED, TOP, VM, guest_image
 
 PACKAGES = ["qemu-system-x86/trixie-backports", "libvirt-daemon-driver-qemu", "libvirt-clients",
             "libxml2-utils"]
+QEMU_CONF = """user = "root"
+group = "root"
+security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+"""
 # $1 the tree, $2 an empty directory, $3 the directories to share (with no blanks), the rest is run. The
 # shell stays: it is the first process there, and takes orphans away, which libvirt waits for.
 ENTER = """
@@ -46,8 +55,9 @@ class Libvirt:
         """The command line that runs argv inside."""
         top = os.path.join(self.directory, "libvirt-root")
         os.makedirs(top, exist_ok=True)
+        share = " ".join([self.directory, guest_image()])
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private",
-                "sh", "-c", ENTER, "sh", self.tree, top, self.directory, "/usr/bin/env",
+                "sh", "-c", ENTER, "sh", self.tree, top, share, "/usr/bin/env",
                 "PATH=/usr/sbin:/usr/bin", "LC_ALL=C", *argv]
 
     def available(self):
@@ -58,3 +68,57 @@ class Libvirt:
     def validate(self, xml_file):
         """Check a domain against libvirt's schema."""
         run(self.argv("virt-xml-validate", xml_file, "domain"))
+
+
+class Domain(VM):
+    """A guest that libvirt runs, from the XML that the exitless command prints."""
+
+    def __init__(self, libvirt, name, xml, log_directory):
+        super().__init__(name, libvirt.directory, log_directory=log_directory)
+        self.libvirt = libvirt
+        self.xml_file = self._path("xml")
+        self.console_log = self._path("console.log")
+        with open(self.xml_file, "w") as f:
+            f.write(self._complete(xml))
+
+    def _complete(self, xml):
+        """What a user adds to it: something to boot, and here a serial port to talk over."""
+        image = guest_image()
+        if self._accel != "kvm":
+            xml = xml.replace("<domain type='kvm'", "<domain type='qemu'")
+        args = "console=ttyS0 quiet loglevel=5 panic=0 random.trust_cpu=on no_timer_check "
+        xml = xml.replace("  </os>\n", "    <kernel>%s/kernel</kernel>\n"
+                          "    <initrd>%s/initramfs.cpio</initrd>\n"
+                          "    <cmdline>%s</cmdline>\n  </os>\n  <features><acpi/><apic/></features>\n"
+                          % (image, image, args + ("" if self._accel == "kvm" else EMULATED)))
+        return xml.replace("  <devices>\n", "  <devices>\n"
+                           "    <emulator>/usr/bin/qemu-system-x86_64</emulator>\n"
+                           "    <serial type='file'><source path='%s'/><target port='0'/></serial>\n"
+                           "    <serial type='unix'><source mode='connect' path='%s'/>"
+                           "<target port='1'/></serial>\n"
+                           % (self.console_log, self._path("agent")))
+
+    def start(self):
+        root = self._path("libvirt")
+        os.makedirs(os.path.join(root, "etc"))
+        with open(os.path.join(root, "etc", "qemu.conf"), "w") as f:
+            f.write(QEMU_CONF)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self._path("agent"))
+        listener.listen(1)
+        listener.settimeout(0.2)
+        argv = self.libvirt.argv("virt-qemu-run", "--verbose", "--root", root, self.xml_file)
+        try:
+            with open(self.qemu_log, "a") as f:
+                f.write("+ %s\n" % shlex.join(argv))
+            self.process = spawn(argv, self.qemu_log)
+            self.agent = self._accept(listener)
+        except Failure as failure:
+            for folder, _, files in os.walk(os.path.join(root, "log")):
+                for name in files:
+                    with open(os.path.join(folder, name)) as f:
+                        print(f.read())
+            raise failure
+        finally:
+            listener.close()
+        return self
