@@ -2,6 +2,7 @@
 /* DEVICE_GET_INFO, DEVICE_GET_REGION_INFO, DEVICE_GET_REGION_IO_FDS, DEVICE_GET_IRQ_INFO. */
 #include "tests/device/vfio_harness.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 
 static void device_info(void **state)
@@ -53,6 +54,9 @@ static void asks_twice(void **state)
 	memcpy(request, &argsz, 4);
 	assert_int_equal(vu_request(&client, 5, request, 32, NULL, 0, reply, 256, &fd), (int)argsz);
 	assert_true(fd >= 0);
+	/* the client has it, and cannot take the memory away */
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_int_equal(fcntl(fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	close(fd);
 	argsz = 31;
 	memcpy(request, &argsz, 4);
