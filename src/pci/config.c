@@ -192,6 +192,7 @@ void config_refresh(struct pci_function *f)
 	bool d0 = in_d0(f);
 
 	WRITE_ONCE(f->bus_master, d0 && command & PCI_COMMAND_MASTER);
+	f->io = d0 && command & PCI_COMMAND_IO;
 	WRITE_ONCE(f->memory, d0 && command & PCI_COMMAND_MEMORY);
 	WRITE_ONCE(f->intx_off, !d0 || command & PCI_COMMAND_INTX_OFF);
 }

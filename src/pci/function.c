@@ -131,15 +131,18 @@ const struct pci_bar *pci_bar_get(const struct pci_function *f, unsigned bar)
 	return bar < PCI_BARS ? &f->bars[bar] : NULL;
 }
 
-static bool in_bar(const struct pci_function *f, unsigned bar, uint64_t offset, size_t len)
+/* Does the function answer to this? */
+static bool decodes(const struct pci_function *f, unsigned bar, uint64_t offset, size_t len)
 {
-	return bar < PCI_BARS && offset <= f->bars[bar].size && len <= f->bars[bar].size - offset &&
-	       len;
+	if (bar >= PCI_BARS || offset > f->bars[bar].size || len > f->bars[bar].size - offset ||
+	    !len)
+		return false;
+	return f->bars[bar].kind == PCI_BAR_IO ? f->io : f->memory;
 }
 
 int pci_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, void *buf, size_t len)
 {
-	if (!in_bar(f, bar, offset, len))
+	if (!decodes(f, bar, offset, len))
 		return -EINVAL;
 	f->stats.bar_reads++;
 	f->ops->bar_read(f, bar, offset, buf, len);
@@ -149,7 +152,7 @@ int pci_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, void *bu
 int pci_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, const void *buf,
 		  size_t len)
 {
-	if (!in_bar(f, bar, offset, len))
+	if (!decodes(f, bar, offset, len))
 		return -EINVAL;
 	f->stats.bar_writes++;
 	f->ops->bar_write(f, bar, offset, buf, len);

@@ -130,7 +130,8 @@ unsigned pci_config_size(const struct pci_function *f);
 int pci_config_read(struct pci_function *f, uint64_t offset, void *buf, size_t len);
 int pci_config_write(struct pci_function *f, uint64_t offset, const void *buf, size_t len);
 const struct pci_bar *pci_bar_get(const struct pci_function *f, unsigned bar);
-/* -EINVAL when out of the BAR's range. Counts the trap; shared areas work too. */
+/* -EINVAL when out of the BAR's range, or COMMAND or the power state has it off. Counts the trap;
+ * shared areas work too. */
 int pci_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, void *buf, size_t len);
 int pci_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, const void *buf,
 		  size_t len);

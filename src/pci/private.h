@@ -57,7 +57,7 @@ struct pci_function {
 	unsigned pm, msi, msix, express; /* capability offsets; 0: none */
 
 	/* copies for other threads, made after each configuration write */
-	bool bus_master, memory, intx_off;
+	bool bus_master, memory, io, intx_off;
 	int mode;
 
 	struct pci_vectors irqs[PCI_IRQS];

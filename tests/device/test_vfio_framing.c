@@ -164,6 +164,7 @@ static void flood(void **state)
 	struct vfio_user_stats stats;
 	uint32_t value = 1;
 
+	assert_int_equal(vu_enable(&client), 0);
 	for (unsigned i = 0; i < 20000; i++) {
 		assert_int_equal(vu_region_post(&client, 0, 0, &value, 4), 0);
 		if (i % 1000 == 0)

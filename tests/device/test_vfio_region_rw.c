@@ -10,6 +10,7 @@ static void all_widths(void **state)
 {
 	uint8_t data[64], want[64];
 
+	assert_int_equal(vu_enable(&client), 0);
 	for (unsigned i = 0; i < 64; i++)
 		want[i] = (uint8_t)(0x35 + i);
 	for (uint32_t len = 1; len <= 16; len++) {
@@ -23,12 +24,33 @@ static void all_widths(void **state)
 		assert_memory_equal(recorded()->last_data, want, len);
 	}
 	assert_int_equal(vu_region_read(&client, 0, 0, data, 0), 0);
+	assert_int_equal(vu_region_write(&client, 0, 0, data, 0), 0);
+}
+
+/* Off until the guest's COMMAND says otherwise: nobody answers, and no client sees an error. */
+static void memory_disabled(void **state)
+{
+	uint16_t command = 0;
+	uint32_t value = 0;
+
+	assert_int_equal(vu_region_read(&client, 0, 0, &value, 4), 0);
+	assert_int_equal(value, ~0u);
+	assert_int_equal(vu_region_write(&client, 0, 0, &value, 4), 0);
+	assert_int_equal(recorded()->bar_reads, 0);
+	assert_int_equal(recorded()->bar_writes, 0);
+	assert_int_equal(vu_enable(&client), 0);
+	assert_int_equal(vu_region_read(&client, 0, 0, &value, 4), 0);
+	assert_int_equal(value, 0x03020100);
+	assert_int_equal(vu_region_write(&client, CONFIG, 4, &command, 2), 0);
+	assert_int_equal(vu_region_read(&client, 0, 0, &value, 4), 0);
+	assert_int_equal(value, ~0u);
 }
 
 static void large(void **state)
 {
 	uint8_t *data = malloc(0x20000);
 
+	assert_int_equal(vu_enable(&client), 0);
 	assert_int_equal(vu_region_read(&client, 0, 0, data, 0x20000), 0);
 	assert_int_equal(data[0x1ffff], 0xff);
 	assert_int_equal(vu_region_read(&client, CONFIG, 0, data, 4096), 0);
@@ -54,6 +76,7 @@ static void outside(void **state)
 		{ 2, 30, 4 },
 	};
 
+	assert_int_equal(vu_enable(&client), 0);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t data[8] = { 0 };
 
@@ -101,6 +124,7 @@ static void posted(void **state)
 	struct vfio_user_stats stats;
 	uint32_t value = 0x11223344;
 
+	assert_int_equal(vu_enable(&client), 0);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(vu_region_post(&client, 0, 4 * i, &value, 4), 0);
 	/* the reply to the read is the next thing that comes */
@@ -109,7 +133,7 @@ static void posted(void **state)
 	assert_int_equal(recorded()->last_offset, 396);
 	server_stats(&stats);
 	assert_int_equal(stats.posted_writes, 100);
-	assert_int_equal(stats.replies, 2);
+	assert_int_equal(stats.replies, 3);
 }
 
 struct record {
@@ -142,6 +166,7 @@ static void multi(void **state)
 {
 	uint32_t value;
 
+	assert_int_equal(vu_enable(&client), 0);
 	assert_int_equal(write_multi(200, 200, 4, 0, 0), 200);
 	assert_int_equal(recorded()->bar_writes, 200);
 	assert_int_equal(recorded()->last_offset, 199 * 8);
@@ -176,8 +201,9 @@ static void multi_lies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(all_widths),     test(large),  test(outside), test(too_long_a_read),
-		test(count_is_a_lie), test(posted), test(multi),   test(multi_lies),
+		test(all_widths), test(memory_disabled), test(large),
+		test(outside),	  test(too_long_a_read), test(count_is_a_lie),
+		test(posted),	  test(multi),		 test(multi_lies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

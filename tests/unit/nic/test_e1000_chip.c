@@ -79,6 +79,7 @@ static void test_reset_by_function(void **state)
 {
 	dirty_everything();
 	pci_function_reset(nic->pci, PCI_RESET_FUNCTION);
+	bus_master(true); /* COMMAND is 0 */
 	check_after_reset();
 }
 

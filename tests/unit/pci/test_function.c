@@ -141,6 +141,7 @@ static void out_of_range(void **state)
 {
 	uint32_t v = 0;
 
+	put(4, 3, 2);
 	assert_int_equal(pci_config_read(f, 4096, &v, 1), -EINVAL);
 	assert_int_equal(pci_config_read(f, 4095, &v, 2), -EINVAL);
 	assert_int_equal(pci_config_write(f, UINT64_MAX, &v, 4), -EINVAL);
@@ -154,6 +155,28 @@ static void out_of_range(void **state)
 	assert_int_equal(pci_irq_set(f, PCI_IRQ_MSIX, 1, UINT32_MAX, NULL), -EINVAL);
 	assert_int_equal(pci_irq_set(f, PCI_IRQS, 0, 1, NULL), -EINVAL);
 	assert_int_equal(pci_irq_fire(f, PCI_IRQ_MSIX, 4, 2), -EINVAL);
+}
+
+/* Nobody answers to what COMMAND and the power state have off. */
+static void answers_when_enabled(void **state)
+{
+	static const struct {
+		uint16_t command, power;
+		bool memory, io;
+	} states[] = { { 0, 0, false, false }, { 1, 0, false, true },  { 2, 0, true, false },
+		       { 7, 0, true, true },   { 7, 3, false, false }, { 4, 0, false, false } };
+	uint32_t v = 0;
+
+	assert_int_equal(pci_bar_add(f, 1, PCI_BAR_IO, 32), 0);
+	for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		put(0xcc, 0, 2);
+		put(4, states[i].command, 2);
+		put(0xcc, states[i].power, 2);
+		assert_int_equal(pci_bar_read(f, 0, 0, &v, 4), states[i].memory ? 0 : -EINVAL);
+		assert_int_equal(pci_bar_write(f, 0, 0, &v, 4), states[i].memory ? 0 : -EINVAL);
+		assert_int_equal(pci_bar_read(f, 1, 0, &v, 4), states[i].io ? 0 : -EINVAL);
+		assert_int_equal(pci_bar_write(f, 1, 0, &v, 4), states[i].io ? 0 : -EINVAL);
+	}
 }
 
 static void shared_areas(void **state)
@@ -180,6 +203,7 @@ static void shared_areas(void **state)
 	munmap(map, 0x1000);
 	assert_int_equal(ftruncate(bar->fd, 0), -1); /* sealed */
 	/* a trapped access still reaches the device */
+	put(4, 2, 2);
 	assert_int_equal(pci_bar_write(f, 0, 0x3818, &value, 4), 0);
 	assert_int_equal(bar_writes, 1);
 	assert_int_equal(last_offset, 0x3818);
@@ -343,6 +367,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bars_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(command, setup, teardown),
 		cmocka_unit_test_setup_teardown(out_of_range, setup, teardown),
+		cmocka_unit_test_setup_teardown(answers_when_enabled, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_areas, setup, teardown),
 		cmocka_unit_test_setup_teardown(msix_messages, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_eventfd_does_not_block, setup, teardown),
