@@ -57,9 +57,9 @@ void e1000_rx_call_begin(struct e1000_rx_call *call, struct e1000 *dev)
 	call->split_bytes[3] = (psrctl >> 24 & 0x3f) * 1024;
 }
 
-/* Header copy, tag in or out. False when the filters refuse it. */
-static bool frame_begin(struct e1000_rx_call *call, struct e1000_rx_frame *frame,
-			const struct packet *packet)
+/* Header copy, tag in or out. False when the filters refuse it. Inline: each frame's way. */
+static inline __attribute__((always_inline)) bool
+frame_begin(struct e1000_rx_call *call, struct e1000_rx_frame *frame, const struct packet *packet)
 {
 	struct e1000 *dev = call->dev;
 	struct e1000_rx_counters *count = &dev->rx_count;
@@ -165,15 +165,8 @@ static void frame_status(const struct e1000_rx_call *call, struct e1000_rx_frame
 	frame->status |= status;
 }
 
-bool e1000_rx_wanted(struct e1000_rx_call *call, const struct packet *packet)
-{
-	struct e1000_rx_frame frame;
-
-	return frame_begin(call, &frame, packet);
-}
-
 /* One frame of at most the size of a wire's. */
-bool e1000_rx_frame_give(struct e1000_rx_call *call, const struct packet *packet)
+static bool give_frame(struct e1000_rx_call *call, const struct packet *packet)
 {
 	struct e1000 *dev = call->dev;
 	struct e1000_rx_frame frame;
@@ -210,11 +203,24 @@ static bool give_segments(struct e1000_rx_call *call, const struct packet *packe
 		return false;
 	}
 	while (segment_next(&seg, &segment)) {
-		if (!e1000_rx_frame_give(call, &segment))
+		if (!give_frame(call, &segment))
 			return false;
 		COUNT(call->dev->rx_count.segmented, 1);
 	}
 	return true;
+}
+
+/* For frames that have waited: out of line. */
+bool e1000_rx_wanted(struct e1000_rx_call *call, const struct packet *packet)
+{
+	struct e1000_rx_frame frame;
+
+	return frame_begin(call, &frame, packet);
+}
+
+bool e1000_rx_frame_give(struct e1000_rx_call *call, const struct packet *packet)
+{
+	return give_frame(call, packet);
 }
 
 uint32_t e1000_rx_limit_rxo(struct e1000 *dev, uint32_t causes, uint64_t now_ns)
@@ -243,9 +249,9 @@ unsigned e1000_rx_give(struct e1000 *dev, struct packet *const *packets, unsigne
 
 		if (likely(!dev->rx_remote))
 			ok = packets[i]->off.gso ? give_segments(&call, packets[i])
-						 : e1000_rx_frame_give(&call, packets[i]);
+						 : give_frame(&call, packets[i]);
 		/* also when this one found it out */
-		if (unlikely(dev->rx_remote) && !ok)
+		if (unlikely(!ok) && dev->rx_remote)
 			ok = e1000_rx_remote_keep(&call, packets[i]);
 		taken += ok;
 	}

@@ -170,7 +170,7 @@ static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *st
 		at += units;
 		at = at == ring->n ? 0 : at;
 		avail -= units;
-		if (unlikely(call->dev->rx_remote != call->remote))
+		if (unlikely(store->placed < store->total) && call->dev->rx_remote != call->remote)
 			return false;
 		if (store->placed == before && !before) {
 			/* nothing usable in front of the frame: used up at once, for progress */
