@@ -16,7 +16,8 @@ shift 2
 root=$("$top/tools/debian-root.sh" trixie path)
 
 build=/usr/lib/modules/$version/build
-[ -e "$root/usr/lib/modules/$version" ] || build=/usr/src/exitless-debug/linux
+debug=/usr/src/exitless-debug/linux
+[ -e "$root/usr/lib/modules/$version" ] || build=$debug
 [ -e "$root/usr/bin/awk" ] || ln -s gawk "$root/usr/bin/awk"
 mkdir -p "$root/tmp" "$root/proc" "$root/dev" "$out"
 [ -e "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
@@ -26,6 +27,8 @@ cp -r "$top/kernel/." "$work/"
 inside=${work#"$root"}
 for part in host guest; do
 	[ -e "$work/$part/Kbuild" ] || continue
+	# The guest module is for kernels with all that Debian's have.
+	[ "$part" = host ] || [ "$build" != "$debug" ] || continue
 	# objtool reads /proc; the mount goes with the shell that made it.
 	# shellcheck disable=SC2016 # expanded inside
 	unshare -m sh -ec 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" "$@"' \
