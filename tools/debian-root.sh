@@ -114,8 +114,10 @@ n=0
 for deb in "$base"/apt/cache/archives/*.deb; do
 	name=$(basename "$deb" .deb)
 	[ ! -e "$base/unpacked/$name" ] || continue
+	# Of two versions of a package one may have a directory there and the other a link.
 	dpkg-deb --fsys-tarfile "$deb" |
-		tar -x --no-same-owner --keep-directory-symlink -C "$root" ||
+		tar -x --no-same-owner --keep-directory-symlink --exclude=./usr/share/bug \
+			--exclude=./usr/share/doc -C "$root" ||
 		die "could not unpack $name"
 	touch "$base/unpacked/$name"
 	n=$((n + 1))
