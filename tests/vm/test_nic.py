@@ -231,17 +231,21 @@ def test_multicast(t):
     b.check_log()
 
 
-def steady_bulk(daemon, machines, traffic):
-    """Run bulk traffic and fail unless 19 of 20 frames cost no trap, at each of the machines."""
+def steady_bulk(daemon, machines, traffic, most=0.05):
+    """Run bulk traffic and fail unless traps per frame are below most, at each of the machines."""
     before = {machine: daemon.device(machine) for machine in machines}
     traffic()
     for machine in machines:
         after = daemon.device(machine)
         packets = after["packets"] - before[machine]["packets"]
         traps = after["traps"] - before[machine]["traps"]
-        print("%s: %d packets, %d traps, %.4f" % (machine, packets, traps, traps / packets))
+        interrupts = after["interrupts"] - before[machine]["interrupts"]
+        print("%s: %d packets, %d traps, %.4f; %d interrupts" %
+              (machine, packets, traps, traps / packets, interrupts))
         assert packets > 10000
-        assert traps < 0.05 * packets, (traps, packets)
+        assert traps < most * packets, (traps, packets)
+        # What the driver writes in its interrupt handlers, and no doorbell.
+        assert traps < 3 * interrupts, (traps, interrupts)
 
 
 def test_no_trap_per_packet(t):
@@ -253,12 +257,16 @@ def test_no_trap_per_packet(t):
 
 
 def test_no_trap_per_packet_outside(t):
-    """The same through the user-mode port, with four connections: one has 64 KB on its way."""
+    """The same through the user-mode port, with four connections: one has 64 KB on its way.
+
+    A segment of 21 frames is done with one interrupt and acknowledged with another where the host
+    is quick, and with half of one where it is slow: 0.08 traps a frame, or 0.02.
+    """
     daemon, vm = t.lan(["82574L"], USER)
     port = lan.host_iperf_server(t, t.path("iperf3.log"))
     for more in ("-P 4", "-P 4 -R"):
         steady_bulk(daemon, ("vm1",),
-                    lambda more=more: lan.iperf(vm, lan.GATEWAY, 5, more, port))
+                    lambda more=more: lan.iperf(vm, lan.GATEWAY, 5, more, port), most=0.12)
 
 
 def private_memory(args):
