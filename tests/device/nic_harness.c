@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "net/offload.h"
+#include "tests/device/loop_call.h"
 
 #include <pthread.h>
 
@@ -119,27 +120,9 @@ void machine_disconnect(struct machine *m)
 			close(m->driver.irq_fds[i]);
 }
 
-struct call {
-	void (*fn)(void *arg);
-	void *arg;
-	int done;
-};
-
-static void called(void *arg)
-{
-	struct call *call = arg;
-
-	call->fn(call->arg);
-	STORE_RELEASE(call->done, 1);
-}
-
 void on_servers(void (*fn)(void *arg), void *arg)
 {
-	struct call call = { fn, arg, 0 };
-
-	assert_int_equal(loop_post(loop, called, &call), 0);
-	while (!LOAD_ACQUIRE(call.done))
-		usleep(20);
+	loop_call(loop, fn, arg);
 }
 
 uint32_t make_frame(uint8_t *frame, const struct machine *from, const struct machine *to,

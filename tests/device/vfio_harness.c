@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "tests/device/loop_call.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -122,27 +123,9 @@ const char *server_path(void)
 	return path;
 }
 
-struct call {
-	void (*fn)(void *arg);
-	void *arg;
-	int done;
-};
-
-static void called(void *arg)
-{
-	struct call *call = arg;
-
-	call->fn(call->arg);
-	STORE_RELEASE(call->done, 1);
-}
-
 void on_server(void (*fn)(void *arg), void *arg)
 {
-	struct call call = { fn, arg, 0 };
-
-	assert_int_equal(loop_post(loop, called, &call), 0);
-	while (!LOAD_ACQUIRE(call.done))
-		usleep(20);
+	loop_call(loop, fn, arg);
 }
 
 static void get_record(void *arg)

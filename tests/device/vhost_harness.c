@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "disk/disk.h"
+#include "tests/device/loop_call.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -138,27 +139,9 @@ int vhost_harness_stop(void **state)
 	return 0;
 }
 
-struct call {
-	void (*fn)(void *arg);
-	void *arg;
-	int done;
-};
-
-static void run_call(void *arg)
-{
-	struct call *call = arg;
-
-	call->fn(call->arg);
-	STORE_RELEASE(call->done, 1);
-}
-
 void on_loop(void (*fn)(void *arg), void *arg)
 {
-	struct call call = { fn, arg, 0 };
-
-	loop_post(loop, run_call, &call);
-	while (!LOAD_ACQUIRE(call.done))
-		usleep(100);
+	loop_call(loop, fn, arg);
 }
 
 struct wanted {
