@@ -13,8 +13,8 @@ import subprocess
 from .process import Failure, run, spawn
 from .vm import EMULATED, TOP, VM, guest_image
 
-PACKAGES = ["qemu-system-x86/trixie-backports", "libvirt-daemon-driver-qemu", "libvirt-clients",
-            "libxml2-utils"]
+PACKAGES = ["qemu-system-x86/trixie-backports", "dash", "libvirt-daemon-driver-qemu",
+            "libvirt-clients", "libxml2-utils"]
 QEMU_CONF = """user = "root"
 group = "root"
 security_driver = "none"
