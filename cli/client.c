@@ -178,6 +178,8 @@ int client_do(const char *method, json_t *params)
 
 	if (result && cli_json())
 		client_print(result);
+	else if (json_object_get(result, "state"))
+		printf("%s\n", client_text(result, "state"));
 	json_decref(result);
 	return status;
 }

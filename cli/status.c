@@ -23,13 +23,17 @@ static void print_devices(const json_t *machines)
 		json_array_foreach(json_object_get(machine, "devices"), j, dev)
 		{
 			const char *model = client_text(dev, "model");
-			char vmm[32] = "none";
+			const char *state = client_text(dev, "state");
+			char vmm[96] = "none";
 
 			if (json_is_true(json_object_get(dev, "connected")))
 				snprintf(vmm, sizeof(vmm), "pid %lld",
 					 client_int(dev, "client_pid"));
 			if (json_is_true(json_object_get(dev, "memory_failed")))
 				strcat(vmm, " (memory lost)");
+			if (!strncmp(state, "waiting", strlen("waiting")))
+				snprintf(vmm + strlen(vmm), sizeof(vmm) - strlen(vmm), " (%s)",
+					 state);
 			table_row(&table, "%s/%s|%s|%s|%s|%s|%s|%s|%s", name,
 				  client_text(dev, "name"),
 				  model[0] == '-' ? client_text(dev, "kind") : model,

@@ -225,6 +225,13 @@ static void check_pair(struct reader *reader, const struct placed *a, const stru
 		schema_mistake(&reader->sink, &at,
 			       "machines[%u].devices[%u] has the same MAC address in switch \"%s\"",
 			       b->machine, b->device, a->spec->plug.sw);
+	at.key = "file";
+	if (a->spec->file[0] && !strcmp(a->spec->file, b->spec->file) &&
+	    !(a->spec->shared && b->spec->shared) && !(a->spec->read_only && b->spec->read_only))
+		schema_mistake(&reader->sink, &at,
+			       "machines[%u].devices[%u] has the same image; two can have one if "
+			       "both are \"read_only\" or \"shared\"",
+			       b->machine, b->device);
 }
 
 static void check_devices(struct reader *reader, const struct config *config)

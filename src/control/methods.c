@@ -310,6 +310,21 @@ static json_t *add_machine(struct control *control, const struct target *target,
 	return error->data ? NULL : done(error, err, &why);
 }
 
+/* The answer to "add": what a device still waits for is said at once. */
+static json_t *added(struct manager *m, const struct target *target, const char *name)
+{
+	json_t *result = json_object(), *device, *state;
+
+	if (strcmp(target->object, "device"))
+		return result;
+	device = report_device(m, target->machine, name);
+	state = json_object_get(device, "state");
+	if (strcmp(json_string_value(state), "ready"))
+		json_object_set(result, "state", state);
+	json_decref(device);
+	return result;
+}
+
 static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 {
 	struct control *control = context;
@@ -323,6 +338,7 @@ static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 	struct target target;
 	struct why why = { "" };
 	const json_t *json;
+	const char *name;
 	int err;
 
 	if (!target_decode(&spec_params, params, &target, error))
@@ -351,11 +367,12 @@ static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 		if (!err)
 			err = manager_device_add(m, target.machine, &spec.device, &why);
 	}
-	if (!err)
-		log_info("control: added %s %s%s%s", target.object, target.machine,
-			 target.machine[0] ? "/" : "",
-			 json_string_value(json_object_get(json, "name")));
-	return done(error, err, &why);
+	if (err)
+		return failed(error, err, why.text);
+	name = json_string_value(json_object_get(json, "name"));
+	log_info("control: added %s %s%s%s", target.object, target.machine,
+		 target.machine[0] ? "/" : "", name);
+	return added(m, &target, name);
 }
 
 static json_t *remove_object(void *context, const json_t *params, struct rpc_error *error)

@@ -100,6 +100,10 @@ static json_t *device_brief(const struct device_info *info)
 	json_decref(spec);
 	set_text(json, "machine", info->machine);
 	set_text(json, "core", info->end.core);
+	if (info->waits_for)
+		json_object_set_new(json, "state", json_sprintf("waiting for %s", info->waits_for));
+	else
+		set_text(json, "state", "ready");
 	set_text(json, "transport", info->transport);
 	set_text(json, "qemu_device", info->qemu_device);
 	json_object_set_new(json, "express", json_boolean(info->express));

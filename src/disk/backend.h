@@ -48,8 +48,8 @@ struct disk_backend_ops {
 	void (*memory_changed)(struct disk_backend *backend, unsigned queue);
 	/* Any thread; chunks of guest memory that are kept in place. NULL: none. */
 	uint64_t (*pinned)(struct disk_backend *backend);
-	/* Control thread: keeps others from using the storage, or lets them. 0, -EAGAIN: somebody
-	 * else has it. May be NULL. */
+	/* Control thread: keeps others from using the storage, or lets them; nothing is locked at
+	 * first. 0, -EAGAIN: somebody else has it. May be NULL. */
 	int (*lock)(struct disk_backend *backend, bool on);
 	/* Control thread: bytes there are now; 0: as many as are asked for. May be NULL. */
 	uint64_t (*size)(struct disk_backend *backend);

@@ -6,6 +6,7 @@
 #ifndef EXITLESS_DISK_DISK_H
 #define EXITLESS_DISK_DISK_H
 
+#include "base/loop.h"
 #include "core/core.h"
 #include "virtio/device.h"
 
@@ -26,15 +27,19 @@ struct disk_config {
 	bool cached;	    /* file: by the host's page cache, never O_DIRECT */
 	bool pin_memory;    /* file: registers guest memory with the kernel (disk/pinned.h) */
 	const char *serial; /* up to 20 characters; NULL: none */
+	struct loop *loop;  /* waits for the image while others have it; NULL: EBUSY then */
 };
 
 /* A named number; @name is valid during the call only. */
 typedef void disk_stat_fn(void *arg, const char *name, uint64_t value);
 
 /*
- * Returns NULL with errno set: EINVAL (sizes, unknown backend), what open() says, EBUSY (another
- * process has the file locked), ENOSYS (no io_uring). @space outlives it. The caller adds the
- * queues to a core and removes them before disk_free().
+ * Returns NULL with errno set: EINVAL (sizes, unknown backend), what open() says, ENOSYS (no
+ * io_uring). @space and @config->loop outlive it. The caller adds the queues to a core and removes
+ * them before disk_free().
+ *
+ * An image that another process has locked is waited for: until it is ours the disk is there, rings
+ * start and stop, and requests stay in them.
  */
 struct disk *disk_new(const struct disk_config *config, struct memory_space *space);
 void disk_free(struct disk *disk);
@@ -44,6 +49,8 @@ struct io_queue *const *disk_queues(struct disk *disk, unsigned *n);
 /* While it runs: @size_bytes 0: looks at the file anew. Tells the guest. 0, -EINVAL. */
 int disk_resize(struct disk *disk, uint64_t size_bytes);
 uint64_t disk_size(const struct disk *disk);
+/* Another process has its image. */
+bool disk_waits(const struct disk *disk);
 void disk_stats(struct disk *disk, disk_stat_fn *stat, void *arg);
 /* Backends that disk_new() knows, NULL-terminated. */
 const char *const *disk_backends(void);

@@ -28,10 +28,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
-#define LOCK_TRIES  400 /* of 5 ms */
 #define ZERO_BYTES  (256u * 1024)
 #define SHORT_TRIES 16 /* of a request that is done in parts, without the ring */
 
@@ -58,7 +56,7 @@ struct file_backend {
 	struct disk_backend backend;
 	int fds[2]; /* DIRECT: -1 if the file cannot */
 	bool block_device, in_memory;
-	bool shared, read_only;
+	bool read_only;
 	/* for DIRECT: of addresses; of lengths and offsets */
 	unsigned align_memory, align_offset;
 	uint8_t *zeros; /* ZERO_BYTES, never written */
@@ -386,32 +384,12 @@ static uint64_t file_size(struct disk_backend *backend)
 	return fstat(f->fds[BUFFERED], &st) < 0 ? 0 : (uint64_t)st.st_size;
 }
 
-/*
- * Two daemons that write one image would destroy it. A live migration hands it from one to the
- * other: a shared one is locked only while a VMM uses it (file_lock()). After a kill the file stays
- * locked for as long as requests of the killed process are under way, since they hold the file by
- * its ring: that is waited for, so that none of them can land behind what we write.
- */
-static int lock_file(int fd, bool shared)
-{
-	const struct timespec pause = { .tv_nsec = 5000000 };
-
-	for (unsigned i = 0; i < LOCK_TRIES; i++) {
-		if (!flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB))
-			return 0;
-		if (errno != EWOULDBLOCK)
-			return -errno;
-		nanosleep(&pause, NULL);
-	}
-	return -EBUSY;
-}
-
 static int file_lock(struct disk_backend *backend, bool on)
 {
 	struct file_backend *f = of(backend);
 	int how = !on ? LOCK_UN : f->read_only ? LOCK_SH : LOCK_EX;
 
-	if (!f->shared || !flock(f->fds[BUFFERED], how | LOCK_NB))
+	if (!flock(f->fds[BUFFERED], how | LOCK_NB))
 		return 0;
 	return errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
@@ -453,18 +431,13 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 	int flags = (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
 	struct statfs fs;
 	struct stat st;
-	int err;
 
 	f->fds[BUFFERED] = open(config->path, flags);
 	if (f->fds[BUFFERED] < 0 || fstat(f->fds[BUFFERED], &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return -EINVAL;
-	f->shared = config->shared;
 	f->read_only = config->read_only;
-	err = f->shared ? 0 : lock_file(f->fds[BUFFERED], config->read_only);
-	if (err)
-		return err;
 	f->block_device = S_ISBLK(st.st_mode);
 	f->in_memory = !fstatfs(f->fds[BUFFERED], &fs) &&
 		       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);

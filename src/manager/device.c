@@ -118,6 +118,12 @@ static int unique_check(const struct device *dev, struct why *why)
 		    !memcmp(other->spec.mac, dev->spec.mac, sizeof(dev->spec.mac)))
 			return why_set(why, -EEXIST, "%s has the same MAC address in switch %s",
 				       other->id, dev->spec.plug.sw);
+		if (dev->kind == other->kind && dev->kind->clash) {
+			int err = dev->kind->clash(&dev->spec, &other->spec, why);
+
+			if (err)
+				return err;
+		}
 	}
 	return 0;
 }
@@ -401,6 +407,7 @@ static void device_look(struct device *dev, struct device_info *info)
 		.memory_bytes = memory.bytes,
 		.memory_regions = memory.regions,
 		.memory_failed = memory_space_failed(dev->space),
+		.waits_for = dev->kind->waits_for ? dev->kind->waits_for(dev) : NULL,
 		.object = dev,
 	};
 	if (dev->nic)

@@ -104,6 +104,9 @@ struct device_kind {
 	/* As manager_device_check(), for what this kind has; the model is filled in. May be NULL.
 	 */
 	int (*check)(const struct device_spec *spec, const char **key, struct why *why);
+	/* 0, or -EEXIST: @dev cannot be beside @other, of the same kind. May be NULL. */
+	int (*clash)(const struct device_spec *spec, const struct device_spec *other,
+		     struct why *why);
 	/* Makes the device and fills dev->nic or ->disk, dev->pci or ->virtio, and the first part
 	 * of dev->end. Nothing can reach it yet. */
 	int (*build)(struct device *dev, struct why *why);
@@ -112,6 +115,8 @@ struct device_kind {
 	/* Applies what the kind alone knows of (its limits, size...): dev->spec is still the old.
 	 * May be NULL: then nothing can change. */
 	int (*set)(struct device *dev, const struct device_spec *spec, struct why *why);
+	/* What it waits for before it can serve ("its image"), or NULL. May be NULL: never. */
+	const char *(*waits_for)(const struct device *dev);
 	/* The model's counters, by name. */
 	void (*stats)(const struct device *dev, void (*stat)(void *, const char *, uint64_t),
 		      void *arg);

@@ -138,8 +138,9 @@ struct device_info {
 	const char *qemu_device; /* "vfio-user-pci" */
 	bool express;		 /* wants a PCI Express port of its own */
 	uint64_t memory_bytes, memory_regions;
-	bool memory_failed; /* its VMM truncated its memory */
-	const void *object; /* for manager_device_stats() */
+	bool memory_failed;    /* its VMM truncated its memory */
+	const char *waits_for; /* "its image": another process has it. NULL: nothing */
+	const void *object;    /* for manager_device_stats() */
 };
 
 void manager_each_core(struct manager *m, void (*fn)(void *arg, const struct core_info *info),

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int virtio_blk_check(const struct device_spec *spec, const char **key, struct why *why)
 {
@@ -29,6 +30,22 @@ static int virtio_blk_check(const struct device_spec *spec, const char **key, st
 	return 0;
 }
 
+/* Two disks of one image would wait for each other's lock for ever. */
+static int virtio_blk_clash(const struct device_spec *spec, const struct device_spec *other,
+			    struct why *why)
+{
+	struct stat a, b;
+
+	if ((spec->shared && other->shared) || (spec->read_only && other->read_only) ||
+	    stat(spec->file, &a) || stat(other->file, &b) || a.st_dev != b.st_dev ||
+	    a.st_ino != b.st_ino)
+		return 0;
+	return why_set(why, -EEXIST,
+		       "another disk has the image %s; two can have one if both are \"read_only\" "
+		       "or \"shared\"",
+		       spec->file);
+}
+
 static int virtio_blk_build(struct device *dev, struct why *why)
 {
 	const struct device_spec *spec = &dev->spec;
@@ -44,14 +61,13 @@ static int virtio_blk_build(struct device *dev, struct why *why)
 		.shared = spec->shared,
 		.pin_memory = spec->pin_memory,
 		.serial = spec->serial,
+		.loop = dev->m->loop,
 	};
 	int err;
 
 	dev->disk = disk_new(&config, dev->space);
 	if (!dev->disk) {
 		err = -errno;
-		if (err == -EBUSY)
-			return why_set(why, err, "another process uses %s", spec->file);
 		return why_set(why, err, "disk %s cannot be made of %s: %s", dev->id,
 			       spec->file[0] ? spec->file : spec->model, strerror(-err));
 	}
@@ -85,6 +101,11 @@ static int virtio_blk_set(struct device *dev, const struct device_spec *spec, st
 	return 0;
 }
 
+static const char *virtio_blk_waits_for(const struct device *dev)
+{
+	return disk_waits(dev->disk) ? "its image" : NULL;
+}
+
 static void virtio_blk_stats(const struct device *dev, void (*stat)(void *, const char *, uint64_t),
 			     void *arg)
 {
@@ -98,8 +119,10 @@ const struct device_kind virtio_blk_device_kind = {
 	.transport = &vhost_user_transport,
 	.models = disk_backends,
 	.check = virtio_blk_check,
+	.clash = virtio_blk_clash,
 	.build = virtio_blk_build,
 	.destroy = virtio_blk_destroy,
 	.set = virtio_blk_set,
+	.waits_for = virtio_blk_waits_for,
 	.stats = virtio_blk_stats,
 };

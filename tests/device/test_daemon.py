@@ -5,6 +5,7 @@
 Runs as any user, needs no network, leaves nothing behind.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -294,6 +295,86 @@ class Sandbox(Daemon):
         self.assertEqual(self.field(self.process.pid, "Seccomp"), "0")
         self.cli("add", "port", "p", "kind=pcap", "capture_file=" + self.dir + "/anywhere")
         self.assertIn("files not limited, system calls not limited", self.cli("status"))
+
+
+class Images(Daemon):
+    """An image that another process has: its disk waits, and nobody else does."""
+
+    config = CONFIG.replace('"name": "vm2", "devices": [', """"name": "vm2", "devices": [
+        { "name": "d", "kind": "virtio-blk", "model": "file", "file": "%(dir)s/image" },
+        { "name": "m", "kind": "virtio-blk", "model": "malloc", "size_bytes": 1048576 },""")
+
+    def setUp(self):
+        super().setUp()
+        self.image = self.dir + "/image"
+        with open(self.image, "wb") as f:
+            f.truncate(1 << 20)
+
+    def state(self, name="d"):
+        return self.cli_json("show", "device", "vm2/" + name)["state"]
+
+    def bench(self, name):
+        """Plays the driver, and returns how many requests were done."""
+        report = self.cli_json("bench", "blk", "--seconds", "0.1", "--warmup", "0",
+                               "%s/vm2-%s.sock" % (self.dir, name))
+        return report["total"]["requests"]
+
+    def test_waits_for_it(self):
+        with open(self.image, "r+b") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            self.start()
+            self.assertEqual(self.state(), "waiting for its image")
+            self.assertRegex(self.cli("status"), r"vm2/d .* none \(waiting for its image\) ")
+            self.assertIn("another process has " + self.image, self.read_log())
+            self.assertEqual((self.state("m"), self.state("net0")), ("ready", "ready"))
+            self.assertGreater(self.bench("m"), 0)
+            # whoever had it may have made it larger
+            other.truncate(3 << 20)
+        wait_for(lambda: self.state() == "ready", "the image")
+        stats = self.cli_json("stats", "vm2/d")["devices"][0]["counters"]["device"]
+        self.assertEqual(stats["size_bytes"], 3 << 20)
+        self.assertGreater(self.bench("d"), 0)
+        self.assertEqual(self.stop(), 0)
+
+    def test_ends_while_it_waits(self):
+        with open(self.image, "r+b") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            self.start()
+            self.cli("remove", "device", "vm2/d")
+            said = self.cli_json("add", "device", "vm2/d", "kind=virtio-blk", "model=file",
+                                 "file=" + self.image)
+            self.assertEqual(said, {"state": "waiting for its image"})
+            self.assertEqual(self.state(), "waiting for its image")
+            self.assertEqual(self.stop(), 0)
+
+    def test_killed_and_started_again(self):
+        """Always gets its disk back, however long its last requests hold the image."""
+        self.start()
+        for _ in range(5):
+            load = subprocess.Popen([EXITLESS, "bench", "blk", "--seconds", "60", "--read", "0",
+                                     self.dir + "/vm2-d.sock"], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL)
+            wait_for(lambda: self.cli_json("stats", "vm2/d")["devices"][0]["packets"] > 100, "load")
+            self.stop(signal.SIGKILL)
+            load.kill()
+            load.wait()
+            os.unlink(self.log)
+            self.start()
+            wait_for(lambda: self.state() == "ready", "the image")
+            self.assertGreater(self.bench("d"), 0)
+
+    def test_one_image_for_two(self):
+        self.start()
+        other = self.dir + "/more/image"
+        os.link(self.image, other)
+        spec = ["add", "device", "vm1/d", "kind=virtio-blk", "model=file", "file=" + other]
+        self.assertIn("another disk has the image", self.run_cli(*spec, status=1).stderr)
+        self.assertIn("another disk", self.run_cli(*spec, "read_only=true", status=1).stderr)
+        self.cli("remove", "device", "vm2/d")
+        self.cli(*spec, "read_only=true")
+        spec[2] = "vm2/d"
+        self.cli(*spec, "read_only=true")
+        wait_for(lambda: self.state() == "ready", "the image")
 
 
 class Options(Daemon):

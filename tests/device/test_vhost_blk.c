@@ -50,6 +50,7 @@ static uint64_t protocol = PROTOCOL;
 
 static void serve(const char *backend, bool read_only)
 {
+	struct loop *loop = loop_new();
 	struct disk_config config = { .name = "vm/disk",
 				      .backend = backend,
 				      .path = image,
@@ -59,17 +60,16 @@ static void serve(const char *backend, bool read_only)
 				      .shared = shared,
 				      .pin_memory = pin,
 				      .cached = cached,
+				      .loop = loop,
 				      .serial = "a serial of 20 chars" };
 	struct vhost_user_config vhost = { .path = path, .owner = (uid_t)-1, .group = (gid_t)-1 };
 	struct io_core_params params = { .cpu = -1 };
-	struct loop *loop = loop_new();
 	struct io_core *core = io_core_new("io0", &params);
 	struct memory_space *space = memory_space_new("vm");
 	struct disk *disk = disk_new(&config, space);
 	struct io_queue *const *queues;
 	unsigned n;
 
-	log_set_level(LOG_LEVEL_ERROR);
 	memory_faults_init();
 	if (!disk) {
 		perror("disk_new");
@@ -585,10 +585,64 @@ static void image_is_handed_over(void **state)
 	server_kill();
 }
 
+/* Somebody else has the image when the device is made: the disk is there all the same, rings start
+ * and stop, and what is asked for waits. */
+static void waits_for_its_image(void **state)
+{
+	struct {
+		uint32_t offset, size, flags;
+		uint64_t capacity;
+	} __attribute__((packed)) m = { 0, 8, 0, 0 };
+	struct vhost_header header;
+	uint32_t base, len = sizeof(m);
+
+	source_lock = open(image, O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(source_lock, LOCK_EX), 0);
+	server_start("file", false);
+	guest_start(V1 | F(FLUSH));
+	for (unsigned i = 0; i < 8; i++) {
+		fill(i, 4096, (uint8_t)(i + 90));
+		submit(i, VIRTIO_BLK_T_OUT, 64 * i, 4096, false, 4096);
+	}
+	/* everything else is answered, again and again */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vhost_send(&c, VHOST_GET_CONFIG, 0, &m, sizeof(m), NULL, 0), 0);
+		assert_int_equal(vhost_receive(&c, &header, &m, &len, NULL), 0);
+		assert_int_equal(m.capacity, SIZE / 512);
+		assert_int_equal(vhost_ring_stop(&c, 0, &base), 0);
+		assert_int_equal(base, 0);
+		assert_int_equal(vhost_ring_start(&c, 0, &ring, base, kick, call), 0);
+	}
+	/* a VMM goes, and another comes; nothing has been touched */
+	vhost_close(&c);
+	attach(0);
+	assert_null(vdrv_get(&ring, &len));
+	assert_int_equal(ring.n_free, NUM - 8 * 3);
+	assert_int_equal(pread(source_lock, data(31), 4096, 64 * 512), 4096);
+	assert_memory_not_equal(data(31), data(1), 4096);
+	assert_int_equal(flock(source_lock, LOCK_UN), 0);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(slot(finish())[32], VIRTIO_BLK_S_OK);
+	/* and it is ours from then on, rings or not */
+	assert_int_equal(vhost_ring_stop(&c, 0, &base), 0);
+	assert_int_equal(flock(source_lock, LOCK_EX | LOCK_NB), -1);
+	assert_int_equal(vhost_ring_start(&c, 0, &ring, base, kick, call), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		memset(data(i), 0, 4096);
+		submit(i, VIRTIO_BLK_T_IN, 64 * i, 4096, true, 4096);
+		assert_int_equal(finish(), i);
+		check(i, 4096, (uint8_t)(i + 90));
+	}
+	close(source_lock);
+	guest_stop();
+	server_kill();
+}
+
 static int setup(void **state)
 {
 	int fd;
 
+	log_set_level(LOG_LEVEL_ERROR);
 	if (!mkdtemp(directory))
 		return -1;
 	snprintf(path, sizeof(path), "%s/blk.sock", directory);
@@ -608,13 +662,10 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(malloc_disk),
-		cmocka_unit_test(file_disk),
-		cmocka_unit_test(configuration),
-		cmocka_unit_test(hostile),
-		cmocka_unit_test(survives_kills),
-		cmocka_unit_test(image_is_handed_over),
-		cmocka_unit_test(leaves_requests_in_flight),
+		cmocka_unit_test(malloc_disk),	       cmocka_unit_test(file_disk),
+		cmocka_unit_test(configuration),       cmocka_unit_test(hostile),
+		cmocka_unit_test(survives_kills),      cmocka_unit_test(image_is_handed_over),
+		cmocka_unit_test(waits_for_its_image), cmocka_unit_test(leaves_requests_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

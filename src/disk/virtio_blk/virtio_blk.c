@@ -2,12 +2,16 @@
 /*
  * The device: requests come from a queue, are checked, started on the backend, and given back when
  * it is done with them. A request's chain keeps its pieces in the request, so nothing is copied;
- * the transport waits for requests in flight before it takes memory away.
+ * the transport waits for requests in flight before it takes memory away. While the image is
+ * another process's, nothing is taken: requests stay in their rings, which can be stopped all the
+ * same.
  *
  * Section 5.2.6: a header that the device reads, data, and a status byte that it writes last.
  */
 #include "base/iov.h"
+#include "base/log.h"
 #include "disk/backend.h"
+#include "disk/claim.h"
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -49,7 +53,11 @@ struct disk {
 	bool read_only;
 	unsigned block_bytes;
 	struct disk_backend *backend;
-	uint64_t sectors; /* atomic */
+	uint64_t sectors;     /* atomic */
+	uint64_t asked_bytes; /* 0: as large as the file */
+	bool shared;
+	bool ready; /* atomic: the image is ours, or will be when it is used (shared) */
+	struct disk_claim claim;
 	struct virtio_device dev;
 	bool writeback;		 /* atomic: the guest flushes when it wants durability */
 	bool has_flush, has_wce; /* negotiated */
@@ -343,7 +351,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 			backend->ops->memory_changed(backend, q->index);
 	}
 	done = reap(q);
-	if (likely(q->vq.enabled)) {
+	if (likely(q->vq.enabled && LOAD_ACQUIRE(q->disk->ready))) {
 		do {
 			n = take(q, turn, work, batch);
 			for (unsigned i = 0; i < n; i++)
@@ -373,6 +381,9 @@ static bool notify_queue(struct io_queue *queue, bool on)
 	struct blk_queue *q = container_of(queue, struct blk_queue, io);
 	bool more = false;
 
+	/* whoever makes it ready wakes the queue */
+	if (unlikely(!LOAD_ACQUIRE(q->disk->ready)))
+		return false;
 	pthread_mutex_lock(&q->vq.lock);
 	/* completions do not notify: while any is awaited, the queue is polled */
 	if (on && q->vq.started && q->vq.in_flight)
@@ -444,9 +455,11 @@ static int config_write(struct virtio_device *dev, uint32_t offset, const void *
 
 static int use(struct virtio_device *dev, bool on)
 {
-	struct disk_backend *backend = of_dev(dev)->backend;
+	struct disk *disk = of_dev(dev);
 
-	return backend->ops->lock ? backend->ops->lock(backend, on) : 0;
+	if (!disk->shared || !disk->backend->ops->lock)
+		return 0;
+	return disk->backend->ops->lock(disk->backend, on);
 }
 
 static void reset(struct virtio_device *dev)
@@ -494,6 +507,7 @@ void disk_free(struct disk *disk)
 {
 	if (!disk)
 		return;
+	disk_claim_end(&disk->claim);
 	if (disk->backend)
 		disk->backend->ops->free(disk->backend);
 	for (unsigned i = 0; disk->queues && i < disk->n_queues; i++) {
@@ -548,6 +562,40 @@ static int size_of(struct disk *disk, uint64_t wanted, uint64_t *size)
 	return *size ? 0 : -EINVAL;
 }
 
+/* Whoever had the image may have changed its size. */
+static void claimed(struct disk_claim *claim)
+{
+	struct disk *disk = container_of(claim, struct disk, claim);
+	uint64_t size;
+
+	if (size_of(disk, disk->asked_bytes, &size))
+		log_warning("%s: its image is smaller than it was", disk->name);
+	else if (size != disk_size(disk))
+		disk_resize(disk, disk->asked_bytes);
+	STORE_RELEASE(disk->ready, true);
+	for (unsigned i = 0; i < disk->n_queues; i++)
+		virtio_device_wake(&disk->dev, i);
+	log_info("%s: has its image", disk->name);
+}
+
+/* Rings are polled from here on, and wait if the image does not come at once. */
+static int claim_image(struct disk *disk, const struct disk_config *config)
+{
+	int err;
+
+	disk->claim = (struct disk_claim){
+		.backend = disk->backend,
+		.loop = config->loop,
+		.got = claimed,
+	};
+	err = disk->shared ? 0 : disk_claim_make(&disk->claim);
+	disk->ready = !err;
+	if (err != -EAGAIN)
+		return err;
+	log_warning("%s: waits for its image: another process has %s", disk->name, config->path);
+	return 0;
+}
+
 struct disk *disk_new(const struct disk_config *config, struct memory_space *space)
 {
 	struct disk *disk;
@@ -569,6 +617,8 @@ struct disk *disk_new(const struct disk_config *config, struct memory_space *spa
 		goto fail;
 	disk->block_bytes = config->block_bytes ? config->block_bytes : SECTOR;
 	disk->read_only = config->read_only;
+	disk->shared = config->shared;
+	disk->asked_bytes = config->size_bytes;
 	if (config->serial)
 		memcpy(disk->serial, config->serial, strnlen(config->serial, sizeof(disk->serial)));
 	disk->backend = backend_new(config);
@@ -600,6 +650,9 @@ struct disk *disk_new(const struct disk_config *config, struct memory_space *spa
 			goto fail;
 	}
 	reset(&disk->dev);
+	err = claim_image(disk, config);
+	if (err)
+		goto fail;
 	return disk;
 fail:
 	disk_free(disk);
@@ -623,6 +676,11 @@ uint64_t disk_size(const struct disk *disk)
 	return READ_ONCE(disk->sectors) * SECTOR;
 }
 
+bool disk_waits(const struct disk *disk)
+{
+	return !READ_ONCE(disk->ready);
+}
+
 int disk_resize(struct disk *disk, uint64_t size_bytes)
 {
 	uint64_t size;
@@ -630,6 +688,7 @@ int disk_resize(struct disk *disk, uint64_t size_bytes)
 
 	if (err)
 		return err;
+	disk->asked_bytes = size_bytes;
 	WRITE_ONCE(disk->sectors, size / SECTOR);
 	if (disk->dev.config_changed)
 		disk->dev.config_changed(&disk->dev, disk->dev.config_changed_arg);

@@ -75,6 +75,11 @@ int disk_resize(struct disk *disk, uint64_t size_bytes)
 	return -EINVAL;
 }
 
+bool disk_waits(const struct disk *disk)
+{
+	return false;
+}
+
 uint64_t disk_size(const struct disk *disk)
 {
 	return 0;
