@@ -181,12 +181,15 @@ const struct schema balance_schema = {
 #define SPEC switch_spec
 static const struct schema_row switch_rows[] = {
 	{ "name", SCHEMA_NAME, SCHEMA_REQUIRED, FIELD(name), .help = "The switch's name." },
-	{ "vlan_aware", SCHEMA_BOOL, FIELD(vlan_aware), .unset = "false",
-	  .help = "Whether it knows VLANs. If not, tags pass as they are." },
-	{ "addresses_max", SCHEMA_UINT, FIELD(addresses_max), .min = 16, .max = 1048576,
-	  .unset = "4096", .help = "Addresses that it learns in all." },
+	{ "vlan_aware", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(vlan_aware), .unset = "false",
+	  .help = "Whether it knows VLANs. If not, tags pass as they are, and it has no trunks. A "
+		  "change makes it forget what it learned." },
+	{ "addresses_max", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(addresses_max), .min = 16,
+	  .max = 65536, .unset = "4096",
+	  .help = "Addresses that it learns in all. When it becomes less, what there is no room "
+		  "for is forgotten." },
 	{ "port_addresses_max", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(port_addresses_max), .min = 1,
-	  .max = 1048576, .unset = "256", .help = "Addresses that it learns on one port." },
+	  .max = 65535, .unset = "256", .help = "Addresses that it learns on one port." },
 	{ "age_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(age_ns), .scale = NS_PER_S, .min = 1,
 	  .max = 86400, .unset = "300",
 	  .help = "A learned address that was silent for this long is forgotten." },

@@ -53,6 +53,9 @@ struct disk_backend_ops {
 	int (*lock)(struct disk_backend *backend, bool on);
 	/* Control thread: bytes there are now; 0: as many as are asked for. May be NULL. */
 	uint64_t (*size)(struct disk_backend *backend);
+	/* Control thread, with all queues' locks held: makes it @bytes long; what is added reads as
+	 * zero, what is cut off is lost. 0 or -errno. NULL: size() is given. */
+	int (*resize)(struct disk_backend *backend, uint64_t bytes);
 };
 
 struct disk_backend {

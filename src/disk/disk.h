@@ -46,7 +46,8 @@ void disk_free(struct disk *disk);
 struct virtio_device *disk_device(struct disk *disk);
 /* What a core polls; *n of them. */
 struct io_queue *const *disk_queues(struct disk *disk, unsigned *n);
-/* While it runs: @size_bytes 0: looks at the file anew. Tells the guest. 0, -EINVAL. */
+/* While it runs; tells the guest. Requests beyond the end fail from now on. @size_bytes 0: a file's
+ * own size, looked at anew. 0, -EINVAL (the file is smaller), -ENOMEM. */
 int disk_resize(struct disk *disk, uint64_t size_bytes);
 uint64_t disk_size(const struct disk *disk);
 /* Another process has its image. */

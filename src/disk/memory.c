@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct memory_backend {
 	struct disk_backend backend;
@@ -70,10 +71,29 @@ static uint64_t memory_size(struct disk_backend *backend)
 	return container_of(backend, struct memory_backend, backend)->size;
 }
 
+/* Nothing is ever in progress while the queues are locked, so it may move. */
+static int memory_resize(struct disk_backend *backend, uint64_t bytes)
+{
+	struct memory_backend *m = container_of(backend, struct memory_backend, backend);
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	void *moved;
+
+	/* of the page that stays in part, the rest */
+	if (bytes < m->size)
+		memset(m->bytes + bytes, 0, MIN(ALIGN_UP(bytes, page), m->size) - bytes);
+	moved = mremap(m->bytes, m->size, bytes, MREMAP_MAYMOVE);
+	if (moved == MAP_FAILED)
+		return -ENOMEM; /* beyond the address space the kernel says EINVAL */
+	m->bytes = moved;
+	m->size = bytes;
+	return 0;
+}
+
 static const struct disk_backend_ops memory_ops = {
 	.free = memory_free,
 	.start = memory_start,
 	.size = memory_size,
+	.resize = memory_resize,
 };
 
 struct disk_backend *disk_malloc_new(const struct disk_config *config)

@@ -241,17 +241,46 @@ const struct switch_spec *manager_switch(const struct manager *m, const char *na
 	return bridge ? &bridge->spec : NULL;
 }
 
+/* One that is plugged into switch @name as a trunk: its name in @buf. */
+static bool find_trunk(struct manager *m, const char *name, char *buf, size_t size)
+{
+	struct machine *machine;
+	struct device *dev;
+	struct port *port;
+
+	list_for_each(port, &m->ports, node)
+	{
+		if (!port->spec.plug.trunk || strcmp(port->spec.plug.sw, name))
+			continue;
+		snprintf(buf, size, "port %s", port->spec.name);
+		return true;
+	}
+	list_for_each(machine, &m->machines, node) list_for_each(dev, &machine->devices, node)
+	{
+		if (!dev->spec.plug.trunk || strcmp(dev->spec.plug.sw, name))
+			continue;
+		snprintf(buf, size, "device %s", dev->id);
+		return true;
+	}
+	return false;
+}
+
 int manager_switch_set(struct manager *m, const struct switch_spec *spec, struct why *why)
 {
 	struct bridge *bridge = find_bridge(m, spec->name);
+	char trunk[DEVICE_ID_BYTES + 8];
 
 	if (!bridge)
 		return why_set(why, -ENOENT, "there is no switch %s", spec->name);
-	if (spec->vlan_aware != bridge->spec.vlan_aware ||
-	    spec->addresses_max != bridge->spec.addresses_max)
-		return why_set(why, -EOPNOTSUPP,
-			       "VLANs and table of switch %s cannot change; add another switch",
-			       spec->name);
+	if (!spec->vlan_aware && find_trunk(m, spec->name, trunk, sizeof(trunk)))
+		return why_set(why, -EBUSY,
+			       "%s is a trunk of switch %s, which needs VLANs; change that first",
+			       trunk, spec->name);
+	if (spec->addresses_max != bridge->spec.addresses_max &&
+	    net_switch_addresses_set(bridge->sw, spec->addresses_max))
+		return why_set(why, -ENOMEM, "there is no memory for %u addresses of switch %s",
+			       spec->addresses_max, spec->name);
+	net_switch_vlans_set(bridge->sw, spec->vlan_aware);
 	net_switch_limits_set(bridge->sw, spec->port_addresses_max, spec->age_ns);
 	bridge->spec = *spec;
 	return 0;

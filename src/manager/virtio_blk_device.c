@@ -84,8 +84,11 @@ static void virtio_blk_destroy(struct device *dev)
 
 static int virtio_blk_set(struct device *dev, const struct device_spec *spec, struct why *why)
 {
-	int err;
+	const char *key;
+	int err = virtio_blk_check(spec, &key, why);
 
+	if (err)
+		return err;
 	if (spec->queues != dev->spec.queues || spec->vmm_listens != dev->spec.vmm_listens ||
 	    spec->read_only != dev->spec.read_only || spec->cached != dev->spec.cached ||
 	    spec->shared != dev->spec.shared || spec->pin_memory != dev->spec.pin_memory ||
@@ -96,7 +99,8 @@ static int virtio_blk_set(struct device *dev, const struct device_spec *spec, st
 	/* the same size again: the file may have grown */
 	err = disk_resize(dev->disk, spec->size_bytes);
 	if (err)
-		return why_set(why, err, "%s cannot have that size", dev->id);
+		return why_set(why, err, "%s cannot have that size: %s", dev->id,
+			       err == -EINVAL ? "its file is smaller" : strerror(-err));
 	dev->spec.size_bytes = spec->size_bytes;
 	return 0;
 }

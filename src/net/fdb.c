@@ -17,25 +17,42 @@
 
 #define STATIC_MAX (2 * FDB_PORTS)
 
-int fdb_init(struct fdb *fdb, unsigned addresses_max)
+/* One with room for so many addresses, as fdb->table has it; 0: no memory. */
+static uintptr_t table_new(unsigned addresses_max)
 {
 	unsigned want = (4 * addresses_max + STATIC_MAX) / FDB_SLOTS, bits = 1;
+	struct fdb_bucket *buckets;
 
-	memset(fdb, 0, sizeof(*fdb));
 	while ((1u << bits) < want)
 		bits++;
-	fdb->n_buckets = 1u << bits;
-	fdb->shift = 64 - bits;
+	buckets = aligned_alloc(2 * CACHE_LINE, sizeof(*buckets) << bits);
+	if (!buckets)
+		return 0;
+	memset(buckets, 0, sizeof(*buckets) << bits);
+	return (uintptr_t)buckets | (64 - bits);
+}
+
+static void table_publish(struct fdb *fdb, uintptr_t table)
+{
+	fdb->buckets = (struct fdb_bucket *)(table & ~FDB_SHIFT_MASK);
+	fdb->n_buckets = 1u << (64 - (table & FDB_SHIFT_MASK));
+	rcu_publish(fdb->table, table);
+}
+
+int fdb_init(struct fdb *fdb, unsigned addresses_max)
+{
+	uintptr_t table = table_new(addresses_max);
+
+	memset(fdb, 0, sizeof(*fdb));
 	if (getrandom(&fdb->seed, sizeof(fdb->seed), GRND_NONBLOCK) != sizeof(fdb->seed) ||
 	    getrandom(&fdb->multiplier, sizeof(fdb->multiplier), GRND_NONBLOCK) !=
 		    sizeof(fdb->multiplier))
 		fdb->multiplier = fdb->seed ^ time_now_ns() ^ (uintptr_t)fdb;
 	fdb->multiplier |= 1;
 	fdb->addresses_max = addresses_max;
-	fdb->buckets = aligned_alloc(2 * CACHE_LINE, fdb->n_buckets * sizeof(*fdb->buckets));
-	if (!fdb->buckets)
+	if (!table)
 		return -ENOMEM;
-	memset(fdb->buckets, 0, fdb->n_buckets * sizeof(*fdb->buckets));
+	table_publish(fdb, table);
 	pthread_mutex_init(&fdb->lock, NULL);
 	return 0;
 }
@@ -244,6 +261,52 @@ void fdb_static_del(struct fdb *fdb, uint64_t key, unsigned port)
 	if (at >= 0 && bucket->ports[at] == (port | FDB_STATIC))
 		slot_clear(fdb, bucket, (unsigned)at);
 	pthread_mutex_unlock(&fdb->lock);
+}
+
+/* Copies fixed rows or learned ones to @table, which nobody sees yet. */
+static void rows_copy(struct fdb *fdb, uintptr_t table, bool fixed, uint32_t tick)
+{
+	for (unsigned b = 0; b < fdb->n_buckets; b++) {
+		const struct fdb_bucket *from = &fdb->buckets[b];
+
+		for (unsigned i = 0; i < FDB_SLOTS; i++) {
+			bool is_fixed = from->ports[i] & FDB_STATIC;
+			struct fdb_bucket *to;
+			int at;
+
+			if (!from->keys[i] || is_fixed != fixed || slot_old(fdb, from, i, tick) ||
+			    (!fixed && fdb->n_learned == fdb->addresses_max))
+				continue;
+			to = fdb_bucket_in(fdb, table, from->keys[i]);
+			at = slot_find(to, 0);
+			if (at < 0)
+				continue;
+			slot_set(to, (unsigned)at, from->keys[i], from->ports[i],
+				 READ_ONCE(from->seen[i]));
+			slot_count(fdb, from->ports[i], 1);
+		}
+	}
+}
+
+int fdb_resize(struct fdb *fdb, unsigned addresses_max, uint32_t tick)
+{
+	uintptr_t table = table_new(addresses_max);
+	struct fdb_bucket *old;
+
+	if (!table)
+		return -ENOMEM;
+	pthread_mutex_lock(&fdb->lock);
+	old = fdb->buckets;
+	fdb->addresses_max = addresses_max;
+	fdb->n_learned = 0;
+	memset(fdb->learned, 0, sizeof(fdb->learned));
+	rows_copy(fdb, table, true, tick);
+	rows_copy(fdb, table, false, tick);
+	table_publish(fdb, table);
+	pthread_mutex_unlock(&fdb->lock);
+	rcu_wait();
+	free(old);
+	return 0;
 }
 
 void fdb_dump(struct fdb *fdb, uint32_t tick,

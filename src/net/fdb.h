@@ -7,6 +7,7 @@
 #ifndef EXITLESS_NET_FDB_H
 #define EXITLESS_NET_FDB_H
 
+#include "base/rcu.h"
 #include "base/util.h"
 
 #include <pthread.h>
@@ -19,6 +20,7 @@
 #define FDB_VID_OWNER  0xfffu  /* the row that says whose an address is, whatever the VLAN */
 #define FDB_TICK_SHIFT 27      /* 134 ms; wraps after 18 years */
 #define FDB_NONE       (-1)
+#define FDB_SHIFT_MASK ((uintptr_t)63)
 
 struct fdb_bucket {
 	uint64_t keys[FDB_SLOTS]; /* 0: free */
@@ -28,11 +30,13 @@ struct fdb_bucket {
 } __attribute__((aligned(2 * CACHE_LINE)));
 
 struct fdb {
-	struct fdb_bucket *buckets;
+	uintptr_t table; /* by RCU: buckets, and in the bits that are free in their address, how far
+			  * a hash is shifted to be a bucket's number: both of the same table */
 	uint64_t seed, multiplier; /* secret: nobody can aim at another one's bucket */
-	unsigned shift, n_buckets;
-	uint32_t age_ticks;   /* atomic */
-	pthread_mutex_t lock; /* what follows, and all changes of keys and ports */
+	uint32_t age_ticks;	   /* atomic */
+	pthread_mutex_t lock;	   /* what follows, and all changes of keys and ports */
+	struct fdb_bucket *buckets;
+	unsigned n_buckets;
 	unsigned addresses_max, port_max, n_learned;
 	uint32_t swept;
 	uint16_t learned[FDB_PORTS];
@@ -56,9 +60,16 @@ static inline uint32_t fdb_tick(uint64_t now_ns)
 	return (uint32_t)(now_ns >> FDB_TICK_SHIFT);
 }
 
+static inline struct fdb_bucket *fdb_bucket_in(const struct fdb *fdb, uintptr_t table, uint64_t key)
+{
+	struct fdb_bucket *buckets = (struct fdb_bucket *)(table & ~FDB_SHIFT_MASK);
+
+	return &buckets[((key ^ fdb->seed) * fdb->multiplier) >> (table & FDB_SHIFT_MASK)];
+}
+
 static inline struct fdb_bucket *fdb_bucket(const struct fdb *fdb, uint64_t key)
 {
-	return &fdb->buckets[((key ^ fdb->seed) * fdb->multiplier) >> fdb->shift];
+	return fdb_bucket_in(fdb, rcu_read(fdb->table), key);
 }
 
 static inline bool fdb_fresh(const struct fdb *fdb, uint32_t seen, uint32_t tick)
@@ -116,6 +127,9 @@ static inline bool fdb_touch(struct fdb *fdb, uint64_t key, unsigned index, uint
 
 /* 0 or -ENOMEM. Learns nothing before fdb_limits_set(). */
 int fdb_init(struct fdb *fdb, unsigned addresses_max);
+/* Changes the size of the table, and keeps what it holds and is not too old, as far as there is
+ * room. 0 or -ENOMEM. Control thread, at any time; waits for readers. */
+int fdb_resize(struct fdb *fdb, unsigned addresses_max, uint32_t tick);
 /* Addresses learned on one port, and how long a silent one stays. Control thread, at any time. */
 void fdb_limits_set(struct fdb *fdb, unsigned port_max, uint64_t age_ns);
 void fdb_done(struct fdb *fdb);

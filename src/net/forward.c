@@ -49,6 +49,7 @@ struct plan {
 	struct target targets[PACKET_BATCH];
 	unsigned n_targets;
 	uint64_t flood;
+	bool vlan_aware; /* the switch may change that at any time: asked once */
 	uint16_t vids[PACKET_BATCH];
 	struct switch_port_stats counts;
 };
@@ -117,7 +118,7 @@ static uint64_t *destination(struct switch_port_state *from, const struct port_r
 		plan->counts.isolated_dropped++;
 		return NULL;
 	}
-	if (sw->vlan_aware && unlikely(!vlan_member(to_rules, (uint16_t)vid)))
+	if (plan->vlan_aware && unlikely(!vlan_member(to_rules, (uint16_t)vid)))
 		return NULL;
 	return &target_of(plan, to)->mask;
 }
@@ -126,7 +127,7 @@ static void plan_make(struct switch_port_state *from, struct packet_batch *batch
 		      struct plan *plan)
 {
 	const struct port_rules *rules = rcu_read(from->rules);
-	bool vlan_aware = from->sw->vlan_aware, last_ok = false;
+	bool vlan_aware = plan->vlan_aware, last_ok = false;
 	uint64_t last_to = 0, last_from = 0, bytes = 0, *mask = NULL;
 	struct switch_port_stats *counts = &plan->counts;
 	int vid = 0, last_vid = -1;
@@ -188,7 +189,7 @@ static void give(struct switch_port_state *to, struct packet_batch *batch, const
 		unsigned i = (unsigned)__builtin_ctzll(mask);
 		struct packet *packet = &batch->packets[i];
 
-		if (to->sw->vlan_aware)
+		if (plan->vlan_aware)
 			vlan_out(rules, packet, plan->vids[i]);
 		bytes += packet->len;
 		packets[n++] = packet;
@@ -233,7 +234,7 @@ static void give_flood(struct switch_port_state *from, struct packet_batch *batc
 			continue;
 		to_rules = rcu_read(to->rules);
 		if (!(rules->isolated && to_rules->isolated))
-			mask = sw->vlan_aware ? flood_mask(plan, to_rules) : plan->flood;
+			mask = plan->vlan_aware ? flood_mask(plan, to_rules) : plan->flood;
 		reached |= mask;
 		for (unsigned i = 0; i < plan->n_targets; i++) {
 			if (plan->targets[i].state != to)
@@ -258,6 +259,7 @@ void net_switch_forward(struct switch_port *from, struct packet_batch *batch, st
 		return;
 	plan.n_targets = 0;
 	plan.flood = 0;
+	plan.vlan_aware = READ_ONCE(state->sw->vlan_aware);
 	memset(&plan.counts, 0, sizeof(plan.counts));
 	plan_make(state, batch, fdb_tick(turn->now_ns), &plan);
 	if (unlikely(plan.flood))

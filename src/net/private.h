@@ -36,7 +36,7 @@ struct switch_port_state {
 
 struct net_switch {
 	char *name;
-	bool vlan_aware;
+	bool vlan_aware;  /* atomic; the same for all of a batch */
 	unsigned n_ports; /* highest index in use, plus one */
 	struct switch_port_state *ports[SWITCH_PORTS_MAX];
 	struct fdb fdb;

@@ -18,10 +18,15 @@
 #define PORT_ADDRESSES_DEFAULT 256
 #define AGE_DEFAULT_NS	       (300 * NS_PER_S)
 
+/* A core that hits the limit searches the table, so it has an end. */
+static unsigned addresses_limit(unsigned addresses_max)
+{
+	return MIN(addresses_max ? addresses_max : ADDRESSES_DEFAULT, (unsigned)ADDRESSES_LIMIT);
+}
+
 struct net_switch *net_switch_new(const struct switch_config *config)
 {
 	struct net_switch *sw = calloc(1, sizeof(*sw));
-	unsigned addresses = config->addresses_max ? config->addresses_max : ADDRESSES_DEFAULT;
 	int err = ENOMEM;
 
 	if (!sw)
@@ -30,7 +35,7 @@ struct net_switch *net_switch_new(const struct switch_config *config)
 	sw->vlan_aware = config->vlan_aware;
 	if (!sw->name)
 		goto fail;
-	err = -fdb_init(&sw->fdb, MIN(addresses, (unsigned)ADDRESSES_LIMIT));
+	err = -fdb_init(&sw->fdb, addresses_limit(config->addresses_max));
 	if (err)
 		goto fail;
 	net_switch_limits_set(sw, config->port_addresses_max, config->age_ns);
@@ -57,6 +62,11 @@ void net_switch_limits_set(struct net_switch *sw, unsigned port_addresses_max, u
 
 	fdb_limits_set(&sw->fdb, MIN(per_port, (unsigned)UINT16_MAX),
 		       age_ns ? age_ns : AGE_DEFAULT_NS);
+}
+
+int net_switch_addresses_set(struct net_switch *sw, unsigned addresses_max)
+{
+	return fdb_resize(&sw->fdb, addresses_limit(addresses_max), fdb_tick(time_now_ns()));
 }
 
 const char *net_switch_name(const struct net_switch *sw)
@@ -93,17 +103,27 @@ static int rules_make(const struct switch_port_config *config, struct port_rules
 	return 0;
 }
 
+/* Where the frames to the device's own address are looked up. */
+static uint64_t address_key(const struct port_rules *rules, bool vlan_aware)
+{
+	return fdb_key(rules->mac, vlan_aware ? rules->pvid : 0);
+}
+
+static bool has_address(const struct port_rules *rules)
+{
+	return rules->has_mac && !(rules->mac[0] & 1);
+}
+
 /* The rows of the device's own address: whose it is, and where its frames go before it has sent
  * one. */
 static void address_add(struct switch_port_state *state, const struct port_rules *rules)
 {
 	struct fdb *fdb = &state->sw->fdb;
 
-	if (!rules->has_mac || rules->mac[0] & 1)
+	if (!has_address(rules))
 		return;
 	fdb_static_add(fdb, fdb_key(rules->mac, FDB_VID_OWNER), state->index);
-	fdb_static_add(fdb, fdb_key(rules->mac, state->sw->vlan_aware ? rules->pvid : 0),
-		       state->index);
+	fdb_static_add(fdb, address_key(rules, state->sw->vlan_aware), state->index);
 }
 
 static void address_del(struct switch_port_state *state, const struct port_rules *rules)
@@ -111,8 +131,26 @@ static void address_del(struct switch_port_state *state, const struct port_rules
 	struct fdb *fdb = &state->sw->fdb;
 
 	fdb_static_del(fdb, fdb_key(rules->mac, FDB_VID_OWNER), state->index);
-	fdb_static_del(fdb, fdb_key(rules->mac, state->sw->vlan_aware ? rules->pvid : 0),
-		       state->index);
+	fdb_static_del(fdb, address_key(rules, state->sw->vlan_aware), state->index);
+}
+
+/* Frames to devices are found before and after: both rows are there while cores change over. */
+void net_switch_vlans_set(struct net_switch *sw, bool vlan_aware)
+{
+	if (sw->vlan_aware == vlan_aware)
+		return;
+	for (unsigned i = 0; i < sw->n_ports; i++)
+		if (sw->ports[i] && has_address(sw->ports[i]->rules))
+			fdb_static_add(&sw->fdb, address_key(sw->ports[i]->rules, vlan_aware), i);
+	WRITE_ONCE(sw->vlan_aware, vlan_aware);
+	rcu_wait();
+	for (unsigned i = 0; i < sw->n_ports; i++) {
+		const struct port_rules *rules = sw->ports[i] ? sw->ports[i]->rules : NULL;
+
+		if (rules && address_key(rules, true) != address_key(rules, false))
+			fdb_static_del(&sw->fdb, address_key(rules, !vlan_aware), i);
+	}
+	fdb_flush(&sw->fdb, FDB_NONE);
 }
 
 /* ---- ports ------------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ struct net_sink_ops {
 struct switch_config {
 	const char *name;
 	bool vlan_aware;
-	unsigned addresses_max;	     /* learned in all; 0: 4096 */
-	unsigned port_addresses_max; /* learned on one port; 0: 256 */
+	unsigned addresses_max;	     /* learned in all, up to 65536; 0: 4096 */
+	unsigned port_addresses_max; /* learned on one port, up to 65535; 0: 256 */
 	uint64_t age_ns;	     /* 0: 300 s */
 };
 
@@ -75,7 +75,15 @@ struct net_switch *net_switch_new(const struct switch_config *config);
 /* No port is attached any more. */
 void net_switch_free(struct net_switch *sw);
 const char *net_switch_name(const struct net_switch *sw);
-/* As in the configuration; what is learned already stays until it is too old. Control thread. */
+/*
+ * As in the configuration, while packets are forwarded. Control thread.
+ *
+ * Limits: what is learned already stays until it is too old. Addresses: the table is made anew and
+ * keeps what there is room for; 0 or -ENOMEM. VLANs: what was learned is forgotten, since an
+ * address belongs to a VLAN or to none; when it returns every packet is treated the new way.
+ */
+int net_switch_addresses_set(struct net_switch *sw, unsigned addresses_max);
+void net_switch_vlans_set(struct net_switch *sw, bool vlan_aware);
 void net_switch_limits_set(struct net_switch *sw, unsigned port_addresses_max, uint64_t age_ns);
 
 /* Control thread. 0, -ENOMEM, -ENOSPC (more than 1024 ports), -EINVAL (bad VID). */

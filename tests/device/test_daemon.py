@@ -584,8 +584,13 @@ class Command(Daemon):
         self.assertIn("cannot change",
                       self.run_cli("set", "device", "vm1/net0", "model=82540EM", status=1).stderr)
         self.run_cli("set", "device", "vm1/net0", "switch=none", status=1)
-        self.assertIn("cannot change",
-                      self.run_cli("set", "switch", "lan", "vlan_aware=true", status=1).stderr)
+        # VLANs: on at any time, off without trunks
+        self.cli("set", "switch", "lan", "vlan_aware=true", "addresses_max=100")
+        self.cli("set", "device", "vm1/net0", "trunk=true")
+        self.assertIn("device vm1/net0 is a trunk",
+                      self.run_cli("set", "switch", "lan", "vlan_aware=false", status=1).stderr)
+        self.cli("set", "device", "vm1/net0", "trunk=false")
+        self.cli("set", "switch", "lan", "vlan_aware=false")
         self.run_cli("set", "device", "vm1/net0", status=2)
 
     # what to set each live key to; and "core" last, which others move
@@ -593,7 +598,8 @@ class Command(Daemon):
         "core": {"turn_packets": 32, "turn_bytes": 65536, "park_after_us": 100, "park_look_us": 7,
                  "wake_bound_us": 2000, "quantum_us": 40, "slice_us": 3,
                  "round_robin": True},
-        "switch": {"port_addresses_max": 17, "age_s": 5},
+        "switch": {"vlan_aware": True, "addresses_max": 1000, "port_addresses_max": 17,
+                   "age_s": 5},
         "port": {"switch": "lan2", "trunk": True, "pvid": 7, "vids": [7, 8], "isolated": True,
                  "core": "io1"},
         "machine": {"weight": 9, "latency": "low", "max_packets_per_s": 1000000,
@@ -605,6 +611,41 @@ class Command(Daemon):
         "balance": {"mode": "dry_run", "interval_us": 2000000, "high_percent": 70,
                     "gain_percent": 20, "hold_us": 5000000},
     }
+
+    def test_disk_sizes(self):
+        """Of each model, up and down; what cannot be is refused, and changes nothing."""
+        image = self.dir + "/more/image"
+        with open(image, "wb") as f:
+            f.truncate(1 << 20)
+        for model, spec in (("malloc", "size_bytes=1048576"), ("null", "size_bytes=1048576"),
+                            ("file", "file=" + image)):
+            self.cli("add", "device", "vm1/d", "kind=virtio-blk", "model=" + model, spec)
+
+            def size():
+                stats = self.cli_json("stats", "vm1/d")["devices"][0]
+                return stats["counters"]["device"]["size_bytes"]
+
+            for bytes in (512, 1 << 20, 4096, 1 << 19):
+                self.cli("set", "device", "vm1/d", "size_bytes=%d" % bytes)
+                self.assertEqual(size(), bytes)
+            said = self.run_cli("set", "device", "vm1/d", "size_bytes=1000", status=1).stderr
+            self.assertIn("multiple of 512", said)
+            if model == "file":
+                said = self.run_cli("set", "device", "vm1/d", "size_bytes=2097152",
+                                    status=1).stderr
+                self.assertIn("its file is smaller", said)
+                self.cli("set", "device", "vm1/d", "size_bytes=0")
+                self.assertEqual(size(), 1 << 20)
+            else:
+                self.run_cli("set", "device", "vm1/d", "size_bytes=0", status=1)
+                self.cli("set", "device", "vm1/d", "size_bytes=8388608")
+                self.assertEqual(size(), 8 << 20)
+            if model == "malloc":
+                said = self.run_cli("set", "device", "vm1/d", "size_bytes=%d" % (1 << 60),
+                                    status=1).stderr
+                self.assertIn("cannot have that size: Cannot allocate memory", said)
+                self.assertEqual(size(), 8 << 20)
+            self.cli("remove", "device", "vm1/d")
 
     def configured(self, kind, name):
         config = json.loads(self.cli("show", "config"))

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SET_BACKEND_REQ_FD, and what we ask of the front end: to look at the configuration anew. */
+#include "base/clock.h"
 #include "disk/disk.h"
 #include "tests/device/vhost_harness.h"
 
 #include <fcntl.h>
+#include <linux/virtio_blk.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -84,11 +86,75 @@ static void tells_of_a_resize(void **state)
 	close(pair[0]);
 }
 
+#define AT   0x10000u /* of the request in the guest's memory: header, status, data */
+#define DATA (AT + 4096)
+
+static uint8_t request(struct vdrv *ring, uint32_t type, uint64_t sector, void (*meanwhile)(int))
+{
+	static int calls;
+	struct virtio_blk_outhdr hdr = { .type = type, .sector = sector };
+	struct vdrv_buf bufs[] = { { GUEST_BASE + AT, sizeof(hdr), false },
+				   { GUEST_BASE + DATA, 4096, type == VIRTIO_BLK_T_IN },
+				   { GUEST_BASE + AT + 512, 1, true } };
+	uint64_t until = time_now_ns() + 60 * NS_PER_S;
+	uint32_t len;
+
+	memcpy(client.mem + AT, &hdr, sizeof(hdr));
+	client.mem[AT + 512] = 0xee;
+	assert_int_equal(vdrv_add(ring, bufs, 3, client.mem, false), 0);
+	if (vdrv_publish(ring))
+		assert_int_equal(write(client.kick, &(uint64_t){ 1 }, 8), 8);
+	if (meanwhile)
+		meanwhile(++calls);
+	while (!vdrv_get(ring, &len))
+		assert_true(time_now_ns() < until);
+	return client.mem[AT + 512];
+}
+
+static void another_size(int calls)
+{
+	resized(calls % 2 ? 8 * DISK_BYTES : DISK_BYTES);
+}
+
+/* Both ways, while requests on both sides of the end are served. */
+static void resized_under_load(void **state)
+{
+	const uint64_t end = DISK_BYTES / 512;
+	struct vdrv ring;
+
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	guest_ring(&client, 0, &ring, client.kick, -1);
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t sector = 8 * i % (8 * end);
+		uint8_t status = request(&ring, i % 3 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, sector,
+					 another_size);
+
+		if (sector + 8 <= end)
+			assert_int_equal(status, VIRTIO_BLK_S_OK);
+		else
+			assert_true(status == VIRTIO_BLK_S_OK || status == VIRTIO_BLK_S_IOERR);
+	}
+	resized(2 * DISK_BYTES);
+	memset(client.mem + DATA, 0x77, 4096);
+	assert_int_equal(request(&ring, VIRTIO_BLK_T_OUT, end, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(request(&ring, VIRTIO_BLK_T_OUT, 2 * end, NULL), VIRTIO_BLK_S_IOERR);
+	/* what was cut off is gone, as the guest was told */
+	resized(DISK_BYTES);
+	assert_int_equal(request(&ring, VIRTIO_BLK_T_IN, end, NULL), VIRTIO_BLK_S_IOERR);
+	resized(2 * DISK_BYTES);
+	assert_int_equal(request(&ring, VIRTIO_BLK_T_IN, end, NULL), VIRTIO_BLK_S_OK);
+	for (unsigned i = 0; i < 4096; i++)
+		assert_int_equal(client.mem[DATA + i], 0);
+	resized(DISK_BYTES);
+	vdrv_done(&ring);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(refuses),
 		test_disk(tells_of_a_resize),
+		test_disk(resized_under_load),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);

@@ -681,11 +681,33 @@ bool disk_waits(const struct disk *disk)
 	return !READ_ONCE(disk->ready);
 }
 
+/* A backend whose size is what it is asked for. */
+static int backend_resize(struct disk *disk, uint64_t bytes)
+{
+	uint64_t size = bytes - bytes % disk->block_bytes;
+	int err;
+
+	if (!size)
+		return -EINVAL;
+	for (unsigned i = 0; i < disk->n_queues; i++)
+		pthread_mutex_lock(&disk->queues[i].vq.lock);
+	err = disk->backend->ops->resize(disk->backend, size);
+	if (!err)
+		WRITE_ONCE(disk->sectors, size / SECTOR);
+	for (unsigned i = disk->n_queues; i--;)
+		pthread_mutex_unlock(&disk->queues[i].vq.lock);
+	return err;
+}
+
 int disk_resize(struct disk *disk, uint64_t size_bytes)
 {
 	uint64_t size;
-	int err = size_bytes % SECTOR ? -EINVAL : size_of(disk, size_bytes, &size);
+	int err = size_bytes % SECTOR ? -EINVAL : 0;
 
+	if (!err && disk->backend->ops->resize)
+		err = backend_resize(disk, size_bytes);
+	if (!err)
+		err = size_of(disk, size_bytes, &size);
 	if (err)
 		return err;
 	disk->asked_bytes = size_bytes;

@@ -252,6 +252,15 @@ void net_switch_limits_set(struct net_switch *sw, unsigned port_addresses_max, u
 {
 }
 
+int net_switch_addresses_set(struct net_switch *sw, unsigned addresses_max)
+{
+	return 0;
+}
+
+void net_switch_vlans_set(struct net_switch *sw, bool vlan_aware)
+{
+}
+
 void net_switch_flush(struct net_switch *sw, struct switch_port *port)
 {
 	note("flush ");

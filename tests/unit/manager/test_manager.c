@@ -290,6 +290,37 @@ static void core_changed(void **state)
 	assert_int_equal(manager_core_set(f->m, &spec, &f->why), -EOPNOTSUPP);
 }
 
+static void switch_changed(void **state)
+{
+	struct fixture *f = *state;
+	struct port_spec port = { .name = "out", .kind = "null", .plug.sw = "lan", .queues = 1 };
+	struct switch_spec spec = *manager_switch(f->m, "lan");
+	struct device_spec nic;
+
+	port.plug.trunk = true;
+	assert_int_equal(manager_port_add(f->m, &port, &f->why), -EINVAL);
+	spec.vlan_aware = true;
+	spec.addresses_max = 100;
+	assert_int_equal(manager_switch_set(f->m, &spec, &f->why), 0);
+	assert_int_equal(manager_switch(f->m, "lan")->addresses_max, 100);
+	assert_int_equal(manager_port_add(f->m, &port, &f->why), 0);
+	assert_int_equal(add_nic(f, "net0"), 0);
+	nic = *manager_device(f->m, "vm1", "net0");
+	nic.plug.trunk = true;
+	assert_int_equal(manager_device_set(f->m, "vm1", &nic, &f->why), 0);
+	/* trunks need VLANs */
+	spec.vlan_aware = false;
+	assert_int_equal(manager_switch_set(f->m, &spec, &f->why), -EBUSY);
+	assert_non_null(strstr(f->why.text, "port out is a trunk"));
+	assert_int_equal(manager_port_remove(f->m, "out", &f->why), 0);
+	assert_int_equal(manager_switch_set(f->m, &spec, &f->why), -EBUSY);
+	assert_non_null(strstr(f->why.text, "device vm1/net0 is a trunk"));
+	nic.plug.trunk = false;
+	assert_int_equal(manager_device_set(f->m, "vm1", &nic, &f->why), 0);
+	assert_int_equal(manager_switch_set(f->m, &spec, &f->why), 0);
+	assert_false(manager_switch(f->m, "lan")->vlan_aware);
+}
+
 static void machine_share(void **state)
 {
 	struct fixture *f = *state;
@@ -336,10 +367,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(built_inside_out), T(failure_undoes_all),    T(filled_in),
-		T(refused),	     T(in_use_is_busy),	       T(port_failure),
-		T(changed),	     T(failed_replug_stays),   T(core_changed),
-		T(machine_share),    T(links_down_at_the_end), T(least_loaded_core),
+		T(built_inside_out),  T(failure_undoes_all),  T(filled_in),
+		T(refused),	      T(in_use_is_busy),      T(port_failure),
+		T(changed),	      T(failed_replug_stays), T(core_changed),
+		T(switch_changed),    T(machine_share),	      T(links_down_at_the_end),
+		T(least_loaded_core),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,6 +157,20 @@ static struct switch_port_stats stats(unsigned i)
 	return s;
 }
 
+static void any_row(void *arg, const uint8_t mac[6], uint16_t vid, const char *port,
+		    uint64_t age_ns)
+{
+	++*(unsigned *)arg;
+}
+
+static unsigned rows_of(struct net_switch *of)
+{
+	unsigned n = 0;
+
+	net_switch_dump(of, any_row, &n);
+	return n;
+}
+
 static void learns(void **state)
 {
 	make(&(struct switch_config){ .name = "lan" });
@@ -431,6 +445,84 @@ static void vlans(void **state)
 	unmake();
 }
 
+/* VLANs are switched on and off while there is traffic between two devices and a trunk. */
+static void vlans_on_and_off(void **state)
+{
+	struct switch_port_config a = { .pvid = 1, .has_mac = true, .mac = { 2, 0, 0, 0, 0, 0 } };
+	struct switch_port_config b = { .pvid = 2, .has_mac = true, .mac = { 2, 0, 0, 0, 0, 1 } };
+
+	make(&(struct switch_config){ .name = "lan" });
+	plug(0, a);
+	plug(1, b);
+	plug(2, (struct switch_port_config){ .pvid = 2 });
+	for (unsigned round = 0; round < 3; round++) {
+		/* without: both are in one network, and known before they have sent */
+		send_one(0, MAC(1), MAC(0), -1);
+		assert_int_equal(got(), 2);
+		send_one(2, MAC(1), MAC(7), 5 << 13 | 9);
+		assert_int_equal(got(), 2);
+		assert_int_equal(sinks[1].seen[0].type, 0x8100); /* as it came */
+		send_one(1, MAC(7), MAC(1), -1);
+		assert_int_equal(got(), 4);
+		net_switch_vlans_set(sw, true);
+		/* with: 0 is alone in its VLAN; what was learned is not */
+		send_one(0, MAC(1), MAC(0), -1);
+		assert_int_equal(got(), 0);
+		send_one(2, MAC(1), MAC(8), 9);
+		assert_int_equal(got(), 0);
+		send_one(2, MAC(1), MAC(8), -1);
+		assert_int_equal(got(), 2);
+		send_one(1, MAC(7), MAC(1), -1); /* unknown: to all of its VLAN */
+		assert_int_equal(got(), 4);
+		assert_int_equal(stats(1).flooded, 1 + 2 * round);
+		send_one(1, MAC(8), MAC(1), -1);
+		assert_int_equal(got(), 4);
+		assert_int_equal(stats(1).flooded, 1 + 2 * round);
+		net_switch_vlans_set(sw, false);
+		send_one(1, MAC(8), MAC(1), -1);
+		assert_int_equal(got(), 5);
+	}
+	/* an address is still its device's alone */
+	send_one(2, MAC(0), MAC(1), -1);
+	assert_int_equal(stats(2).learn_refused, 1);
+	unmake();
+}
+
+/* The table becomes larger and smaller, and keeps what it has room for. */
+static void table_resized(void **state)
+{
+	struct switch_port_config own = { .has_mac = true, .mac = { 2, 0, 0, 0, 0, 99 } };
+
+	make(&(struct switch_config){ .addresses_max = 16, .port_addresses_max = 1000 });
+	plug(0, (struct switch_port_config){ 0 });
+	plug(1, own);
+	plug(2, (struct switch_port_config){ 0 });
+	for (unsigned i = 0; i < 20; i++)
+		send_one(0, BROADCAST, MAC(i), -1);
+	assert_int_equal(stats(0).learned, 16);
+	assert_int_equal(stats(0).learn_refused, 4);
+	assert_int_equal(net_switch_addresses_set(sw, 500), 0);
+	for (unsigned i = 0; i < 500; i++)
+		send_one(0, BROADCAST, MAC(1000 + i), -1);
+	assert_int_equal(stats(0).learned, 500);
+	for (unsigned i = 0; i < 16; i++) {
+		send_one(2, MAC(i), MAC(2000), -1);
+		assert_int_equal(got(), 1);
+	}
+	/* a device's own address has its place whatever the size */
+	assert_int_equal(net_switch_addresses_set(sw, 16), 0);
+	send_one(2, MAC(99), MAC(2000), -1);
+	assert_int_equal(got(), 2);
+	assert_int_equal(rows_of(sw), 16 + 1);
+	/* and the count is right: all of it can be learned anew */
+	net_switch_flush(sw, NULL);
+	for (unsigned i = 0; i < 20; i++)
+		send_one(0, BROADCAST, MAC(i), -1);
+	assert_int_equal(stats(0).learned, 516);
+	assert_int_equal(rows_of(sw), 16 + 1);
+	unmake();
+}
+
 static void passes_tags(void **state)
 {
 	make(&(struct switch_config){ 0 });
@@ -496,10 +588,16 @@ static void comes_and_goes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(learns),	  cmocka_unit_test(keeps_order),
-		cmocka_unit_test(ages),		  cmocka_unit_test(caps),
-		cmocka_unit_test(isolates),	  cmocka_unit_test(checks_sources),
-		cmocka_unit_test(vlans),	  cmocka_unit_test(passes_tags),
+		cmocka_unit_test(learns),
+		cmocka_unit_test(keeps_order),
+		cmocka_unit_test(ages),
+		cmocka_unit_test(caps),
+		cmocka_unit_test(isolates),
+		cmocka_unit_test(checks_sources),
+		cmocka_unit_test(vlans_on_and_off),
+		cmocka_unit_test(table_resized),
+		cmocka_unit_test(vlans),
+		cmocka_unit_test(passes_tags),
 		cmocka_unit_test(comes_and_goes),
 	};
 

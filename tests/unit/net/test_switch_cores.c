@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The switch on several threads at once: they forward, learn and move addresses while the main
- * thread attaches, detaches, changes rules, dumps and flushes. A sink that was detached must not be
- * given anything. Meant for ThreadSanitizer; without it, it still checks the sinks.
+ * thread attaches, detaches, changes rules, VLANs and the table's size, dumps and flushes. A sink
+ * that was detached must not be given anything. Meant for ThreadSanitizer; without it, it still
+ * checks the sinks.
  */
 #include "base/clock.h"
 #include "base/rcu.h"
@@ -114,6 +115,10 @@ static void runs_on_cores(void **state)
 		assert_int_equal(net_switch_attach(sw, &sink->port, &config), 0);
 		net_switch_port_set(&sinks[(i + 3) % PORTS].port, &config);
 		net_switch_dump(sw, row, &rows);
+		if (i % 8 == 0)
+			assert_int_equal(net_switch_addresses_set(sw, i % 64 ? 24 : 3000), 0);
+		if (i % 5 == 0)
+			net_switch_vlans_set(sw, i % 2);
 		if (i % 16 == 0)
 			net_switch_flush(sw, NULL);
 		net_switch_port_stats(&sinks[(i + 1) % PORTS].port, &stats);
