@@ -64,9 +64,12 @@ class Server(unittest.TestCase):
     @staticmethod
     def too_short(done):
         if done.returncode:
-            return "nothing was received" in done.stderr
-        return any(not flow["latency_ns"]["count"]
-                   for flow in json.loads(done.stdout).get("flows", []))
+            return "nothing was received" in done.stderr or "nothing was done" in done.stderr
+        report = json.loads(done.stdout)
+        return any(not flow["latency_ns"]["count"] for flow in report.get("flows", [])) or any(
+            disk["depth"] and (disk["read_percent"] > 0 and not disk["reads"] or
+                               disk["read_percent"] < 100 and not disk["writes"])
+            for disk in report.get("disks", []))
 
 
 class Net(Server):
