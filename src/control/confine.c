@@ -81,6 +81,8 @@ static void allow_port(struct sandbox_files *files, const struct port_spec *spec
 			close(fd);
 		allow(files, spec->capture_file, SANDBOX_WRITE);
 	}
+	if (spec->tftp_directory[0])
+		allow(files, spec->tftp_directory, SANDBOX_READ);
 }
 
 static void allow_device(struct sandbox_files *files, const struct device_spec *spec)
@@ -180,7 +182,9 @@ int confine_check_port(const struct sandbox_files *files, const struct port_spec
 	if (!files)
 		return 0;
 	err = check(files, "replay_file", spec->replay_file, SANDBOX_READ, why);
-	return err ? err : check(files, "capture_file", spec->capture_file, SANDBOX_WRITE, why);
+	if (!err)
+		err = check(files, "capture_file", spec->capture_file, SANDBOX_WRITE, why);
+	return err ? err : check(files, "tftp_directory", spec->tftp_directory, SANDBOX_READ, why);
 }
 
 int confine_check_device(const struct sandbox_files *files, const struct device_spec *spec,

@@ -260,6 +260,12 @@ static const struct schema_row port_rows[] = {
 	  .unset_help = "none",
 	  .help = "Ports of the host that lead to a guest, like "
 		  "`\"tcp:127.0.0.1:2222-10.0.2.15:22\"`." },
+	{ "tftp_directory", SCHEMA_TEXT, FIELD(tftp_directory), .only = "user",
+	  .unset_help = "no TFTP",
+	  .help = "The gateway serves the files in it by TFTP; guests can read all of them." },
+	{ "boot_file", SCHEMA_TEXT, FIELD(boot_file), .only = "user", .unset_help = "none",
+	  .help = "What DHCP names to guests that boot from the network: a file in "
+		  "`tftp_directory`, or a URL for firmware that takes one." },
 };
 #undef SPEC
 

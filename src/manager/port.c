@@ -39,6 +39,8 @@ static struct host_port_config config_of(const struct port_spec *spec, const cha
 		.ipv6_net = text_or_null(spec->ipv6_net),
 		.restrict_outside = spec->restrict_outside,
 		.forwards = spec->n_forwards ? forwards : NULL,
+		.tftp_directory = text_or_null(spec->tftp_directory),
+		.boot_file = text_or_null(spec->boot_file),
 	};
 }
 
@@ -149,7 +151,8 @@ static bool same_host_side(const struct port_spec *a, const struct port_spec *b)
 	       !strcmp(a->capture_file, b->capture_file) &&
 	       !strcmp(a->replay_file, b->replay_file) && a->replay_speed == b->replay_speed &&
 	       a->replay_loops == b->replay_loops && !strcmp(a->ipv4_net, b->ipv4_net) &&
-	       !strcmp(a->ipv6_net, b->ipv6_net) && a->restrict_outside == b->restrict_outside;
+	       !strcmp(a->ipv6_net, b->ipv6_net) && a->restrict_outside == b->restrict_outside &&
+	       !strcmp(a->tftp_directory, b->tftp_directory) && !strcmp(a->boot_file, b->boot_file);
 }
 
 int manager_port_set(struct manager *m, const struct port_spec *spec, struct why *why)

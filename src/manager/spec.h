@@ -21,6 +21,7 @@
 #define SPEC_FORWARD_BYTES 96
 #define SPEC_VIDS_MAX	   128
 #define SPEC_NET6_BYTES	   48
+#define SPEC_BOOT_BYTES	   128 /* as in BOOTP (RFC 951) */
 
 #define CORE_AUTO "auto" /* as a core's name: the least loaded, and the balance may move it */
 
@@ -78,6 +79,8 @@ struct port_spec {
 	bool restrict_outside;
 	char forwards[SPEC_FORWARDS_MAX][SPEC_FORWARD_BYTES];
 	unsigned n_forwards;
+	char tftp_directory[SPEC_FILE_BYTES]; /* "": none */
+	char boot_file[SPEC_BOOT_BYTES];
 };
 
 struct machine_spec {

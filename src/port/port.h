@@ -29,6 +29,8 @@ struct host_port_config {
 	const char *ipv6_net;	     /* "fd00:1:2:3::/64"; NULL: no IPv6 */
 	bool restrict_outside;	     /* nothing but the built-in services */
 	const char *const *forwards; /* "tcp:127.0.0.1:2222-10.0.2.15:22", NULL-terminated */
+	const char *tftp_directory;  /* NULL: no TFTP */
+	const char *boot_file;	     /* up to 127 characters; NULL: none */
 };
 
 typedef void host_port_stat_fn(void *arg, const char *name, uint64_t value);

@@ -31,6 +31,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RING_BYTES	 (2u << 20)
@@ -466,6 +467,7 @@ static int slirp_make(struct user_port *user, const struct host_port_config *con
 	struct user_net net;
 	struct user_net6 net6;
 	SlirpConfig cfg = { .version = 4 };
+	struct stat st;
 	int err = user_net_parse(config->ipv4_net, &net, why);
 
 	if (err)
@@ -487,6 +489,13 @@ static int slirp_make(struct user_port *user, const struct host_port_config *con
 		cfg.vhost6 = net6.gateway;
 		cfg.vnameserver6 = net6.dns;
 	}
+	if (config->tftp_directory &&
+	    (stat(config->tftp_directory, &st) < 0 || !S_ISDIR(st.st_mode))) {
+		*why = "tftp_directory is no folder that can be read";
+		return -ENOTDIR;
+	}
+	cfg.tftp_path = config->tftp_directory;
+	cfg.bootfile = config->boot_file;
 	user->slirp = slirp_new(&cfg, &slirp_callbacks, user);
 	if (!user->slirp)
 		return -ENOMEM;

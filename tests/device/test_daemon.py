@@ -255,6 +255,9 @@ class Sandbox(Daemon):
         said = self.run_cli("add", "device", "vm1/d", "socket=/tmp/exitless-test-x.sock",
                             status=1).stderr
         self.assertIn("sandbox.paths", said)
+        said = self.run_cli("add", "port", "p", "kind=user", "tftp_directory=/etc",
+                            status=1).stderr
+        self.assertIn("sandbox.paths", said)
         # a file that the daemon may not have made either
         self.assertFalse(os.path.exists(secret))
         self.assertEqual(len(self.devices()), 2)

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define OUR_MAC "\x52\x54\0\x12\x34\x56"
 
@@ -135,11 +137,10 @@ static bool got_offer(struct world *world)
 	return false;
 }
 
-static void gives_addresses(void **state)
+static void discover(void)
 {
 	uint8_t p[400] = { 0 };
 
-	world_make(&w, &user);
 	ip_begin(p, (const uint8_t *)"\xff\xff\xff\xff\xff\xff", 17, 8 + 300, 0, 0xffffffff);
 	store_be16(p + 34, 68);
 	store_be16(p + 36, 67);
@@ -154,6 +155,14 @@ static void gives_addresses(void **state)
 	world_add(&w, p, 42 + 300, NULL);
 	world_send(&w);
 	world_until(&w, got_offer);
+}
+
+static void gives_addresses(void **state)
+{
+	world_make(&w, &user);
+	discover();
+	for (unsigned i = 0; i < w.guest.n; i++)
+		assert_int_equal(w.guest.frames[i].bytes[150], 0); /* no boot file */
 	world_done(&w);
 }
 
@@ -254,6 +263,88 @@ static void carries_datagrams(void **state)
 	close(udp_fd);
 	world_done(&w);
 }
+
+/* ---- booting from the network -------------------------------------------------------------- */
+
+static const char *tftp_answer;
+static size_t tftp_answer_len;
+
+static bool got_tftp(struct world *world)
+{
+	for (unsigned i = 0; i < w.guest.n; i++) {
+		const uint8_t *p = w.guest.frames[i].bytes;
+
+		if (p[23] == 17 && load_be16(p + 36) == 4001 &&
+		    w.guest.frames[i].len >= 42 + tftp_answer_len &&
+		    !memcmp(p + 42, tftp_answer, tftp_answer_len))
+			return true;
+	}
+	return false;
+}
+
+/* Asks for a file in octets (RFC 1350) and waits for an answer that begins so. */
+static void tftp_read(const char *name, const char *answer, size_t answer_len)
+{
+	uint8_t p[300] = { 0 };
+	uint32_t len = (uint32_t)(2 + strlen(name) + 1 + 6);
+
+	ip_begin(p, gateway, 17, 8 + len, 0x0a00020f, 0x0a000202);
+	store_be16(p + 34, 4001);
+	store_be16(p + 36, 69);
+	store_be16(p + 38, (uint16_t)(8 + len));
+	p[43] = 1;
+	strcpy((char *)p + 44, name);
+	strcpy((char *)p + 44 + strlen(name) + 1, "octet");
+	tftp_answer = answer;
+	tftp_answer_len = answer_len;
+	world_add(&w, p, 42 + len, NULL);
+	world_send(&w);
+	world_until(&w, got_tftp);
+	w.guest.n = 0;
+}
+
+/* DHCP names the boot file, TFTP has it and what is below its folder, and nothing above. */
+static void boots_from_the_network(void **state)
+{
+	char folder[] = "/tmp/exitless-tftp-XXXXXX", below[64], file[80];
+	struct host_port_config config = user;
+	const char *why = NULL;
+	FILE *f;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(below, sizeof(below), "%s/below", folder);
+	snprintf(file, sizeof(file), "%s/boot", below);
+	config.tftp_directory = file;
+	assert_null(host_port_new(&config, &why));
+	assert_non_null(why);
+	assert_int_equal(errno, ENOTDIR);
+
+	assert_int_equal(mkdir(below, 0700), 0);
+	f = fopen(file, "w");
+	assert_non_null(f);
+	fputs("hello", f);
+	fclose(f);
+	config.tftp_directory = folder;
+	config.boot_file = "below/boot";
+	world_make(&w, &config);
+	discover();
+	assert_string_equal((char *)w.guest.frames[w.guest.n - 1].bytes + 150, "below/boot");
+	w.guest.n = 0;
+	ask_gateway();
+	tftp_read("below/boot", "\0\3\0\1hello", 9);
+	tftp_read("/below/boot", "\0\3\0\1hello", 9);
+	tftp_read("above", "\0\5", 2);
+	tftp_read("../etc/passwd", "\0\5", 2);
+	tftp_read("below/../../../etc/passwd", "\0\5", 2);
+	tftp_read("below/..", "\0\5", 2);
+	world_done(&w);
+	unlink(file);
+	rmdir(below);
+	rmdir(folder);
+}
+
+/* ---- TCP --------------------------------------------------------------------------------------
+ */
 
 static int tcp_fd, conn_fd;
 static uint32_t their_seq;
@@ -477,7 +568,7 @@ int main(void)
 		cmocka_unit_test(gives_addresses),	  cmocka_unit_test(speaks_ipv6),
 		cmocka_unit_test(carries_datagrams),	  cmocka_unit_test(forwards_ports),
 		cmocka_unit_test(carries_large_segments), cmocka_unit_test(survives_nonsense),
-		cmocka_unit_test(parses_words),
+		cmocka_unit_test(parses_words),		  cmocka_unit_test(boots_from_the_network),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
