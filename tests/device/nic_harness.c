@@ -146,7 +146,7 @@ void serve_both(void)
 
 uint32_t wait_frame(struct machine *to, uint8_t *frame)
 {
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < 400000; i++) {
 		int len = e1000_driver_receive(&to->driver, frame, NULL);
 
 		assert_true(len >= 0);

@@ -51,7 +51,7 @@ static uint64_t wait_drain(int fd)
 {
 	uint64_t n;
 
-	for (unsigned i = 0; i < 10000; i++) {
+	for (unsigned i = 0; i < 200000; i++) {
 		n = drain(fd);
 		if (n)
 			return n;

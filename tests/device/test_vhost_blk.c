@@ -112,10 +112,19 @@ static void guest_memory(void)
 	call = eventfd(0, EFD_NONBLOCK);
 }
 
+/* The server has just been forked. */
+static void wait_connected(void)
+{
+	unsigned tries = 60; /* of a second */
+
+	while (vhost_connect(&c, path))
+		assert_true(--tries);
+}
+
 static void attach(uint32_t base)
 {
 	/* many regions, so that requests cross their borders */
-	assert_int_equal(vhost_connect(&c, path), 0);
+	wait_connected();
 	assert_int_equal(vhost_negotiate(&c, features, protocol), 0);
 	assert_int_equal(c.features & features, features);
 	for (uint64_t at = 0; at < MEM;) {
@@ -197,10 +206,10 @@ static void submit(unsigned i, uint32_t type, uint64_t sector, uint32_t len, boo
 		assert_int_equal(write(kick, &(uint64_t){ 1 }, 8), 8);
 }
 
-/* What was used next. A server that ended, or does nothing for half a minute, is a failure. */
+/* What was used next. A server that ended, or does nothing for a minute, is a failure. */
 static uint8_t *wait_used(uint32_t *len)
 {
-	uint64_t until = time_now_ns() + 30 * NS_PER_S;
+	uint64_t until = time_now_ns() + 60 * NS_PER_S;
 	uint8_t *done = vdrv_get(&ring, len);
 
 	while (!done) {

@@ -123,8 +123,7 @@ static void too_many_descriptors(void **state)
 		client_again();
 	}
 	/* the back end closes what it got, soon */
-	for (unsigned i = 0; open_fds() > before && i < 2000; i++)
-		usleep(1000);
+	wait_open_fds(before);
 	assert_int_equal(open_fds(), before);
 	for (unsigned i = 0; i < 9; i++)
 		close(fds[i]);

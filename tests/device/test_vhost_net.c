@@ -242,7 +242,7 @@ static void hostile_headers(void **state)
 	/* a segment of one byte each: bounded, and no harm */
 	make_tcp(200, &hdr, 1);
 	guest_send(&a, &hdr, frame, 254, 4096);
-	while (guest_receive(&b, NULL, got, sizeof(got)) && got[54] != frame[54 + 31])
+	while (guest_receive_for(&b, 2, NULL, got, sizeof(got)) && got[54] != frame[54 + 31])
 		;
 	guest_stop(&a);
 	guest_stop(&b);
@@ -281,7 +281,7 @@ static void comes_and_goes(void **state)
 		if (i == 4)
 			fds = open_fds();
 	}
-	usleep(20000);
+	wait_open_fds(fds + 1);
 	assert_in_range(open_fds(), 1, fds + 1);
 	guest_stop(&b);
 }

@@ -71,7 +71,7 @@ static void send_flow(unsigned flow, unsigned q)
 	/* all queues have the same descriptor to be kicked with, and only one reads it */
 	for (unsigned i = 0; !vdrv_get(&a.tx[q], &len); i++) {
 		assert_int_equal(write(a.g.kick, &(uint64_t){ 1 }, 8), 8);
-		assert_true(i < 20000);
+		assert_true(i < 200000);
 		usleep(100);
 	}
 }
@@ -79,7 +79,7 @@ static void send_flow(unsigned flow, unsigned q)
 /* Which queue the frame of @flow came on. */
 static unsigned receive(unsigned flow)
 {
-	for (unsigned tries = 0; tries < 20000; tries++) {
+	for (unsigned tries = 0; tries < 200000; tries++) {
 		for (unsigned q = 0; q < PAIRS; q++) {
 			uint32_t len;
 			uintptr_t token = (uintptr_t)vdrv_get(&b.rx[q], &len);

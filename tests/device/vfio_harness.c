@@ -167,7 +167,7 @@ void expect_dropped(struct vu_client *c)
 	ssize_t n;
 
 	do {
-		assert_int_equal(poll(&pfd, 1, 10000), 1);
+		assert_int_equal(poll(&pfd, 1, 60000), 1);
 		n = read(c->fd, rest, sizeof(rest));
 	} while (n > 0);
 }

@@ -70,12 +70,20 @@ void guest_close(struct guest *g);
 void guest_ring(struct guest *g, unsigned index, const struct vdrv *ring, int kick, int call);
 /* Sends @len bytes of frame behind @hdr in pieces of @piece bytes. */
 void guest_send(struct guest *g, const void *hdr, const void *frame, uint32_t len, uint32_t piece);
-/* Waits up to two seconds; copies header and frame (over merged buffers); returns the frame's
- * length, or 0. */
+/* Copies header and frame (over merged buffers) of the next packet; returns the frame's length, or
+ * 0: none came within a minute. */
 uint32_t guest_receive(struct guest *g, void *hdr, uint8_t *frame, uint32_t room);
-/* Where the back end closed the connection. */
+/* The same, within @seconds. */
+uint32_t guest_receive_for(struct guest *g, unsigned seconds, void *hdr, uint8_t *frame,
+			   uint32_t room);
+/* A descriptor becomes readable. Bounded by a minute, so only for what is to happen. */
+bool readable(int fd);
+/* Where the back end closed the connection; waits for it as readable() does. */
 bool is_closed(struct vhost_client *c);
 unsigned open_fds(void);
+/* Waits, a minute at most, until there are no more than @n: the back end closes what it has soon.
+ */
+void wait_open_fds(unsigned n);
 
 /* ---- one message ------------------------------------------------------------------------- */
 
