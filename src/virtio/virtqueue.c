@@ -57,10 +57,17 @@ static bool resolve(struct virtqueue *vq)
 static void set_position(struct virtqueue *vq, uint32_t base)
 {
 	if (vq->packed) {
-		vq->avail = base & 0x7fff;
-		vq->avail_wrap = base >> 15 & 1;
-		vq->used = base >> 16 & 0x7fff;
-		vq->used_wrap = base >> 31;
+		uint32_t avail = base & 0xffff, used = base >> 16;
+
+		/* DPDK's drivers and back ends know of the lower half only. Nothing is in flight
+		 * but what an in-flight region names, so with an upper half of 0 this is what is
+		 * meant. */
+		if (!used)
+			used = avail;
+		vq->avail = avail & 0x7fff;
+		vq->avail_wrap = avail >> 15;
+		vq->used = used & 0x7fff;
+		vq->used_wrap = used >> 15;
 	} else {
 		vq->avail = vq->avail_seen = (uint16_t)base;
 		vq->used = vq->published = READ_ONCE(vq->used_ring[1]);

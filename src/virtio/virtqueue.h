@@ -67,7 +67,9 @@ struct virtq_config {
 	uint32_t num; /* a power of two with split rings; 1..32768 */
 	uint64_t desc, avail, used;
 	uint64_t features; /* negotiated */
-	uint32_t base;	   /* as vhost-user's SET_VRING_BASE */
+	/* as vhost-user's SET_VRING_BASE; packed, without the used position (0): it is the
+	 * available one */
+	uint32_t base;
 };
 
 struct virtq_stats {
