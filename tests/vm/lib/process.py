@@ -23,8 +23,9 @@ def spawn(argv, log, **kwargs):
     """Start a program with its output appended to the file log; it dies when we do."""
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     with open(log, "ab") as out:
-        return subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT,
-                                preexec_fn=_die_with_parent, **kwargs)
+        kwargs.setdefault("stdout", out)
+        return subprocess.Popen(argv, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent,
+                                **kwargs)
 
 
 def run(argv, timeout=60, check=True):
