@@ -102,6 +102,8 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 		}
 		if (entry.flags & VRING_DESC_F_INDIRECT)
 			return CHAIN_BROKEN;
+		if (vq->only_read)
+			entry.flags &= (uint16_t)~VRING_DESC_F_WRITE;
 		if (add_piece(vq, chain, arena, &entry) == CHAIN_BROKEN)
 			return CHAIN_BROKEN;
 		if (packed) {

@@ -85,6 +85,10 @@ struct virtqueue {
 	pthread_mutex_t lock;
 	/* descriptors, taken over; -1: none; only with virtqueue_set_call() and _set_err() */
 	int call_fd, err_fd;
+	/* Set after virtqueue_init(): the device reads from this queue only, so in indirect tables
+	 * a flag that says otherwise means nothing. DPDK's driver has it at the header of a packed
+	 * one. */
+	bool only_read;
 	/* Called with the lock held, once, when a drained queue has got all chains back. */
 	void (*drained)(struct virtqueue *vq, void *arg);
 	void *drained_arg;

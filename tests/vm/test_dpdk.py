@@ -152,11 +152,14 @@ def test_rings(t):
 @needs("fetch-dpdk.sh")
 @limit(120)
 def test_in_order(t):
-    """Two pairs of queues, used in order; merged buffers, and frames of three descriptors."""
+    """Two pairs of queues, used in order; merged buffers, and frames of three pieces, by tables."""
     daemon = start(t, queues=2)
     more = "mrg_rxbuf=1,in_order=1,queues=2"
     testpmd = Testpmd(t, [more, "packed_vq=1," + more],
                       ["--rxq=2", "--txq=2", "--txpkts=64,200,900", "--txonly-multi-flow"])
+    go_round(daemon, testpmd, 2)
+    # more pieces than it makes a table of
+    testpmd.send("set txpkts " + ",".join(["64"] * 9))
     go_round(daemon, testpmd, 2)
     check_devices(daemon)
 

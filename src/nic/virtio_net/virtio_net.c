@@ -212,6 +212,7 @@ struct nic *virtio_net_new(const struct nic_config *config, struct memory_space 
 		rx->bounce = malloc(PACKET_LEN_MAX + 64);
 		virtqueue_init(&rx->vq, space);
 		virtqueue_init(&tx->vq, space);
+		tx->vq.only_read = true;
 		snprintf(tx->name, sizeof(tx->name), "%s/tx%u", config->name, i);
 		tx->io.ops = &vnet_tx_ops;
 		tx->io.name = tx->name;

@@ -612,6 +612,36 @@ static void hostile_packed(void **state)
 	rig_done(&rig);
 }
 
+/* A table whose first entry says that it is to be written: a mistake, but not in a queue that is
+ * only read. */
+static void table_of_dpdk(void **state)
+{
+	const uint16_t avail = 1u << VRING_PACKED_DESC_F_AVAIL;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct vring_packed_desc *table;
+
+		assert_int_equal(rig_init(&rig, PACKED | INDIRECT, 8, 0), 0);
+		rig.vq.only_read = i;
+		assert_int_equal(rig_start(&rig, BASE_0), 0);
+		table = (struct vring_packed_desc *)(rig.mem + RIG_DATA);
+		table[0] = (struct vring_packed_desc){ RIG_DATA + 4096, 12, 0, WRITE };
+		table[1] = (struct vring_packed_desc){ RIG_DATA + 8192, 60, 0, NEXT };
+		table[2] = (struct vring_packed_desc){ RIG_DATA + 9000, 70, 0, 0 };
+		packed_desc(0, RIG_DATA, 3 * 16, avail | IND);
+		assert_int_equal(take(8), i);
+		assert_int_equal(rig.vq.broken, !i);
+		if (i) {
+			assert_int_equal(chains[0].error, 0);
+			assert_int_equal(chains[0].n_out, 3);
+			assert_int_equal(chains[0].n_in, 0);
+			assert_int_equal(chains[0].out_bytes, 142);
+			assert_int_equal(chains[0].iov[0].iov_len, 12);
+		}
+		rig_done(&rig);
+	}
+}
+
 /* A chain of more pieces than there is room for, and a batch that is cut there. */
 static void arena_is_full(void **state)
 {
@@ -691,6 +721,7 @@ int main(void)
 		cmocka_unit_test(hostile_split),
 		cmocka_unit_test(hostile_available_index),
 		cmocka_unit_test(hostile_packed),
+		cmocka_unit_test(table_of_dpdk),
 		cmocka_unit_test(arena_is_full),
 		cmocka_unit_test(logs_writes),
 	};
