@@ -21,6 +21,18 @@ const uint8_t peer_mac[6] = { 0x52, 0x54, 0x00, 0x65, 0x43, 0x21 };
 static int guest_fd, irq_fds[E1000_VECTORS];
 static uint8_t scratch[IO_SCRATCH_BYTES] __attribute__((aligned(64)));
 
+/* The clock of all that is linked with this stands still, so that it does not matter how long a
+ * test takes; timer_run() puts it forward. */
+static uint64_t clock_ns = 1000 * NS_PER_S;
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
+{
+	*ts = (struct timespec){ (time_t)(clock_ns / NS_PER_S), (long)(clock_ns % NS_PER_S) };
+	return 0;
+}
+
 /* Instead of the switch: what a NIC sends. */
 void net_switch_forward(struct switch_port *from, struct packet_batch *batch, struct io_turn *t)
 {
@@ -162,8 +174,7 @@ bool timer_run(void)
 
 	if (deadline == UINT64_MAX)
 		return false;
-	while (time_now_ns() < deadline)
-		usleep(10);
+	clock_ns = MAX(clock_ns, deadline);
 	turn.now_ns = time_now_ns();
 	dev->timer.fire(&dev->timer, &turn);
 	return true;

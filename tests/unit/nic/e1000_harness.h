@@ -62,7 +62,8 @@ int guest_file(void);
 /* Interrupts: @mode with one eventfd per vector; fired() counts and clears. */
 void interrupts(enum pci_irq_index mode);
 unsigned fired(unsigned vector);
-/* Has the device's timer fire at its deadline, if it has one; false if not. */
+/* Puts the clock forward to the deadline of the device's timer, which fires; false if it has none.
+ * Otherwise no time passes. */
 bool timer_run(void);
 
 /* Transmit: Linux's order of writes; queue 0 unless said. */
