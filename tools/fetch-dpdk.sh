@@ -32,7 +32,7 @@ exec "\$r/lib64/ld-linux-x86-64.so.2" --library-path "\$lib" "\$@"
 WRAPPER
 chmod +x "$wrapper.$$"
 mv "$wrapper.$$" "$wrapper"
-"$wrapper" --version >/dev/null 2>&1 || {
+"$wrapper" -h >/dev/null 2>&1 || {
 	echo "fetch-dpdk: the fetched testpmd does not run" >&2
 	exit 1
 }

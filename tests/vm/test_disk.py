@@ -4,7 +4,7 @@
 import os
 
 from lib.context import limit, needs
-from lib.process import Failure, run, wait_for
+from lib.process import Failure, run, spawn, wait_for
 from lib.vm import tool
 from test_life import finish, in_background
 
@@ -182,3 +182,33 @@ def test_libblkio(t):
     call("qemu-img", "bench", "--image-opts", options, "-c", "2000", "-d", "32", "-w", "-s", "4096")
     counters = daemon.device("vm1", "disk0")["counters"]["device"]
     assert counters["errors"] == 0 and counters["writes"] > 2000, counters
+
+
+@needs("fetch-qemu-tools.sh", "fetch-fio.sh")
+@limit(120)
+def test_fio(t):
+    """fio's verification without a guest: over NBD to QEMU's storage daemon, and from there by
+    libblkio's driver."""
+    path = image(t, "image")
+    daemon = t.daemon({"cores": [{"name": "io0"}], "machines": [{"name": "vm1", "devices": [
+        {"name": "disk0", "kind": "virtio-blk", "model": "file", "file": path}]}]})
+    nbd = t.path("nbd")
+    exporter = spawn(
+        [os.path.join(tool("fetch-qemu-tools.sh"), "qemu-storage-daemon"),
+         "--blockdev", "driver=virtio-blk-vhost-user,node-name=disk,path=%s,cache.direct=on" %
+         t.path("vm1-disk0.sock"),
+         "--nbd-server", "addr.type=unix,addr.path=" + nbd,
+         "--export", "type=nbd,id=e,node-name=disk,name=disk,writable=on"],
+        os.path.join(t.logs, "exporter.log"))
+    t.later(exporter.kill)
+    wait_for("the export is there", lambda: os.path.exists(nbd) or exporter.poll() is not None, 60)
+    done = 0
+    for sizes, amount in (("512-64k", "16m"), ("4k-4k", "4m")):
+        run([tool("fetch-fio.sh"), "--name=f", "--ioengine=nbd", "--rw=randwrite", "--iodepth=16",
+             "--uri=nbd+unix:///disk?socket=" + nbd, "--size=%d" % SIZE, "--io_size=" + amount,
+             "--bsrange=" + sizes, "--verify=crc32c", "--verify_fatal=1"],
+            timeout=90)
+        counters = daemon.device("vm1", "disk0")["counters"]["device"]
+        assert counters["errors"] == counters["malformed"] == 0, counters
+        assert counters["writes"] > done + 100 and counters["reads"] > done + 100, counters
+        done = max(counters["writes"], counters["reads"])
