@@ -203,6 +203,19 @@ void bench_server_end(struct bench_common *common, json_t *report, uint64_t oper
 
 /* ---- the report -------------------------------------------------------------------------- */
 
+void bench_not_opened(const char *path, int err)
+{
+	const char *why = strerror(-err);
+
+	switch (err) {
+	case -EOPNOTSUPP: why = "the server has not got what was asked for"; break;
+	case -EPIPE:
+	case -ECONNRESET: why = "the server hung up; another client may have the device"; break;
+	case -ETIMEDOUT: why = "the server does not answer; its protocol may be another"; break;
+	}
+	fprintf(stderr, "exitless bench: %s: %s\n", path, why);
+}
+
 json_t *bench_latency(const struct histogram *h)
 {
 	static const struct {

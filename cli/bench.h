@@ -41,6 +41,8 @@ int bench_start(struct bench_common *common);
 void bench_server_begin(struct bench_common *common);
 void bench_server_end(struct bench_common *common, json_t *report, uint64_t operations);
 
+/* Says why the server at @path cannot be used (@err negative). */
+void bench_not_opened(const char *path, int err);
 /* {"count", "mean", "p50", ... "max"}, in nanoseconds. */
 json_t *bench_latency(const struct histogram *h);
 /* A number as people read it: 12.3M; in @buf. */

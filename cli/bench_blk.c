@@ -337,17 +337,13 @@ static void end(void *arg)
 
 static int open_disk(struct setup *s, unsigned i)
 {
-	const char *why;
-
 	s->loads[i] = blk_load_new(&s->configs[i]);
 	if (s->loads[i])
 		return 0;
-	switch (errno) {
-	case EOPNOTSUPP: why = "the server has not got what was asked for"; break;
-	case EINVAL: why = "the disk is too small"; break;
-	default: why = strerror(errno);
-	}
-	fprintf(stderr, "exitless bench: %s: %s\n", s->configs[i].path, why);
+	if (errno == EINVAL)
+		fprintf(stderr, "exitless bench: %s: the disk is too small\n", s->configs[i].path);
+	else
+		bench_not_opened(s->configs[i].path, -errno);
 	return -1;
 }
 

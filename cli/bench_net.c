@@ -201,9 +201,7 @@ static int open_port(struct setup *s, unsigned i)
 	params.path = vfio ? path + 5 : strncmp(path, "vhost:", 6) ? path : path + 6;
 	err = vfio ? net_port_e1000(&params, &s->ports[i]) : net_port_virtio(&params, &s->ports[i]);
 	if (err)
-		fprintf(stderr, "exitless bench: %s: %s\n", params.path,
-			err == -ENOTSUP ? "the server has not got what was asked for"
-					: strerror(-err));
+		bench_not_opened(params.path, err);
 	return err;
 }
 

@@ -436,9 +436,11 @@ static int connect_load(struct blk_load *load)
 			  (config->event_idx ? RING(EVENT_IDX) : 0);
 	int err = vhost_connect(&load->c, config->path);
 
-	if (!err)
+	if (!err) {
+		vhost_timeout(&load->c, VHOST_ANSWER_S);
 		err = vhost_negotiate(&load->c, wanted | F(RO) | F(MQ) | F(FLUSH),
 				      PROTOCOL | MEM_SLOTS);
+	}
 	if (err)
 		return err;
 	if ((load->c.features & wanted) != wanted || (load->c.protocol & PROTOCOL) != PROTOCOL)

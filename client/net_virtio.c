@@ -546,8 +546,10 @@ int net_port_virtio(const struct net_port_params *params, struct net_port **port
 	err = lay_out(v, params);
 	if (!err)
 		err = vhost_connect(&v->vhost, params->path);
-	if (!err)
+	if (!err) {
+		vhost_timeout(&v->vhost, VHOST_ANSWER_S);
 		err = negotiate(v, params);
+	}
 	if (!err)
 		err = memory_tell(v);
 	if (!err)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,13 @@ int vhost_connect(struct vhost_client *c, const char *path)
 		nanosleep(&ts, NULL);
 	}
 	return err;
+}
+
+void vhost_timeout(struct vhost_client *c, unsigned seconds)
+{
+	struct timeval tv = { .tv_sec = seconds };
+
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 }
 
 void vhost_close(struct vhost_client *c)
@@ -80,6 +88,8 @@ static int receive_all(int fd, void *buf, size_t len, int *got_fd)
 		ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
+		if (n < 0 && errno == EAGAIN)
+			return -ETIMEDOUT;
 		if (n <= 0)
 			return -EPIPE;
 		if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {

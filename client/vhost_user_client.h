@@ -65,6 +65,9 @@ struct vhost_client {
 
 /* Retries for a second while nobody listens. */
 int vhost_connect(struct vhost_client *c, const char *path);
+/* Answers are waited for this long, not for ever: -ETIMEDOUT then. */
+#define VHOST_ANSWER_S 20 /* a server is given to answer, by loads */
+void vhost_timeout(struct vhost_client *c, unsigned seconds);
 void vhost_close(struct vhost_client *c);
 
 /* As it is: nothing is checked, and nothing waits for an answer. */

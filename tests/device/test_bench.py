@@ -8,6 +8,7 @@ That the loads run, and that what they report is what was asked for: figures mea
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,15 @@ class Blk(Server):
                     for disk in report["disks"]:
                         self.assertGreater(disk["reads"], 0)
                         self.assertGreater(disk["writes"], 0)
+
+    def test_device_in_use(self):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(self.dir + "/vm-null.sock")
+            done = subprocess.run([EXITLESS, "bench", "blk", self.dir + "/vm-null.sock"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("another client may have the device", done.stderr)
 
     def test_wrong_data(self):
         """The null disk loses what is written to it."""
