@@ -30,11 +30,16 @@ static int read_spec(int argc, char **argv, int at, json_t *spec)
 	json_t *json;
 
 	for (; at < argc; at++) {
-		if (!strcmp(argv[at], "--spec") && at + 1 < argc) {
-			json = json_loads(argv[++at], JSON_REJECT_DUPLICATES, &error);
+		if (!strcmp(argv[at], "--spec")) {
+			if (++at == argc)
+				return cli_usage(argv[0], "--spec needs an object in JSON");
+			json = json_loads(argv[at], JSON_REJECT_DUPLICATES, &error);
 			if (!json)
 				return cli_usage(argv[0], "--spec: %s", error.text);
-			json_object_update(spec, json);
+			if (json_object_update(spec, json) < 0) {
+				json_decref(json);
+				return cli_usage(argv[0], "--spec: it is no object");
+			}
 			json_decref(json);
 		} else if (add_pair(spec, argv[at]) < 0) {
 			return cli_usage(argv[0], "\"%s\" is not KEY=VALUE", argv[at]);

@@ -20,7 +20,7 @@ static const struct command {
 	{ "show", cmd_show, "core|switch|port|machine|device|config [NAME]", "one object in full" },
 	{ "add", cmd_add, "core|switch|port|machine|device NAME [KEY=VALUE...]", "add an object" },
 	{ "remove", cmd_remove, "core|switch|port|machine|device NAME", "remove it" },
-	{ "set", cmd_set, "core|port|machine|device NAME KEY=VALUE...", "change it" },
+	{ "set", cmd_set, "core|switch|port|machine|device NAME KEY=VALUE...", "change it" },
 	{ "link", cmd_link, "MACHINE/DEVICE up|down", "set a device's link" },
 	{ "disconnect", cmd_disconnect, "MACHINE/DEVICE", "drop a device's VMM" },
 	{ "flush", cmd_flush, "SWITCH", "forget the addresses that a switch learned" },
@@ -121,7 +121,8 @@ int cli_usage(const char *name, const char *fmt, ...)
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nusage: exitless %s %s\n", name, command ? command->arguments : "");
+	fprintf(stderr, "\nusage: exitless %s%s%s\n", name,
+		command && command->arguments[0] ? " " : "", command ? command->arguments : "");
 	return CLI_USAGE;
 }
 
@@ -129,15 +130,24 @@ static void help(FILE *out)
 {
 	fputs("usage: exitless [--socket PATH] [--json] COMMAND ...\n\n", out);
 	for (unsigned i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %s %s\n        %s\n", commands[i].name, commands[i].arguments,
+		fprintf(out, "  %s%s%s\n        %s\n", commands[i].name,
+			commands[i].arguments[0] ? " " : "", commands[i].arguments,
 			commands[i].help);
 	fputs("\nEach takes --json. See exitless(1).\n", out);
+}
+
+static int no_command(const char *name)
+{
+	fprintf(stderr, "exitless: there is no command \"%s\"; try exitless help\n", name);
+	return CLI_USAGE;
 }
 
 static int cmd_help(int argc, char **argv)
 {
 	const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
 
+	if (!command && argc > 1)
+		return no_command(argv[1]);
 	if (!command)
 		help(stdout);
 	else
@@ -171,11 +181,8 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[at], "--help") || !strcmp(argv[at], "-h") || !strcmp(argv[at], "help"))
 		return cmd_help(argc - at, argv + at);
 	command = find_command(argv[at]);
-	if (!command) {
-		fprintf(stderr, "exitless: there is no command \"%s\"; try exitless help\n",
-			argv[at]);
-		return CLI_USAGE;
-	}
+	if (!command)
+		return no_command(argv[at]);
 	if (at + 1 < argc && (!strcmp(argv[at + 1], "--help") || !strcmp(argv[at + 1], "-h")))
 		return cmd_help(2, argv + at - 1);
 	return command->run(argc - at, argv + at);

@@ -336,14 +336,22 @@ static void interrupt(int signal_number)
 static int read_top_options(int argc, char **argv, double *interval, long *count)
 {
 	for (int i = 1; i < argc; i++) {
-		char *end = NULL;
+		bool is_count = !strcmp(argv[i], "--count");
+		char *end;
 
-		if (!strcmp(argv[i], "--interval") && i + 1 < argc)
-			*interval = strtod(argv[++i], &end);
-		else if (!strcmp(argv[i], "--count") && i + 1 < argc)
-			*count = strtol(argv[++i], &end, 10);
-		if (!end || *end || *interval < 0.05 || *interval > 3600 || *count < 0)
+		if (!is_count && strcmp(argv[i], "--interval"))
 			return cli_usage(argv[0], "what is \"%s\"?", argv[i]);
+		if (++i == argc)
+			return cli_usage(argv[0], "%s needs a number", argv[i - 1]);
+		if (is_count)
+			*count = strtol(argv[i], &end, 10);
+		else
+			*interval = strtod(argv[i], &end);
+		if (end == argv[i] || *end || *count < 0)
+			return cli_usage(argv[0], "\"%s\" is no number", argv[i]);
+		if (!(*interval >= 0.05 && *interval <= 3600))
+			return cli_usage(argv[0], "an interval is 0.05 to 3600 seconds, not %s",
+					 argv[i]);
 	}
 	return 0;
 }

@@ -193,6 +193,9 @@ int cmd_show(int argc, char **argv)
 			json_decref(params);
 			return cli_usage(argv[0], "a device is named MACHINE/DEVICE");
 		}
+	} else if (argc == 3 && !strcmp(argv[1], "config")) {
+		json_decref(params);
+		return cli_usage(argv[0], "what is \"%s\"?", argv[2]);
 	} else if (argc == 3) {
 		json_object_set_new(params, "name", json_string(argv[2]));
 	} else if (strcmp(argv[1], "config")) {

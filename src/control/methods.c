@@ -213,7 +213,7 @@ static json_t *no_object(struct rpc_error *error, const struct target *target)
 	char text[160];
 
 	snprintf(text, sizeof(text), "there is no %s %s%s%s", target->object, target->machine,
-		 target->machine[0] ? "/" : "", target->name);
+		 target->machine[0] && target->name[0] ? "/" : "", target->name);
 	return failed(error, -ENOENT, text);
 }
 
