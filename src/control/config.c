@@ -201,11 +201,36 @@ static void check_spec(struct reader *reader, int err, const char *key, const st
 		schema_mistake(&reader->sink, &at, "%s", why->text);
 }
 
-/* A device of the configuration, and where it is. */
+/* A device of the configuration, where it is, and its socket as it will be. */
 struct placed {
 	const struct device_spec *spec;
 	unsigned machine, device;
+	char socket[SPEC_SOCKET_BYTES];
 };
+
+static void check_socket(struct reader *reader, const struct config *config, const char *machine,
+			 struct placed *placed, const struct json_path *object)
+{
+	const struct device_spec *spec = placed->spec;
+	struct json_path at = { .up = object, .key = "socket" };
+
+	if (spec->socket[0]) {
+		memcpy(placed->socket, spec->socket, sizeof(placed->socket));
+	} else if (!machine[0] || !spec->name[0]) {
+		return; /* a mistake by itself */
+	} else if (manager_socket_path(config->control.directory, machine, spec->name,
+				       placed->socket)) {
+		placed->socket[0] = '\0';
+		schema_mistake(&reader->sink, object,
+			       "the path of its socket would be longer than %d characters; give it "
+			       "a \"socket\", or a shorter \"directory\" in \"control\"",
+			       SPEC_SOCKET_BYTES - 1);
+	}
+	if (!strcmp(placed->socket, config->control.socket))
+		schema_mistake(&reader->sink, spec->socket[0] ? &at : object,
+			       "its socket would be %s, which is the control socket",
+			       placed->socket);
+}
 
 static void check_pair(struct reader *reader, const struct placed *a, const struct placed *b)
 {
@@ -216,9 +241,11 @@ static void check_pair(struct reader *reader, const struct placed *a, const stru
 	struct json_path device = { .up = &devices, .index = a->device };
 	struct json_path at = { .up = &device, .key = "socket" };
 
-	if (a->spec->socket[0] && !strcmp(a->spec->socket, b->spec->socket))
-		schema_mistake(&reader->sink, &at, "machines[%u].devices[%u] has the same socket",
-			       b->machine, b->device);
+	if (a->socket[0] && !strcmp(a->socket, b->socket) &&
+	    (a->machine != b->machine || strcmp(a->spec->name, b->spec->name)))
+		schema_mistake(&reader->sink, a->spec->socket[0] ? &at : &device,
+			       "machines[%u].devices[%u] has the same socket, %s", b->machine,
+			       b->device, a->socket);
 	at.key = "mac";
 	if (memcmp(a->spec->mac, none, 6) && !memcmp(a->spec->mac, b->spec->mac, 6) &&
 	    a->spec->plug.sw[0] && !strcmp(a->spec->plug.sw, b->spec->plug.sw))
@@ -253,7 +280,11 @@ static void check_devices(struct reader *reader, const struct config *config)
 		const struct device_spec *specs = machines[i].devices.items;
 		struct json_path machine = { .up = &list, .index = i };
 		struct json_path devices = { .up = &machine, .key = "devices" };
+		const char *wrong_key = NULL;
+		struct why wrong = { "" };
+		int bad = manager_machine_check(&machines[i].spec, &wrong_key, &wrong);
 
+		check_spec(reader, bad, wrong_key, &wrong, &machine);
 		check_names(reader, &machines[i].devices, sizeof(*specs), &devices);
 		for (unsigned j = 0; j < machines[i].devices.n; j++) {
 			struct json_path device = { .up = &devices, .index = j };
@@ -265,7 +296,8 @@ static void check_devices(struct reader *reader, const struct config *config)
 			check_plug(reader, config, &specs[j].plug, &device);
 			check_core(reader, config, specs[j].core, &device);
 			check_model(reader, &specs[j], &device);
-			placed[n] = (struct placed){ &specs[j], i, j };
+			placed[n] = (struct placed){ &specs[j], i, j, "" };
+			check_socket(reader, config, machines[i].spec.name, &placed[n], &device);
 			for (unsigned k = 0; k < n; k++)
 				check_pair(reader, &placed[n], &placed[k]);
 			n++;
@@ -290,7 +322,7 @@ static void check_whole(struct reader *reader, const struct config *config)
 		struct json_path port = { .up = &list, .index = i };
 		const char *key = NULL;
 		struct why why = { "" };
-		int err = manager_port_check(&ports[i], &key, &why);
+		int err = ports[i].kind[0] ? manager_port_check(&ports[i], &key, &why) : 0;
 
 		check_spec(reader, err, key, &why, &port);
 		check_plug(reader, config, &ports[i].plug, &port);

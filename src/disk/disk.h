@@ -34,9 +34,10 @@ struct disk_config {
 typedef void disk_stat_fn(void *arg, const char *name, uint64_t value);
 
 /*
- * Returns NULL with errno set: EINVAL (sizes, unknown backend), what open() says, ENOSYS (no
- * io_uring). @space and @config->loop outlive it. The caller adds the queues to a core and removes
- * them before disk_free().
+ * Returns NULL with errno set: EINVAL (sizes, unknown backend, no file of the right kind), ERANGE
+ * (the file is empty, or smaller than @size_bytes), what open() says, ENOSYS (no io_uring). @space
+ * and @config->loop outlive it. The caller adds the queues to a core and removes them before
+ * disk_free().
  *
  * An image that another process has locked is waited for: until it is ours the disk is there, rings
  * start and stop, and requests stay in them.
@@ -47,7 +48,7 @@ struct virtio_device *disk_device(struct disk *disk);
 /* What a core polls; *n of them. */
 struct io_queue *const *disk_queues(struct disk *disk, unsigned *n);
 /* While it runs; tells the guest. Requests beyond the end fail from now on. @size_bytes 0: a file's
- * own size, looked at anew. 0, -EINVAL (the file is smaller), -ENOMEM. */
+ * own size, looked at anew. 0, -EINVAL (no size), -ERANGE (the file is smaller), -ENOMEM. */
 int disk_resize(struct disk *disk, uint64_t size_bytes);
 uint64_t disk_size(const struct disk *disk);
 /* Another process has its image. */

@@ -80,19 +80,25 @@ static int model_choose(struct device *dev, struct why *why)
 		       dev->spec.model, dev->spec.kind, known);
 }
 
+int manager_socket_path(const char *directory, const char *machine, const char *device,
+			char path[SPEC_SOCKET_BYTES])
+{
+	int n = snprintf(path, SPEC_SOCKET_BYTES, "%s/%s-%s.sock", directory, machine, device);
+
+	return n >= SPEC_SOCKET_BYTES ? -ENAMETOOLONG : 0;
+}
+
 static int socket_choose(struct device *dev, struct why *why)
 {
 	struct device_spec *spec = &dev->spec;
-	int n;
 
 	if (spec->socket[0])
 		return 0;
-	n = snprintf(spec->socket, sizeof(spec->socket), "%s/%s-%s.sock", dev->m->directory,
-		     dev->machine->spec.name, spec->name);
-	if (n >= (int)sizeof(spec->socket))
+	if (manager_socket_path(dev->m->directory, dev->machine->spec.name, spec->name,
+				spec->socket))
 		return why_set(why, -ENAMETOOLONG,
-			       "the path of the socket would be longer than %zu characters",
-			       sizeof(spec->socket) - 1);
+			       "the path of the socket of %s would be longer than %d characters",
+			       dev->id, SPEC_SOCKET_BYTES - 1);
 	if (mkdir(dev->m->directory, 0755) < 0 && errno != EEXIST)
 		return why_set(why, -errno, "cannot make %s: %s", dev->m->directory,
 			       strerror(errno));

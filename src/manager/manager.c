@@ -7,6 +7,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +127,24 @@ void manager_free(struct manager *m)
 
 /* ---- cores ------------------------------------------------------------------------------ */
 
+/* Whether this process can be on @cpu: by going there, and back. */
+static bool has_cpu(int cpu)
+{
+	cpu_set_t was, one;
+	bool can;
+
+	if (cpu < 0 || pthread_getaffinity_np(pthread_self(), sizeof(was), &was))
+		return true;
+	if (cpu >= CPU_SETSIZE)
+		return false;
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)cpu, &one);
+	can = !pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
+	if (can)
+		pthread_setaffinity_np(pthread_self(), sizeof(was), &was);
+	return can;
+}
+
 int manager_core_add(struct manager *m, const struct core_spec *spec, struct why *why)
 {
 	struct core *core;
@@ -135,6 +155,11 @@ int manager_core_add(struct manager *m, const struct core_spec *spec, struct why
 		return err;
 	if (find_core(m, spec->name))
 		return why_set(why, -EEXIST, "there is a core %s already", spec->name);
+	if (!has_cpu(spec->params.cpu))
+		return why_set(why, -EINVAL,
+			       "core %s cannot be on CPU %d: this host has none, or not for the "
+			       "daemon",
+			       spec->name, spec->params.cpu);
 	core = calloc(1, sizeof(*core));
 	if (!core)
 		return why_set(why, -ENOMEM, "out of memory");
@@ -297,6 +322,19 @@ int manager_switch_flush(struct manager *m, const char *name, struct why *why)
 }
 
 /* ---- machines --------------------------------------------------------------------------- */
+
+int manager_machine_check(const struct machine_spec *spec, const char **key, struct why *why)
+{
+	const struct io_group_params *share = &spec->share;
+
+	*key = "min_packets_per_s";
+	if (share->max_packets_per_s && share->min_packets_per_s > share->max_packets_per_s)
+		return why_set(why, -EINVAL, "it is above \"max_packets_per_s\"");
+	*key = "min_bytes_per_s";
+	if (share->max_bytes_per_s && share->min_bytes_per_s > share->max_bytes_per_s)
+		return why_set(why, -EINVAL, "it is above \"max_bytes_per_s\"");
+	return 0;
+}
 
 static int share_set(struct machine *machine, const struct machine_spec *spec, struct why *why)
 {

@@ -161,8 +161,12 @@ void manager_device_stats(const struct device_info *info, manager_stat_fn *stat,
  * NULL-terminated. */
 const char *const *manager_device_kinds(void);
 const char *const *manager_device_models(const char *kind);
+/* Where a device has its socket if its spec does not say: into @path. 0, or -ENAMETOOLONG. */
+int manager_socket_path(const char *directory, const char *machine, const char *device,
+			char path[SPEC_SOCKET_BYTES]);
 /* What is wrong with @spec by itself, whatever else there is: 0, or -EINVAL with the *key of it and
  * *why. A key that no object of its kind has is for the schema to say. */
+int manager_machine_check(const struct machine_spec *spec, const char **key, struct why *why);
 int manager_port_check(const struct port_spec *spec, const char **key, struct why *why);
 int manager_device_check(const struct device_spec *spec, const char **key, struct why *why);
 /* Kinds of host port. */

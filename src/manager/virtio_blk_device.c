@@ -15,6 +15,8 @@ static int virtio_blk_check(const struct device_spec *spec, const char **key, st
 	*key = "file";
 	if (file && !spec->file[0])
 		return why_set(why, -EINVAL, "a disk of the model \"file\" needs a file");
+	if (!file && spec->file[0])
+		return why_set(why, -EINVAL, "a disk of the model \"%s\" has no file", spec->model);
 	*key = "size_bytes";
 	if (!file && !spec->size_bytes)
 		return why_set(why, -EINVAL, "a disk of the model \"%s\" needs a size",
@@ -68,6 +70,10 @@ static int virtio_blk_build(struct device *dev, struct why *why)
 	dev->disk = disk_new(&config, dev->space);
 	if (!dev->disk) {
 		err = -errno;
+		if (err == -ERANGE)
+			return why_set(
+				why, err, "the image %s of disk %s is %s", spec->file, dev->id,
+				spec->size_bytes ? "smaller than the disk is to be" : "empty");
 		return why_set(why, err, "disk %s cannot be made of %s: %s", dev->id,
 			       spec->file[0] ? spec->file : spec->model, strerror(-err));
 	}
@@ -100,7 +106,7 @@ static int virtio_blk_set(struct device *dev, const struct device_spec *spec, st
 	err = disk_resize(dev->disk, spec->size_bytes);
 	if (err)
 		return why_set(why, err, "%s cannot have that size: %s", dev->id,
-			       err == -EINVAL ? "its file is smaller" : strerror(-err));
+			       err == -ERANGE ? "its file is smaller" : strerror(-err));
 	dev->spec.size_bytes = spec->size_bytes;
 	return 0;
 }

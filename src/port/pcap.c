@@ -325,7 +325,7 @@ static int capture_start(struct pcap_port *pcap, const char *path, const char **
 	pcap->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (pcap->fd < 0 || write(pcap->fd, &header, sizeof(header)) != sizeof(header)) {
 		err = errno ? -errno : -EIO;
-		*why = "cannot write the capture file";
+		*why = port_why("cannot write", path, err);
 		return err;
 	}
 	pcap->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

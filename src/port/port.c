@@ -5,6 +5,7 @@
 #include "port/private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const struct {
@@ -16,9 +17,17 @@ static const struct {
 } kinds[] = {
 	{ "null", null_port_new, NULL },
 	{ "pcap", pcap_port_new, pcap_port_check },
-	{ "tap", tap_port_new, NULL },
+	{ "tap", tap_port_new, tap_port_check },
 	{ "user", user_port_new, user_port_check },
 };
+
+const char *port_why(const char *text, const char *path, int err)
+{
+	static __thread char sentence[200];
+
+	snprintf(sentence, sizeof(sentence), "%s %.120s: %s", text, path, strerror(-err));
+	return sentence;
+}
 
 int host_port_check(const struct host_port_config *config, const char **key, const char **why)
 {

@@ -18,7 +18,12 @@ int pcap_port_new(const struct host_port_config *config, struct host_port **out,
 
 /* host_port_check() of a kind. */
 int user_port_check(const struct host_port_config *config, const char **key, const char **why);
+int tap_port_check(const struct host_port_config *config, const char **key, const char **why);
 int pcap_port_check(const struct host_port_config *config, const char **key, const char **why);
+
+/* A sentence that is made, for *why: "TEXT PATH: what errno @err (negative) says". Valid until the
+ * thread's next call. */
+const char *port_why(const char *text, const char *path, int err);
 
 /* A counter of a port that several cores may add to. */
 #define PORT_ADD(c, n) __atomic_fetch_add(&(c), (n), __ATOMIC_RELAXED)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "net/packet.h"
+#include "port/private.h"
 
 #include <errno.h>
 #include <pcap/pcap.h>
@@ -86,7 +87,8 @@ int replay_load(struct replay *replay, const char *path, double speed, unsigned 
 	file = pcap_open_offline_with_tstamp_precision(path, PCAP_TSTAMP_PRECISION_NANO, errbuf);
 	if (!file) {
 		err = errno ? -errno : -EINVAL;
-		*why = "cannot read the file to replay";
+		*why = err == -EINVAL ? "the file to replay is not one of pcap's"
+				      : port_why("cannot read", path, err);
 		return err;
 	}
 	if (pcap_datalink(file) != DLT_EN10MB) {

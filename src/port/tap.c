@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <linux/virtio_net.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -321,6 +322,21 @@ static struct tap_queue *queue_new(struct tap_port *tap, int fd)
 	q->queue.ops = &tap_queue_ops;
 	q->queue.wake_fd = fd;
 	return q;
+}
+
+/* As the kernel sees names of interfaces. */
+int tap_port_check(const struct host_port_config *config, const char **key, const char **why)
+{
+	const char *name = config->ifname;
+
+	if (!name)
+		return 0;
+	*key = "ifname";
+	*why = "the name of an interface has up to 15 characters, no '/', ':', '%' and no blanks";
+	return strlen(name) >= IFNAMSIZ || strpbrk(name, "/:% \t\n\r\v\f") || !strcmp(name, ".") ||
+			       !strcmp(name, "..")
+		       ? -EINVAL
+		       : 0;
 }
 
 int tap_port_new(const struct host_port_config *config, struct host_port **out, const char **why)

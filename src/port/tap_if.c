@@ -6,6 +6,7 @@
 #include "port/tap_if.h"
 
 #include "base/util.h"
+#include "port/private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ struct request {
 	int *fds;
 	char *name;
 	const char **why;
+	bool no_netns;
 	int err;
 };
 
@@ -125,7 +127,7 @@ static void *open_there(void *arg)
 
 	if (ns < 0 || setns(ns, CLONE_NEWNET) < 0) {
 		r->err = -errno;
-		*r->why = "cannot enter the network namespace";
+		r->no_netns = true;
 	} else {
 		r->err = open_here(r);
 	}
@@ -146,15 +148,13 @@ int tap_open(const char *ifname, const char *netns, unsigned queues, int *fds, c
 	pthread_t thread;
 	int err;
 
-	if (ifname && strlen(ifname) >= IFNAMSIZ) {
-		*why = "the interface's name is too long";
-		return -EINVAL;
-	}
 	if (!netns)
 		return open_here(&r);
 	err = pthread_create(&thread, NULL, open_there, &r);
 	if (err)
 		return -err;
 	pthread_join(thread, NULL);
+	if (r.no_netns)
+		*why = port_why("cannot enter the network namespace", netns, r.err);
 	return r.err;
 }

@@ -508,7 +508,7 @@ static int slirp_make(struct user_port *user, const struct host_port_config *con
 		if (slirp_add_hostfwd(user->slirp, f.udp, f.host, f.host_port, f.guest,
 				      f.guest_port) < 0) {
 			err = errno ? -errno : -EADDRINUSE;
-			*why = "the host's side of a forward is not to be had";
+			*why = port_why("cannot listen for", *forward, err);
 			return err;
 		}
 	}

@@ -432,6 +432,89 @@ class Options(Daemon):
                               timeout=20)
         self.assertEqual(done.returncode, 1)
 
+    def test_check_finds_what_a_start_would(self):
+        """What the manager would refuse at start has a line here."""
+        long = "a" * 31
+        said = self.check("""{ "control": { "directory": "/run/%s", "socket": "/run/x/m-c.sock" },
+            "machines": [
+            { "name": "m", "min_packets_per_s": 10,
+              "max_packets_per_s": 5, "devices": [
+            { "name": "a", "socket": "/run/x/m-c.sock" },
+            { "name": "%s" },
+            { "name": "b", "socket": "/run/x" },
+            { "name": "c", "socket": "/run/x" },
+            { "name": "d", "kind": "virtio-blk", "model": "null", "size_bytes": 512, "file": "/x" },
+            { "name": "e", "kind": "virtio-blk", "file": "/y" },
+            { "name": "f", "kind": "virtio-blk", "file": "/y", "shared": true } ] } ],
+            "ports": [
+            { "name": "a", "kind": "tap", "ifname": "a/b" },
+            { "name": "b" } ] }""" % ("b" * 70, long), 1)
+        for line in ("3: machines[0].min_packets_per_s: it is above ",
+                     "5: machines[0].devices[0].socket: its socket would be /run/x/m-c.sock, which is "
+                     "the control socket",
+                     "6: machines[0].devices[1]: the path of its socket would be longer than 107 ",
+                     "8: machines[0].devices[3].socket: machines[0].devices[2] has the same socket",
+                     '9: machines[0].devices[4].file: a disk of the model "null" has no file',
+                     "11: machines[0].devices[6].file: machines[0].devices[5] has the same image",
+                     "13: ports[0].ifname: the name of an interface ",
+                     '14: ports[1]: a port needs the key "kind"'):
+            self.assertIn("config.json:" + line, said)
+        self.assertEqual(len(said.splitlines()), 8, said)
+        # sockets that nobody named
+        said = self.check("""{ "control": { "directory": "/run", "socket": "/run/c-d.sock" },
+            "machines": [
+            { "name": "m-a", "devices": [ { "name": "b" } ] },
+            { "name": "m", "devices": [ { "name": "a-b" } ] },
+            { "name": "c", "devices": [ { "name": "d" } ] } ] }""", 1)
+        self.assertIn("config.json:4: machines[1].devices[0]: machines[0].devices[0] has the same "
+                      "socket, /run/m-a-b.sock", said)
+        self.assertIn("config.json:5: machines[2].devices[0]: its socket would be", said)
+        self.assertEqual(len(said.splitlines()), 2, said)
+
+    def refused(self, objects, words):
+        """A start with these fails, and says these words."""
+        self.write('{ "control": { "socket": "%(dir)s/control.sock", "directory": "%(dir)s" }, ' +
+                   objects + " }")
+        done = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
+                              text=True, timeout=60)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn(words.replace("%(dir)s", self.dir), done.stderr)
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_what_the_host_refuses(self):
+        disk = ('"machines": [ { "name": "m", "devices": [ { "name": "d", "kind": "virtio-blk", '
+                '"file": "%(dir)s/{}" {} } ] } ]')
+        open(self.dir + "/empty", "w").close()
+        self.refused(disk.replace("{}", "none", 1).replace("{}", ""),
+                     "disk m/d cannot be made of %(dir)s/none: No such file or directory")
+        self.refused(disk.replace("{}", "more", 1).replace("{}", ""), "Is a directory")
+        self.refused(disk.replace("{}", "empty", 1).replace("{}", ""),
+                     "the image %(dir)s/empty of disk m/d is empty")
+        with open(self.dir + "/empty", "w") as f:
+            f.truncate(4096)
+        self.refused(disk.replace("{}", "empty", 1).replace("{}", ', "size_bytes": 8192'),
+                     "the image %(dir)s/empty of disk m/d is smaller than the disk is to be")
+        port = '"ports": [ { "name": "p", %s } ]'
+        self.refused(port % '"kind": "pcap", "replay_file": "%(dir)s/none"',
+                     "port p: cannot read %(dir)s/none: No such file or directory")
+        self.refused(port % '"kind": "pcap", "replay_file": "%(dir)s/empty"',
+                     "port p: the file to replay is not one of pcap's")
+        self.refused(port % '"kind": "pcap", "capture_file": "%(dir)s/none/more"',
+                     "port p: cannot write %(dir)s/none/more: No such file or directory")
+        self.refused(port % '"kind": "tap", "netns": "%(dir)s/none"',
+                     "port p: cannot enter the network namespace %(dir)s/none: No such file")
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            forward = "tcp:127.0.0.1:%d-10.0.2.15:22" % other.getsockname()[1]
+            self.refused(port % ('"kind": "user", "forwards": [ "%s" ]' % forward),
+                         "port p: cannot listen for " + forward + ": ")
+        self.refused('"cores": [ { "name": "io0", "cpu": 4095 } ]',
+                     "core io0 cannot be on CPU 4095")
+        self.refused('"machines": [ { "name": "m", "devices": [ { "name": "d", "socket": '
+                     '"%(dir)s/none/d.sock" } ] } ]',
+                     "socket %(dir)s/none/d.sock cannot be made: No such file or directory")
+
     def test_examples(self):
         folder = os.path.join(TOP, "docs", "examples")
         names = os.listdir(folder)
@@ -487,7 +570,10 @@ class Command(Daemon):
             self.assertIn(group, stats["devices"][0]["counters"])
         self.assertTrue(stats["devices"][0]["queues"])
         self.assertEqual(len(self.cli_json("stats", "vm1")["devices"]), 1)
-        self.run_cli("stats", "vm9", status=1)
+        said = self.run_cli("stats", "vm9", status=1).stderr
+        self.assertEqual(said, "exitless: there is no machine vm9\n")
+        said = self.run_cli("stats", "vm1/net9", status=1).stderr
+        self.assertEqual(said, "exitless: there is no device vm1/net9\n")
 
     def test_show(self):
         for what in (["core", "io0"], ["switch", "lan"], ["port", "out"], ["machine", "vm1"],
@@ -501,7 +587,7 @@ class Command(Daemon):
         self.assertIn("vm1/net0", self.cli_json("show", "switch", "lan")["ports"])
         for what in (["core", "io9"], ["device", "vm1/net9"], ["thing", "x"]):
             self.run_cli("show", *what, status=1)
-        for what in ([], ["device", "vm1"], ["core"]):
+        for what in ([], ["device", "vm1"], ["core"], ["config", "io0"]):
             self.run_cli("show", *what, status=2)
 
     def test_what_runs_is_a_configuration(self):
@@ -571,6 +657,10 @@ class Command(Daemon):
         self.run_cli("add", "device", "vm1", status=2)
         self.run_cli("add", "core", "io1", "cpu", status=2)
         self.run_cli("add", "core", status=2)
+        # --spec is an object
+        for spec in (["--spec"], ["--spec", "[]"], ["--spec", "3"], ["--spec", "{"]):
+            said = self.run_cli("add", "device", "vm1/net2", *spec, status=2).stderr
+            self.assertIn("--spec", said)
         self.assertEqual(len(self.devices()), 2)
 
     def test_set(self):
@@ -741,7 +831,10 @@ class Command(Daemon):
         self.assertEqual(len(lines), 2)
         self.assertEqual(len(json.loads(lines[0])["devices"]), 2)
         self.assertEqual([m["name"] for m in json.loads(lines[1])["machines"]], ["vm1", "vm2"])
-        self.run_cli("top", "--interval", "x", status=2)
+        for args, words in ((["--interval", "x"], '"x" is no number'), (["--interval"], "needs a"),
+                            (["--interval", "0"], "0.05 to 3600"), (["--interval", "nan"], "nan"),
+                            (["--count", "-1"], "no number"), (["vm1"], 'what is "vm1"?')):
+            self.assertIn(words, self.run_cli("top", *args, status=2).stderr)
         process = subprocess.Popen([EXITLESS, "--socket", self.socket, "top", "--json",
                                     "--interval", "0.05"], stdout=subprocess.PIPE)
         self.assertTrue(json.loads(process.stdout.readline()))
@@ -825,7 +918,7 @@ class Command(Daemon):
         self.assertIn("no daemon answers", done.stderr)
 
     def test_usage(self):
-        for args in ([], ["nonsense"], ["--socket"], ["status", "more"]):
+        for args in ([], ["nonsense"], ["--socket"], ["status", "more"], ["help", "nonsense"]):
             done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=20)
             self.assertEqual(done.returncode, 2, args)
         for args in (["help"], ["--help"], ["--version"], ["help", "add"], ["add", "--help"]):

@@ -556,10 +556,12 @@ static int size_of(struct disk *disk, uint64_t wanted, uint64_t *size)
 						  : UINT64_MAX;
 
 	*size = wanted ? wanted : there;
-	if (*size > there || *size == UINT64_MAX)
+	if (*size == UINT64_MAX)
 		return -EINVAL;
+	if (*size > there)
+		return -ERANGE;
 	*size -= *size % disk->block_bytes;
-	return *size ? 0 : -EINVAL;
+	return *size ? 0 : -ERANGE;
 }
 
 /* Whoever had the image may have changed its size. */
