@@ -15,15 +15,24 @@ check "stock exits for each" [ "$(all stock)" -ge 1000 ]
 on
 tell kick 20
 sleep 1
+SENT=$(stat line_sent) FELL=$(stat line_fell)
 exits_begin
 tell kick 10000
 exits_end direct
+SENT=$(($(stat line_sent) - SENT)) FELL=$(($(stat line_fell) - FELL))
 note $(cat $CTL)
 check "direct: 10000 interrupts ($ANSWER), $(all direct) exits" [ "$ANSWER" = "taken 10000" ]
-# What is left hands an interrupt of the host's own back to it: its tick, once a second.
-OWN=$(awk '$1 == 77 { n += $2 } END { print n + 0 }' /tmp/direct)
-check "none of the $(all direct) exits is theirs" [ "$(all direct)" = "$OWN" ]
-check "by IPI" [ "$(stat line_sent)" -ge 10000 ]
+check "by IPI, but for $((10000 - SENT))" [ $SENT -ge 8000 ]
+# Of all exits those are the host's own that hand back an interrupt of it (77), its tick say, or
+# are the watchdog's NMI (97) for one that waited. While it took that, the vCPU did not run, and an
+# interrupt fell to the host; KVM may have injected that one, which costs three exits at most.
+OWN=$(awk '$1 == 77 || $1 == 97 { n += $2 } END { print n + 0 }' /tmp/direct)
+OUT=$((FELL + 10000 - SENT)) THEIRS=$(($(all direct) - OWN))
+note "$OUT came while the vCPU was out of the guest, $OWN exits are the host's own, $THEIRS others"
+HOST=$(sed -n 's/^route .* host=\([^ ]*\).*/\1/p' $CTL)
+check "none of their vector ($HOST) was handed back" sh -c "! grep -q ' vector_$HOST=' $CTL"
+check "nearly all came while the vCPU ran" [ $OUT -le 2000 ]
+check "and these cost no exit" [ $THEIRS -le $((OUT * 3)) ]
 off
 tell kick 20
 check "stock again ($ANSWER)" [ "$ANSWER" = "taken 20" ]
