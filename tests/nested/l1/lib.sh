@@ -186,6 +186,26 @@ l2_net()
 		"ping -q -c 3 -i 0.2 10.0.2.2"
 }
 
+# ticks_begin; ticks_end NAME: each programming of the guest's timer and each interrupt of it is
+# traced in the guest meanwhile, and looked at by ticks.awk: $TICKS, $LOST, $DOUBLED, $STUCK
+ticks_begin()
+{
+	l2 "mount -t tracefs t $T 2>/dev/null; cd $T; echo 40000 >buffer_size_kb;" \
+		"echo 'p:ex/arm lapic_next_event delta=%di:u32' >kprobe_events; echo >trace;" \
+		"echo 1 >events/ex/arm/enable; echo 1 >events/irq_vectors/local_timer_entry/enable; cd /"
+}
+ticks_end()
+{
+	l2_value "cd $T; echo 0 >tracing_on; echo 0 >events/irq_vectors/local_timer_entry/enable;" \
+		"echo 0 >events/ex/arm/enable; awk -f /ticks.awk trace; cat per_cpu/cpu*/stats | grep overrun;" \
+		"echo >trace; echo >kprobe_events; echo 1 >tracing_on; cd /"
+	note "$1: $VALUE"
+	LOST=${VALUE#*lost=} DOUBLED=${VALUE#*doubled=} TICKS=${VALUE#*ticks=} STUCK=${VALUE#*stuck=}
+	LOST=${LOST%% *} DOUBLED=${DOUBLED%% *} TICKS=${TICKS%% *} STUCK=${STUCK%% *}
+	check "$1: the trace is whole" sh -c "case '$VALUE' in *strange=0*) ;; *) exit 1 ;; esac
+		case '$VALUE' in *overrun:\ [1-9]*) exit 1 ;; esac"
+}
+
 l2_stop()
 {
 	l2 "dmesg | grep -E 'BUG:|WARNING:|soft lockup|rcu.*detected|nobody cared|No irq handler'" &&

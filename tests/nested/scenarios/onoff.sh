@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Direct mode on and off, 1,000 times, by the host and then by the guest, while the guest pings,
-# has a TCP connection that echoes, and a thread that wakes up by the timer. Nothing may be lost.
+# has a TCP connection that echoes, and a thread that wakes up by the timer. Nothing may be lost or
+# doubled, and of the timer's interrupts one at most each time.
 ROUNDS=${ROUNDS:-1000}
 load_start()
 {
@@ -8,10 +9,16 @@ load_start()
 		"(i=0; while [ ! -e /tmp/stop ]; do i=\$((i + 1)); echo \$i; sleep 0.05; done; sleep 1)" \
 		"| tee /tmp/said | nc 10.0.2.100 7 >/tmp/heard & N=\$!;" \
 		"cyclictest -q -m -p 90 -i 2000 -h 20000 >/tmp/cyclic & C=\$!"
-	l2_wait 10
+	l2_wait 60
+	ticks_begin
 }
 load_end()
 {
+	ticks_end "$1"
+	check "$1: the timer ticked" [ "$TICKS" -gt 100 ]
+	check "$1: it never stood still" [ "$STUCK" = 0 ]
+	check "$1: at most one tick is lost or doubled each time ($LOST, $DOUBLED)" \
+		[ $((LOST + DOUBLED)) -le "$2" ]
 	l2 "touch /tmp/stop; sleep 3; kill \$N; kill -INT \$P \$C; wait; tail -n 3 /tmp/ping"
 	# The last may have been on its way.
 	l2_value "sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) packets received, .*/\1 \2/p' /tmp/ping"
@@ -29,6 +36,10 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "the guest module loads" l2 "insmod /exitless_guest.ko"
 
 	load_start
+	sleep 10
+	load_end stock "$ROUNDS"
+
+	load_start
 	i=0
 	while [ $i -lt "$ROUNDS" ]; do
 		direct_on
@@ -36,14 +47,14 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 		direct_off
 		i=$((i + 1))
 	done
-	load_end "by the host"
+	load_end "by the host" $((ROUNDS * 2))
 
 	direct_on
 	sleep 3
 	load_start
 	check "the guest says on and off" l2 "cd /sys/kernel/exitless; i=0;" \
 		"while [ \$i -lt $ROUNDS ]; do echo 1 >disable; echo 1 >enable; i=\$((i + 1)); done"
-	load_end "by the guest"
+	load_end "by the guest" $((ROUNDS * 2))
 	sed 's/^/NOTE: /' $CTL
 	check "and was heard" [ "$(sed -n 's/^vcpu .* abi=\([0-9]*\) .*/\1/p' $CTL)" -ge $((ROUNDS * 2)) ]
 	direct_off

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Reads a guest's trace of its timer, where each programming ("arm", with the count of 16 ns) and each
+# interrupt stands, and counts:
+#
+#	lost     a deadline went by, the timer was programmed anew, and the interrupt that came was
+#	         the new deadline's. Stock KVM does that when the two meet.
+#	doubled  an interrupt long before the deadline, or without one
+#	row      the most of either without a good interrupt in between
+#	stuck    for five seconds after a deadline nothing happened
+#	worst    how late an interrupt was, in us
+#
+# What is due while the guest has interrupts off may be programmed anew before it comes; the
+# interrupt is then early for the new deadline, and neither is counted. An early one within SLACK
+# (us) of the deadline, or 2 %, is on time: clocks differ.
+BEGIN { SLACK = 300 }
+function bad() { if (++bads[$2] > row) row = bads[$2] }
+/^#/ { next }
+$2 !~ /^\[/ { strange++; next }
+{
+	at = $4 * 1000000
+	if (armed[$2] && at > due[$2] + 5000000)
+		stuck++
+}
+/ arm: / {
+	left = substr($NF, 7) * 0.016
+	if (armed[$2] && at > due[$2] + SLACK)
+		overdue[$2] = 1
+	slack[$2] = SLACK + left / 50
+	due[$2] = at + left
+	armed[$2] = 1
+	arms++
+	next
+}
+/local_timer_entry/ {
+	ticks++
+	if ($2 in armed && (!armed[$2] || at < due[$2] - slack[$2])) {
+		if (!overdue[$2]) {
+			doubled++
+			bad()
+		}
+	} else if (armed[$2]) {
+		if (overdue[$2]) {
+			lost++
+			bad()
+		} else
+			bads[$2] = 0
+		if (at - due[$2] > worst)
+			worst = at - due[$2]
+	}
+	overdue[$2] = armed[$2] = 0
+}
+END {
+	for (cpu in armed)
+		if (armed[cpu] && at > due[cpu] + 5000000)
+			stuck++
+	printf "arms=%d ticks=%d lost=%d doubled=%d row=%d stuck=%d worst=%d strange=%d\n",
+		arms, ticks, lost, doubled, row, stuck, worst, strange
+}
