@@ -23,7 +23,7 @@ sys.path.insert(0, HERE)
 
 from lib import netns, vm  # noqa: E402
 from lib.context import Context, Skip  # noqa: E402
-from lib.process import Failure  # noqa: E402
+from lib.process import PATIENCE, Failure  # noqa: E402
 
 LOGS = os.path.join(vm.TOP, "build", "vm-logs")
 SKIPPED = 77
@@ -78,7 +78,7 @@ def run_test(function, logs):
     pid = os.fork()
     if pid == 0:
         run_in_child(function, logs)
-    end = time.monotonic() + getattr(function, "limit", DEFAULT_LIMIT)
+    end = time.monotonic() + getattr(function, "limit", DEFAULT_LIMIT) * PATIENCE
     result = "hung"
     try:
         while time.monotonic() < end:

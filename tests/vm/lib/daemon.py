@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 
-from .process import Failure, run, spawn, stop, wait_for
+from .process import PATIENCE, Failure, run, spawn, stop, wait_for
 from .vm import TOP, tail
 
 
@@ -58,7 +58,7 @@ class Daemon:
         """One JSON-RPC request; its error is a failure."""
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(30)
+            s.settimeout(30 * PATIENCE)
             s.connect(self.socket)
             s.sendall(json.dumps(request).encode() + b"\n")
             answer = b""

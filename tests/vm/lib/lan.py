@@ -107,7 +107,7 @@ def _listens(port):
 
 
 def guest_iperf_server(vm):
-    vm.run("iperf3 -s -D >/dev/null 2>&1; for i in 1 2 3 4 5 6 7 8 9 10; do "
+    vm.run("iperf3 -s -D >/dev/null 2>&1; for i in $(seq 100); do "
            "netstat -ltn | grep -q :5201 && exit 0; sleep 0.2; done; exit 1")
 
 

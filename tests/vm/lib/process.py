@@ -7,6 +7,11 @@ import signal
 import subprocess
 import time
 
+# Time limits are given as what a machine needs that has nothing else to do, with room. They are for
+# what is to happen and end with it, so a host with much other work may as well have this many times
+# as long.
+PATIENCE = 3
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,7 +36,7 @@ def spawn(argv, log, **kwargs):
 def run(argv, timeout=60, check=True):
     """Run a program on the host and return its standard output."""
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=timeout)
+                          stderr=subprocess.PIPE, text=True, timeout=timeout * PATIENCE)
     if check and done.returncode:
         raise Failure("%s: exit status %d\n%s%s" % (" ".join(argv), done.returncode,
                                                     done.stdout, done.stderr))
@@ -40,6 +45,7 @@ def run(argv, timeout=60, check=True):
 
 def wait_for(what, condition, timeout, interval=0.1):
     """Poll until condition() is true and return its value; the deadline is a failure."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     while True:
         value = condition()
@@ -55,7 +61,7 @@ def stop(process, timeout=10):
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(timeout)
+            process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -4,7 +4,7 @@
 import json
 import time
 
-from .process import Failure
+from .process import PATIENCE, Failure
 
 
 class QMP:
@@ -12,7 +12,7 @@ class QMP:
         self.sock = sock
         self.buffer = b""
         self.events = []
-        self._read(time.monotonic() + 20)
+        self._read(time.monotonic() + 20 * PATIENCE)
         self.command("qmp_capabilities")
 
     def _read(self, end):
@@ -34,7 +34,7 @@ class QMP:
         """Run a command and return what it returns; its error is a failure."""
         request = {"execute": name, "arguments": arguments}
         self.sock.sendall(json.dumps(request).encode() + b"\n")
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             answer = self._read(end)
             if "event" in answer:
@@ -46,7 +46,7 @@ class QMP:
 
     def wait_event(self, name, timeout=20):
         """Return the next event of that name, one that came before this call included."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             for event in self.events:
                 if event["event"] == name:

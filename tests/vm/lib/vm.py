@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from .process import Failure, spawn
+from .process import PATIENCE, Failure, spawn
 from .qmp import QMP
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -181,7 +181,7 @@ class VM:
         return self
 
     def _accept(self, listener):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 30 * PATIENCE
         while time.monotonic() < end:
             try:
                 return listener.accept()[0]
@@ -221,7 +221,7 @@ class VM:
 
     def wait_boot(self, timeout=90):
         """Wait until the guest takes commands, after start() or a reboot."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while self._read_line(end, "boot") != "@ready":
             pass
         return self
@@ -231,13 +231,14 @@ class VM:
 
         With check its failure is ours; without, the return value is (status, output).
         """
+        timeout *= PATIENCE
         with self._lock:
             ident = str(self._next_id)
             self._next_id += 1
             encoded = base64.b64encode(command.encode()).decode()
             self.agent.sendall(("%s %d %s\n" % (ident, timeout, encoded)).encode())
             # The guest enforces the limit; what comes on top is for a slow guest to say so.
-            end = time.monotonic() + timeout + 15
+            end = time.monotonic() + timeout + 15 * PATIENCE
             status, lines = None, []
             while True:
                 line = self._read_line(end, command)
