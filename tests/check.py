@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,8 @@ class Check:
         """Configure if need be, and build; a failure is counted."""
         steps = [["ninja", "-C", directory]]
         if not os.path.exists(os.path.join(TOP, directory, "build.ninja")):
+            # Killed in the middle, meson takes the directory for configured.
+            shutil.rmtree(os.path.join(TOP, directory, "meson-private"), ignore_errors=True)
             steps.insert(0, [MESON, "setup", directory, *options])
         for argv in steps:
             self.say("%s: %s" % (suite, " ".join(argv)))
