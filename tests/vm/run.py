@@ -52,6 +52,7 @@ def run_in_child(function, logs):
     out = os.open(os.path.join(logs, "test.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    netns.remove_left_over(os.getpid())  # of a namesake that was killed
     status = 1
     try:
         with Context(logs) as context:
