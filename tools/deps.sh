@@ -44,7 +44,7 @@ run()
 	fi
 }
 
-run "reading the package lists" apt-get -q -o DPkg::Lock::Timeout=300 update
+run "reading the package lists" apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 update
 # shellcheck disable=SC2086 # a list of words
-run "installing$missing" apt-get -qy -o DPkg::Lock::Timeout=300 \
+run "installing$missing" apt-get -qy -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
 	install --no-install-recommends $missing
