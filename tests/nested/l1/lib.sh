@@ -85,7 +85,7 @@ l2_start()
 	i=0
 	while ! grep -q 'L2 READY' /tmp/l2.out; do
 		i=$((i + 1))
-		if [ $i -gt 120 ] || ! kill -0 $QEMU 2>/dev/null; then
+		if [ $i -gt 600 ] || ! kill -0 $QEMU 2>/dev/null; then
 			cat /tmp/l2.out
 			fail "L2 does not boot"
 			return 1
@@ -146,6 +146,12 @@ direct_on()
 	done
 }
 direct_off() { echo "off pid=$QEMU" >$CTL || fail "off"; }
+
+# ctl NAME: of the module's line for the vCPU
+ctl()
+{
+	sed -n "s/^vcpu .* $1=\([^ ]*\).*/\1/p" $CTL
+}
 
 # l2_async COMMAND; l2_wait [SECONDS]
 l2_async()
