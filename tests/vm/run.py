@@ -130,7 +130,7 @@ def main():
     # it is built anew when packages were added to the tree that it is made from.
     for script in sorted({s for _, function in tests for s in getattr(function, "needs", ())}):
         try:
-            vm.tool(script)
+            vm.tool(*script.split())
         except Failure as reason:
             print(reason)  # who needs it will fail
     print("QEMU: %s, guest: %s, accelerator: %s" %

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Other drivers on the emulated NICs: newer kernels, and iPXE that boots over them."""
+"""Other drivers on the emulated NICs: newer kernels, DPDK, and firmware that boots over them."""
 
 import functools
+import hashlib
 import http.server
+import json
 import os
+import random
+import re
+import shutil
+import struct
 import threading
 
 from lib import lan, vm
-from lib.context import limit
+from lib.context import limit, needs
+from lib.process import Failure, wait_for
 
 USER = [lan.USER_PORT]
 
@@ -29,13 +36,141 @@ def newer_kernel(t, version):
 
 
 @limit(180)
+@needs("driver-image.sh 6.12")
 def test_linux_6_12(t):
     newer_kernel(t, "6.12")
 
 
 @limit(180)
+@needs("driver-image.sh 7")
 def test_linux_7(t):
     newer_kernel(t, "7")
+
+
+class Testpmd:
+    """DPDK's testpmd in a guest, on all of its NICs."""
+
+    def __init__(self, guest):
+        self.guest = guest
+        guest.run("modprobe uio_pci_generic; mkdir -p /dev/hugepages; "
+                  "mount -t hugetlbfs none /dev/hugepages; cd /sys/bus/pci/devices; "
+                  "for d in $(grep -l 0x020000 */class | cut -d/ -f1); do "
+                  "echo uio_pci_generic >$d/driver_override; echo $d >../drivers_probe; done; "
+                  "test -e /dev/uio0")
+        # The pipe never ends: a shell holds it open.
+        guest.run("mkfifo /tmp/in; sleep 1000 >/tmp/in & "
+                  "(dpdk-testpmd --lcores 0@0,1@0 -m 64 --in-memory --no-telemetry -- -i "
+                  "--nb-cores=1 --rxd=512 --txd=512 --total-num-mbufs=4096 </tmp/in "
+                  ">/tmp/out 2>&1; echo ended >>/tmp/out) &")
+        self.wait_output("testpmd> |ended")
+        if "ended" in self.output():
+            raise Failure(self.output())
+
+    def output(self):
+        return self.guest.run("cat /tmp/out", check=False)[1]
+
+    def wait_output(self, pattern):
+        wait_for("testpmd says " + pattern, lambda: re.search(pattern, self.output()), 60, 0.5)
+
+    def tell(self, *commands):
+        for command in commands:
+            self.guest.run("timeout 5 sh -c 'echo %s >/tmp/in'" % command)
+
+    def end(self):
+        """Quit, and return for each MAC address (packets received, sent)."""
+        self.tell("stop", "show port stats all", "quit")
+        self.wait_output("ended")
+        out = self.output()
+        macs = dict(re.findall(r"Port (\d+): ([0-9A-F:]{17})", out))
+        found = re.findall(r"NIC statistics for port (\d+) .*?RX-packets: (\d+).*?"
+                           r"TX-packets: (\d+)", out, re.DOTALL)
+        return {macs[n].lower(): (int(rx), int(tx)) for n, rx, tx in found}
+
+
+def random_frames(source, count):
+    """Frames of all sizes from this address to nobody."""
+    head = bytes.fromhex("02cc00000001" + source + "88b5")
+    sizes = [46, 50, 242, 498, 1010, 1500, *range(46, 1501)]
+    return [head + os.urandom(random.choice(sizes)) for _ in range(count)]
+
+
+def write_pcap(path, frames):
+    with open(path, "wb") as f:
+        f.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+        for frame in frames:
+            f.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
+
+
+def read_pcap(path):
+    with open(path, "rb") as f:
+        data = f.read()[24:]
+    while data:
+        length = struct.unpack_from("<I", data, 8)[0]
+        yield data[16:16 + length]
+        data = data[16 + length:]
+
+
+@limit(150)
+@needs("driver-image.sh dpdk")
+def test_dpdk(t):
+    """DPDK's em driver on both chips: all frames cross the guest, in both directions, as they were.
+
+    A round's frames fit into the rings, so none may be lost, however slow the guest is.
+    """
+    sides = {"a": ("net0", "82574L", lan.mac(1)), "b": ("net1", "82540EM", lan.mac(2))}
+    captured = {side: t.path("captured-" + side) for side in sides}
+    daemon = t.daemon({
+        "cores": [{"name": "io0"}],
+        "sandbox": {"calls": "kill", "paths": [t.directory]},
+        "switches": [{"name": side} for side in sides],
+        "ports": [{"name": "out-" + side, "switch": side, "kind": "pcap",
+                   "capture_file": captured[side]} for side in sides],
+        "machines": [{"name": "vm1", "devices": [
+            {"name": name, "model": model, "mac": mac, "switch": side}
+            for side, (name, model, mac) in sides.items()]}]})
+    guest = t.guest(daemon, 1, [] if vm.accelerator() == "kvm" else ["-cpu", "Nehalem"],
+                    memory="512M", image=vm.driver_image("dpdk"),
+                    kernel_args="exitless.noprobe hugepages=40")
+    guest.wait_boot()
+    testpmd = Testpmd(guest)
+    testpmd.tell("set fwd io", "start")
+
+    def counts(what):
+        return [daemon.device("vm1", name)["counters"]["device"][what]
+                for name, _, _ in sides.values()]
+
+    sent = {side: [] for side in sides}
+    for number in range(5):
+        for side in sides:
+            frames = random_frames("02%s0000%02x01" % (side * 2, number), 200)
+            sent[side] += frames
+            write_pcap(t.path("round"), frames)
+            daemon.cli("add", "port", "in-" + side, "kind=pcap", "switch=" + side,
+                       "replay_file=" + t.path("round"), "replay_speed=0")
+        wait_for("all frames cross the guest",
+                 lambda: counts("tx_packets") == [len(s) for s in sent.values()], 60)
+        for side in sides:
+            daemon.cli("remove", "port", "in-" + side)
+    for side, other in ("ab", "ba"):
+        daemon.cli("remove", "port", "out-" + side)
+        got = [f for f in read_pcap(captured[side]) if f[6:8].hex() == "02" + other * 2]
+        assert got == sent[other], "%d frames of %d" % (len(got), len(sent[other]))
+
+    testpmd.tell("stop", "set fwd txonly")
+    before = counts("tx_packets")
+    traps = [daemon.device("vm1", name)["traps"] for name, _, _ in sides.values()]
+    testpmd.tell("start")
+    wait_for("both send", lambda: all(now > then + 20000 for now, then in
+                                      zip(counts("tx_packets"), before)), 60)
+    traps = [daemon.device("vm1", name)["traps"] - then
+             for (name, _, _), then in zip(sides.values(), traps)]
+    # It polls its rings: what traps is what looks after the link.
+    assert all(n < 400 for n in traps), traps
+    said = testpmd.end()
+    for (name, _, mac), rx, tx in zip(sides.values(), counts("rx_packets"), counts("tx_packets")):
+        assert said[mac] == (rx, tx), (name, said, rx, tx)
+        assert daemon.device("vm1", name)["interrupts"] == 0
+    guest.check_log(["uio_pci_generic"])
 
 
 def serve(t, directory):
@@ -48,21 +183,86 @@ def serve(t, directory):
 
 
 @limit(150)
+@needs("driver-image.sh 6.12", "driver-image.sh firmware")
 def test_ipxe_82574L(t):
     """iPXE's own driver fetches a kernel and 23 MB of initramfs, and what it boots works."""
     firmware = vm.driver_image("firmware")
     daemon = t.daemon(lan.config(["82574L"], USER))
-    port = serve(t, vm.driver_image("6.12"))
-    url = "http://%s:%d/" % (lan.GATEWAY, port)
     sercon = t.path("sercon")
     with open(sercon, "wb") as f:
         f.write(b"\xf8\x03")  # SeaBIOS: the console's port
-    script = "dhcp && kernel %skernel %s && initrd %sinitramfs.cpio && boot" % (
-        url, vm.kernel_command_line(), url)
     guest = t.guest(daemon, 1, memory="512M", boot=[
-        "-kernel", os.path.join(firmware, "ipxe.lkrn"), "-append", script,
+        "-kernel", os.path.join(firmware, "ipxe.lkrn"),
+        "-append", "dhcp && " + " && ".join(boot_linux(t)),
         "-fw_cfg", "name=etc/sercon-port,file=" + sercon])
+    expect_booted(guest)
+
+
+def boot_linux(t):
+    """iPXE's commands for that."""
+    url = "http://%s:%d/" % (lan.GATEWAY, serve(t, vm.driver_image("6.12")))
+    return ["kernel %skernel %s" % (url, vm.kernel_command_line()),
+            "initrd %sinitramfs.cpio" % url, "boot"]
+
+
+def expect_booted(guest):
     guest.wait_boot(100)
     lan.configure(guest, 1)
     lan.wait_ping(guest, lan.GATEWAY)
     lan.expect_ping(guest, lan.GATEWAY, count=5)
+
+
+def boot_config(t, model, name, content):
+    """A user-mode port that boots guests with this file; returns (the config, its folder)."""
+    folder = t.path("tftp")
+    os.mkdir(folder)
+    with open(os.path.join(folder, name), "w") as f:
+        f.write(content)
+    return lan.config([model], [dict(lan.USER_PORT, tftp_directory=folder, boot_file=name)]), folder
+
+
+def network_boot(t, daemon, rom, boot, memory="256M"):
+    """A guest whose firmware boots by the network, with this option ROM of QEMU's."""
+    args = daemon.qemu_args("vm1", memory)
+    device = next(i for i, word in enumerate(args) if "vfio-user-pci" in word)
+    args[device] = json.dumps(dict(json.loads(args[device]), romfile=rom, bootindex=1))
+    return t.vm("vm1", args, boot=boot)
+
+
+@limit(150)
+@needs("driver-image.sh 6.12")
+def test_pxe_82540EM(t):
+    """The option ROM gets a script by TFTP, and does by HTTP what that says."""
+    config, _ = boot_config(t, "82540EM", "boot.ipxe", "\n".join(["#!ipxe", *boot_linux(t), ""]))
+    guest = network_boot(t, t.daemon(config), "pxe-e1000.rom", ["-boot", "n"], "512M")
+    expect_booted(guest)
+
+
+def console(guest):
+    with open(guest.console_log, errors="replace") as f:
+        return f.read()
+
+
+@limit(120)
+@needs("driver-image.sh firmware")
+def test_uefi_82574L(t):
+    """UEFI with the option ROM's driver boots GRUB, which reads a file over it."""
+    firmware = vm.driver_image("firmware")
+    config, folder = boot_config(t, "82574L", "grub.efi", "")
+    for name in ("grub", "grub.efi"):
+        path = os.path.join(firmware, name)
+        (shutil.copytree if os.path.isdir(path) else shutil.copyfile)(
+            path, os.path.join(folder, name))
+    data = os.urandom(1 << 20)
+    with open(os.path.join(folder, "data"), "wb") as f:
+        f.write(data)
+    with open(os.path.join(folder, "grub", "grub.cfg"), "w") as f:
+        f.write("insmod hashsum\ninsmod gcry_sha256\nhashsum --hash sha256 /data\n"
+                "echo all is read\nhalt\n")
+    variables = t.path("vars.fd")
+    shutil.copy(os.path.join(firmware, "vars.fd"), variables)
+    guest = network_boot(t, t.daemon(config), "efi-e1000e.rom", [
+        "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=%s/code.fd" % firmware,
+        "-drive", "if=pflash,format=raw,unit=1,file=" + variables])
+    wait_for("GRUB reads a file", lambda: "all is read" in console(guest), 100, 0.5)
+    assert hashlib.sha256(data).hexdigest() in console(guest), console(guest)

@@ -23,7 +23,7 @@ def limit(seconds):
 
 
 def needs(*scripts):
-    """Decorator: scripts of tools/ whose downloads the test's time limit shall not pay for."""
+    """Decorator: scripts of tools/ (and arguments) whose downloads the test's limit shall not pay."""
     def mark(function):
         function.needs = scripts
         return function
