@@ -29,13 +29,6 @@ static void interrupt(int number)
 	WRITE_ONCE(interrupted, 1);
 }
 
-void bench_common_init(struct bench_common *common)
-{
-	*common = (struct bench_common){
-		.seconds = 3, .warmup = 0.5, .cpu = -1, .stop = &interrupted
-	};
-}
-
 int bench_number(const char *option, const char *text, double min, double max, double *value)
 {
 	static const char units[] = "kMG";
@@ -55,12 +48,8 @@ int bench_number(const char *option, const char *text, double min, double max, d
 	return -1;
 }
 
-bool bench_common_takes_value(const char *key)
-{
-	return strcmp(key, "stats");
-}
-
-int bench_common_option(struct bench_common *common, const char *key, const char *value)
+/* 1 if "--KEY" was one of the common ones with a value, 0 if not, -1 after saying what is wrong. */
+static int common_option(struct bench_common *common, const char *key, const char *value)
 {
 	double number;
 
@@ -68,10 +57,6 @@ int bench_common_option(struct bench_common *common, const char *key, const char
 		return bench_number(key, value, 0.01, 86400, &common->seconds) ? -1 : 1;
 	if (!strcmp(key, "warmup"))
 		return bench_number(key, value, 0, 3600, &common->warmup) ? -1 : 1;
-	if (!strcmp(key, "stats")) {
-		common->stats = true;
-		return 1;
-	}
 	if (strcmp(key, "cpu") && strcmp(key, "pid"))
 		return 0;
 	if (bench_number(key, value, 0, 4194304, &number))
@@ -81,6 +66,49 @@ int bench_common_option(struct bench_common *common, const char *key, const char
 	else
 		common->pid = (int)number;
 	return 1;
+}
+
+/* The option argv[*i], and its value if that is a word of its own. 0, or -1. */
+static int parse_option(struct bench_common *common, const struct bench_options *options,
+			void *load, int argc, char **argv, int *i)
+{
+	char *key = argv[*i] + 2, *value = strchr(key, '=');
+	int err;
+
+	if (!strcmp(key, "stats")) {
+		common->stats = true;
+		return 0;
+	}
+	if (options->flag(load, key))
+		return 0;
+	if (value)
+		*value++ = '\0';
+	else if (*i + 1 < argc)
+		value = argv[++*i];
+	err = common_option(common, key, value);
+	if (err)
+		return MIN(err, 0);
+	err = options->value(load, key, value);
+	if (err > 0)
+		fprintf(stderr, "exitless bench: what is \"--%s\"?\n", key);
+	return err ? -1 : 0;
+}
+
+int bench_parse(struct bench_common *common, const struct bench_options *options, void *load,
+		int argc, char **argv)
+{
+	int words = 0;
+
+	*common = (struct bench_common){
+		.seconds = 3, .warmup = 0.5, .cpu = -1, .stop = &interrupted
+	};
+	for (int i = 1; i < argc; i++) {
+		if (strncmp(argv[i], "--", 2))
+			argv[++words] = argv[i];
+		else if (parse_option(common, options, load, argc, argv, &i))
+			return -1;
+	}
+	return words;
 }
 
 int bench_start(struct bench_common *common)

@@ -26,12 +26,20 @@ struct bench_common {
 	json_t *stats_at_start;
 };
 
-void bench_common_init(struct bench_common *common);
-/* Takes the option "--KEY" out: 1 if it was one of the common ones, 0 if not, -1 after saying what
- * is wrong with @value (NULL: none was given). */
-int bench_common_option(struct bench_common *common, const char *key, const char *value);
-/* True when "--KEY" of the common ones takes a value. */
-bool bench_common_takes_value(const char *key);
+/* What a load does with its own options. */
+struct bench_options {
+	/* "--KEY" without a value: true if there is such a one */
+	bool (*flag)(void *load, const char *key);
+	/* "--KEY VALUE" (NULL: none was given): 0, -1 after saying what is wrong, or 1: no such
+	 * key.
+	 */
+	int (*value)(void *load, const char *key, char *value);
+};
+
+/* Takes the options out: common ones into @common, the others as @options say, for @load. Returns
+ * how many words are left, from argv[1] on, or -1 after saying what is wrong. */
+int bench_parse(struct bench_common *common, const struct bench_options *options, void *load,
+		int argc, char **argv);
 
 /* Right before the load runs: pins the thread, measures the clock, handles SIGINT. 0 or an exit
  * status, after saying why. */

@@ -92,9 +92,9 @@ static int load_key(struct blk_load_config *c, const char *key, const char *valu
 	return err ? -1 : 0;
 }
 
-static bool set_flag(struct setup *s, const char *key)
+static bool set_flag(void *load, const char *key)
 {
-	struct blk_load_config *c = &s->defaults;
+	struct blk_load_config *c = &((struct setup *)load)->defaults;
 
 	if (!strcmp(key, "sequential"))
 		c->sequential = true;
@@ -106,32 +106,14 @@ static bool set_flag(struct setup *s, const char *key)
 		c->event_idx = true;
 	else if (!strcmp(key, "verify"))
 		c->verify = true;
-	else if (!strcmp(key, "stats"))
-		s->common.stats = true;
 	else
 		return false;
 	return true;
 }
 
-/* The option argv[*i]; 0, or -1 after saying what is wrong. */
-static int option(struct setup *s, int argc, char **argv, int *i)
+static int set_default(void *load, const char *key, char *value)
 {
-	char *key = argv[*i] + 2, *value = strchr(key, '=');
-	int err;
-
-	if (set_flag(s, key))
-		return 0;
-	if (value)
-		*value++ = '\0';
-	else if (*i + 1 < argc)
-		value = argv[++*i];
-	err = bench_common_option(&s->common, key, value);
-	if (err)
-		return err > 0 ? 0 : -1;
-	err = load_key(&s->defaults, key, value);
-	if (err > 0)
-		fprintf(stderr, "exitless bench: what is \"--%s\"?\n", key);
-	return err ? -1 : 0;
+	return load_key(&((struct setup *)load)->defaults, key, value);
 }
 
 /* "SOCKET,KEY=VALUE,...": on top of the defaults. */
@@ -163,28 +145,23 @@ static int parse_disk(struct setup *s, char *text, struct blk_load_config *confi
 
 static int parse(struct setup *s, int argc, char **argv)
 {
-	int n = 0;
+	static const struct bench_options options = { set_flag, set_default };
+	int n;
 
-	bench_common_init(&s->common);
 	s->defaults = (struct blk_load_config){ .queues = 1,
 						.depth = DEFAULT_DEPTH,
 						.block_bytes = DEFAULT_SIZE,
 						.read_percent = 100,
 						.seed = 1 };
-	for (int i = 1; i < argc; i++) {
-		if (strncmp(argv[i], "--", 2))
-			argv[n++] = argv[i];
-		else if (option(s, argc, argv, &i))
-			return -1;
-	}
+	n = bench_parse(&s->common, &options, s, argc, argv);
 	for (int i = 0; i < n; i++) {
-		if (parse_disk(s, argv[i], &s->configs[i]))
+		if (parse_disk(s, argv[i + 1], &s->configs[i]))
 			return -1;
 		s->n++;
 	}
 	if (!n)
 		fputs("exitless bench: which disks?\n", stderr);
-	return n ? 0 : -1;
+	return n > 0 ? 0 : -1;
 }
 
 /* ---- the report -------------------------------------------------------------------------- */

@@ -100,8 +100,10 @@ static int parse_flow(char *text, struct net_flow_params *flow)
 	return 0;
 }
 
-static int set_flag(struct setup *s, const char *key)
+static bool set_flag(void *load, const char *key)
 {
+	struct setup *s = load;
+
 	if (!strcmp(key, "packed"))
 		s->port.packed = true;
 	else if (!strcmp(key, "in-order"))
@@ -114,56 +116,40 @@ static int set_flag(struct setup *s, const char *key)
 		s->defaults.verify_all = true;
 	else if (!strcmp(key, "memcpy"))
 		s->memcpy = true;
-	else if (!strcmp(key, "stats"))
-		s->common.stats = true;
 	else
-		return 0;
-	return 1;
+		return false;
+	return true;
 }
 
-/* The option argv[*i]; 0, or -1 after saying what is wrong. */
-static int option(struct setup *s, int argc, char **argv, int *i)
+static int set_value(void *load, const char *key, char *value)
 {
-	char *key = argv[*i] + 2, *value = strchr(key, '=');
+	struct setup *s = load;
 	double number;
-	int err;
 
-	if (set_flag(s, key))
-		return 0;
-	if (value)
-		*value++ = '\0';
-	else if (*i + 1 < argc)
-		value = argv[++*i];
-	err = bench_common_option(&s->common, key, value);
-	if (err)
-		return err > 0 ? 0 : -1;
 	if (!strcmp(key, "flow") && value) {
 		s->flow_texts[s->n_flow_texts++] = value;
 		return 0;
 	}
-	if (!strcmp(key, "ring")) {
-		if (bench_number(key, value, 16, 32768, &number))
-			return -1;
-		s->port.ring = (unsigned)number;
-		return 0;
-	}
-	err = flow_key(&s->defaults, key, value);
-	if (err > 0)
-		fprintf(stderr, "exitless bench: what is \"--%s\"?\n", key);
-	return err ? -1 : 0;
+	if (strcmp(key, "ring"))
+		return flow_key(&s->defaults, key, value);
+	if (bench_number(key, value, 16, 32768, &number))
+		return -1;
+	s->port.ring = (unsigned)number;
+	return 0;
 }
 
 static int parse(struct setup *s, int argc, char **argv)
 {
-	bench_common_init(&s->common);
+	static const struct bench_options options = { set_flag, set_value };
+	int n;
+
 	s->defaults = (struct net_flow_params){ .to = 1, .size = 64, .window = DEFAULT_WINDOW };
 	s->port.ring = DEFAULT_RING;
-	for (int i = 1; i < argc; i++) {
-		if (strncmp(argv[i], "--", 2))
-			s->paths[s->n_ports++] = argv[i];
-		else if (option(s, argc, argv, &i))
-			return -1;
-	}
+	n = bench_parse(&s->common, &options, s, argc, argv);
+	if (n < 0)
+		return -1;
+	for (int i = 0; i < n; i++)
+		s->paths[s->n_ports++] = argv[i + 1];
 	if (s->n_ports < 2) {
 		fputs("exitless bench: two devices at least\n", stderr);
 		return -1;

@@ -67,8 +67,10 @@ static int read_target(int argc, char **argv, json_t **params)
 	return argc;
 }
 
-int cmd_add(int argc, char **argv)
+/* What takes a "spec" from the command line. */
+static int with_spec(const char *method, int argc, char **argv)
 {
+	bool add = !strcmp(method, "add");
 	json_t *params, *spec;
 	int status;
 
@@ -77,29 +79,23 @@ int cmd_add(int argc, char **argv)
 		return -argc;
 	spec = json_object();
 	json_object_set_new(params, "spec", spec);
-	json_object_set(spec, "name", json_object_get(params, "name"));
-	status = read_spec(argc, argv, 3, spec);
+	if (add)
+		json_object_set(spec, "name", json_object_get(params, "name"));
+	status = add || argc > 3 ? read_spec(argc, argv, 3, spec) : cli_usage(argv[0], "set what?");
 	if (!status)
-		return client_do("add", params);
+		return client_do(method, params);
 	json_decref(params);
 	return status;
 }
 
+int cmd_add(int argc, char **argv)
+{
+	return with_spec("add", argc, argv);
+}
+
 int cmd_set(int argc, char **argv)
 {
-	json_t *params, *spec;
-	int status;
-
-	argc = read_target(argc, argv, &params);
-	if (argc < 0)
-		return -argc;
-	spec = json_object();
-	json_object_set_new(params, "spec", spec);
-	status = argc > 3 ? read_spec(argc, argv, 3, spec) : cli_usage(argv[0], "set what?");
-	if (!status)
-		return client_do("set", params);
-	json_decref(params);
-	return status;
+	return with_spec("set", argc, argv);
 }
 
 int cmd_remove(int argc, char **argv)
