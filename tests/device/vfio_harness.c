@@ -5,7 +5,6 @@
 #include "base/util.h"
 #include "tests/device/loop_call.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -183,17 +182,6 @@ void expect_serving(void)
 	assert_int_equal(id, 0x10d3);
 	vu_close(&next);
 	wait_disconnected();
-}
-
-unsigned open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 uint64_t drain(int fd)

@@ -5,6 +5,7 @@
 
 #include "client/vfio_user_client.h"
 #include "memory/space.h"
+#include "tests/device/descriptors.h"
 #include "transport/vfio_user.h"
 
 /* cmocka wants these before it */
@@ -53,8 +54,6 @@ void wait_disconnected(void);
 void expect_dropped(struct vu_client *c);
 /* A new client is served as before. */
 void expect_serving(void);
-/* Open descriptors of this process. */
-unsigned open_fds(void);
 /* The count of an eventfd since the last call; 0 if none. */
 uint64_t drain(int fd);
 

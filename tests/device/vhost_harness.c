@@ -7,7 +7,6 @@
 #include "disk/disk.h"
 #include "tests/device/loop_call.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -336,17 +335,6 @@ bool is_closed(struct vhost_client *c)
 		return false;
 	n = recv(c->fd, &byte, 1, MSG_DONTWAIT);
 	return !n || (n < 0 && errno != EAGAIN);
-}
-
-unsigned open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 void wait_open_fds(unsigned n)

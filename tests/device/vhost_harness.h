@@ -8,6 +8,7 @@
 
 #include "client/vhost_user_client.h"
 #include "nic/virtio_net/virtio_net.h"
+#include "tests/device/descriptors.h"
 #include "transport/vhost_user.h"
 
 /* cmocka wants these before it */
@@ -80,9 +81,8 @@ uint32_t guest_receive_for(struct guest *g, unsigned seconds, void *hdr, uint8_t
 bool readable(int fd);
 /* Where the back end closed the connection; waits for it as readable() does. */
 bool is_closed(struct vhost_client *c);
-unsigned open_fds(void);
-/* Waits, a minute at most, until there are no more than @n: the back end closes what it has soon.
- */
+/* Waits, a minute at most, until no more than @n descriptors are open: the back end closes what it
+ * has soon. */
 void wait_open_fds(unsigned n);
 
 /* ---- one message ------------------------------------------------------------------------- */

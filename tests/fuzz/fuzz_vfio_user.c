@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "base/util.h"
 #include "memory/remote.h"
+#include "transport/unix_socket.h"
 #include "transport/vfio_user.h"
 
 #include <poll.h>
@@ -80,25 +81,10 @@ static void clean_up(void)
 	unlink(address.sun_path);
 }
 
+/* What a client that was dropped sends is lost. */
 static void send_piece(int fd, const uint8_t *data, size_t len)
 {
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = { 0 };
-	struct iovec iov = { (void *)data, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (len && data[len - 1] == 0xfd) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &spare[len % 2], sizeof(int));
-	}
-	if (sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return; /* dropped already */
+	unix_send(fd, data, len, len && data[len - 1] == 0xfd ? spare[len % 2] : -1);
 }
 
 /* What a device would: reads and writes, a few of which take several messages. */

@@ -6,6 +6,7 @@
  */
 #include "base/log.h"
 #include "base/util.h"
+#include "transport/unix_socket.h"
 #include "transport/vhost_user.h"
 
 #include <errno.h>
@@ -105,26 +106,17 @@ static void set_up(void)
 	atexit(clean_up);
 }
 
+#define PAYLOAD_MAX 255
+
+/* What a client that was dropped sends is lost. */
 static void send_message(int fd, const uint8_t *head, const uint8_t *payload, uint32_t len)
 {
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = { 0 };
 	uint32_t header[3] = { head[0], (head[1] & 0x1fu) | 1, len };
-	struct iovec iov[2] = { { header, sizeof(header) }, { (void *)payload, len } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	uint8_t message[sizeof(header) + PAYLOAD_MAX];
 
-	if (head[2] & 3) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &spare[(head[2] & 3) - 1], sizeof(int));
-	}
-	if (sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return; /* dropped already */
+	memcpy(message, header, sizeof(header));
+	memcpy(message + sizeof(header), payload, len);
+	unix_send(fd, message, sizeof(header) + len, head[2] & 3 ? spare[(head[2] & 3) - 1] : -1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
