@@ -152,7 +152,9 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	bool fault = false;
 	int vector = -1;
 
-	vmcs_set(PIN_BASED_VM_EXEC_CONTROL, d->saved[PIN]);
+	/* Only that bit: after the hook KVM may have switched the preemption timer on or off. */
+	vmcs_set(PIN_BASED_VM_EXEC_CONTROL,
+		 vmcs_get(PIN_BASED_VM_EXEC_CONTROL) | (d->saved[PIN] & PIN_BASED_EXT_INTR_MASK));
 	vmcs_set(EXCEPTION_BITMAP, d->saved[EXCEPTIONS]);
 	vmcs_set(GUEST_IDTR_LIMIT, d->saved[LIMIT]);
 	vmcs_set(GUEST_IDTR_BASE, d->saved[BASE]);
