@@ -147,6 +147,7 @@ int direct_on(struct host *host, const struct direct_wish *wish, struct host_err
 		{ EINVAL, "the CPU is the host's first one, or the module knows no such wish" },
 		{ ESRCH, "there is no such process" },
 		{ EBUSY, "that CPU or vCPU is in direct mode already" },
+		{ ESHUTDOWN, "the machine is about to stop" },
 		{ ETIME, "the vCPU did not enter the guest on that CPU within 5 s: is it bound to "
 			 "it, and does it run?" },
 		{ ERANGE, "the guest's timer frequency is not the LAPIC's: KVM shows it another "

@@ -12,6 +12,7 @@
 #include <linux/delay.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/reboot.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -33,6 +34,7 @@ extern struct tracepoint __tracepoint_kvm_entry, __tracepoint_kvm_exit;
 static DEFINE_MUTEX(ex_lock);
 static LIST_HEAD(vcpus); /* written under ex_lock, read under RCU too */
 static enum cpuhp_state hotplug;
+static bool ending; /* the machine; under ex_lock */
 
 static const char *const whys[EX_WHYS] = {
 	[EX_DIRECT] = "direct",
@@ -130,6 +132,8 @@ static int vcpu_on(int pid, int index, int cpu, bool timer, bool ipi)
 	struct ex_vcpu *d;
 	int err, waited;
 
+	if (ending)
+		return -ESHUTDOWN;
 	if (cpu < 0 || cpu >= nr_cpu_ids || !cpu_online(cpu) || index < 0)
 		return -EINVAL;
 	/* Without x2APIC a guest cannot be given some registers, and not others. */
@@ -343,6 +347,19 @@ static int sleep_notify(struct notifier_block *nb, unsigned long what, void *dat
 
 static struct notifier_block sleep_block = { .notifier_call = sleep_notify };
 
+/* KVM switches virtualization off under guests that run, and is prepared for the faults that this
+ * makes. The hooks are not. */
+static int end_notify(struct notifier_block *nb, unsigned long what, void *data)
+{
+	mutex_lock(&ex_lock);
+	ending = true;
+	mutex_unlock(&ex_lock);
+	all_off(-1);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block end_block = { .notifier_call = end_notify };
+
 static int __init ex_init(void)
 {
 	int err;
@@ -372,6 +389,9 @@ static int __init ex_init(void)
 	err = register_pm_notifier(&sleep_block);
 	if (err)
 		goto no_sleep;
+	err = register_reboot_notifier(&end_block);
+	if (err)
+		goto no_end;
 	err = misc_register(&ctl);
 	if (err)
 		goto no_ctl;
@@ -379,6 +399,8 @@ static int __init ex_init(void)
 	return 0;
 
 no_ctl:
+	unregister_reboot_notifier(&end_block);
+no_end:
 	unregister_pm_notifier(&sleep_block);
 no_sleep:
 	cpuhp_remove_state(hotplug);
@@ -397,6 +419,7 @@ static void __exit ex_done(void)
 	misc_deregister(&ctl);
 	cancel_delayed_work_sync(&look);
 	all_off(-1);
+	unregister_reboot_notifier(&end_block);
 	unregister_pm_notifier(&sleep_block);
 	cpuhp_remove_state_nocalls(hotplug);
 	tracepoint_probe_unregister(&__tracepoint_kvm_exit, ex_exit, NULL);
