@@ -61,7 +61,51 @@ static int btf_lookup(const struct btf_image *image, const char *module)
 	return 0;
 }
 
-int ex_btf_load(const char *module)
+/* What headers tell is where BTF has it, and what is not there is not found. */
+static int btf_known(const struct btf_image *image, const char *module)
+{
+	static const struct {
+		struct btf_want want;
+		u32 offset;
+		int err;
+	} known[] = {
+		{ { "kvm_vcpu", "kvm", BTF_WANT_PTR, "kvm" }, offsetof(struct kvm_vcpu, kvm) },
+		{ { "kvm_vcpu", "vcpu_idx", BTF_WANT_INT, NULL, 1u << 4 },
+		  offsetof(struct kvm_vcpu, vcpu_idx) },
+		{ { "kvm_vcpu", "arch", BTF_WANT_STRUCT, "kvm_vcpu_arch" },
+		  offsetof(struct kvm_vcpu, arch) },
+		{ { "kvm_vcpu_arch", "apic", BTF_WANT_PTR }, offsetof(struct kvm_vcpu_arch, apic) },
+		{ { "task_struct", "group_leader", BTF_WANT_PTR, "task_struct" },
+		  offsetof(struct task_struct, group_leader) },
+		{ { "clock_event_device", "features", BTF_WANT_INT, NULL, 1u << 4 },
+		  offsetof(struct clock_event_device, features) },
+		{ { "kvm_vcpu", "kvm", BTF_WANT_PTR, "mm_struct" }, 0, -EINVAL },
+		{ { "kvm_vcpu", "kvm", BTF_WANT_INT, NULL, 1u << 8 }, 0, -EINVAL },
+		{ { "kvm_vcpu", "exitless" }, 0, -ENOENT },
+		{ { "exitless", "kvm" }, 0, -ENOENT },
+	};
+	struct ex_offsets off;
+	struct btf_found found;
+	const char *container, *member;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(known); i++) {
+		int err = btf_match(image, &known[i].want, &found);
+
+		if (err == known[i].err && (err || found.offset == known[i].offset))
+			continue;
+		pr_err("self-test: member %s of struct %s: %d, offset %u\n", known[i].want.member,
+		       known[i].want.container, err, err ? 0 : found.offset);
+		return -EINVAL;
+	}
+	if (btf_need(image, module, &off, &container, &member) ||
+	    memcmp(&off, &ex_off, sizeof(off)))
+		return -EINVAL;
+	return 0;
+}
+
+static int btf_with(const char *module,
+		    int (*fn)(const struct btf_image *image, const char *module))
 {
 	struct btf_image base, image;
 	void *base_data, *data = NULL;
@@ -85,9 +129,19 @@ int ex_btf_load(const char *module)
 	if (err)
 		pr_err("the BTF of %s is of an unknown form\n", module);
 	else
-		err = btf_lookup(&image, module);
+		err = fn(&image, module);
 out:
 	vfree(data);
 	vfree(base_data);
 	return err;
+}
+
+int ex_btf_load(const char *module)
+{
+	return btf_with(module, btf_lookup);
+}
+
+const char *ex_btf_test(const char *module)
+{
+	return btf_with(module, btf_known) ? "it is not as the headers tell" : NULL;
 }

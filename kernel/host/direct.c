@@ -30,6 +30,7 @@
 
 DEFINE_PER_CPU(struct ex_vcpu *, ex_here);
 const struct ex_ops *ex_ops;
+struct ex_trouble ex_trouble;
 
 void ex_inject(struct ex_vcpu *d, u8 vector)
 {
@@ -209,6 +210,8 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	why = may_enter(d, map, immediate);
 	if (why != EX_OFF)
 		timer_follow(d);
+	if (why == EX_DIRECT && unlikely(READ_ONCE(d->test)))
+		ex_idt_test(d, map);
 	if (why == EX_DIRECT)
 		why = ex_idt_put(d, map, &idt);
 	d->why = why;
@@ -242,22 +245,31 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	smp_store_release(&d->active, true);
 }
 
-/* Direct interrupts that the guest was serving as it left. */
-static void in_service_retire(struct ex_vcpu *d)
+/* Each EOI ends the one of highest priority, which is the last that began. */
+unsigned int ex_retire(const u32 direct[8])
 {
-	unsigned int i;
+	unsigned int i, n = 0;
 	u32 isr;
 
 	for (i = 0; i < 8; i++) {
-		if (!d->direct_vectors[i])
+		if (!direct[i])
 			continue;
 		isr = ex_lapic_read(APIC_ISR + i * 16);
-		while (isr & d->direct_vectors[i]) {
+		while (isr & direct[i]) {
 			ex_lapic_write(APIC_EOI, 0);
-			d->n_eoi_retired++;
+			n++;
 			isr &= isr - 1;
 		}
 	}
+	return n;
+}
+
+void ex_hand_back(u8 vector)
+{
+	if (!ex_lapic_in_service(vector))
+		return;
+	ex_lapic_write(APIC_EOI, 0);
+	ex_lapic_self(vector);
 }
 
 static void leave(struct ex_vcpu *d)
@@ -272,12 +284,10 @@ static void leave(struct ex_vcpu *d)
 	if (vector >= 0) {
 		d->n_handed_back++;
 		d->n_vector[vector]++;
-		if (ex_lapic_in_service(vector)) {
-			ex_lapic_write(APIC_EOI, 0);
-			ex_lapic_self(vector);
-		}
+		ex_hand_back(vector);
 	}
-	in_service_retire(d);
+	/* Those that the guest was serving as it left. */
+	d->n_eoi_retired += ex_retire(d->direct_vectors);
 }
 
 void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
@@ -306,8 +316,16 @@ void ex_poke(void *data)
 /* On the CPU, in an IPI: the vCPU is not in the guest. */
 static void stop_here(void *data)
 {
+	static const u32 any[8] = { ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u };
 	struct ex_vcpu *d = data;
+	unsigned int n;
 
+	/* What called is acknowledged already. One more would keep all below it off for ever. */
+	n = ex_retire(any);
+	if (n) {
+		ex_trouble.isr += n;
+		pr_err("CPU %d had %u vectors in service, with nobody to end them\n", d->cpu, n);
+	}
 	d->on = false;
 	d->timer_on = false;
 	if (d->timer_own)

@@ -9,6 +9,8 @@
 #define EXITLESS_DIRECT_H
 
 #include <linux/clockchips.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
 #include <linux/kvm_host.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
@@ -91,6 +93,7 @@ struct ex_vcpu {
 	DECLARE_BITMAP(kept, 256); /* host vectors for the next entry */
 	u8 kept_guest[256];	   /* the guest's, for these */
 	u32 direct_vectors[8];	   /* that the guest may have in service */
+	struct ex_idt_test *test;  /* for the next direct entry; any CPU */
 	void *arch[4];
 	u64 saved[6];
 	bool ipi_own; /* the interrupt command register is open for this entry */
@@ -157,10 +160,17 @@ DECLARE_PER_CPU(struct ex_vcpu *, ex_here);
 /* btf.c. Constant once loaded. */
 extern struct ex_offsets ex_off;
 int ex_btf_load(const char *module);
+/* Looks up again, and what headers tell too; NULL, or what is wrong. */
+const char *ex_btf_test(const char *module);
 
 /* direct.c: the hooks and what they use. */
 void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate);
 void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa);
+/* On a CPU, interrupts off. A host vector whose delivery to the guest failed goes to the host: if
+ * it is in service, that ends, and it comes again. */
+void ex_hand_back(u8 vector);
+/* The same: ends those of @direct, a bit for each vector, that are in service; how many. */
+unsigned int ex_retire(const u32 direct[8]);
 /* Process context; on return the vCPU is stock and all state is KVM's again. */
 void ex_vcpu_stop(struct ex_vcpu *d);
 /* On the CPU, interrupts off: a timer interrupt of the guest's. */
@@ -218,6 +228,11 @@ void ex_lines_end(struct ex_vcpu *d);
 /* The vCPU is not direct any more. */
 void ex_lines_free(struct ex_vcpu *d);
 
+/* line.c, process context: an interrupt of no device's on that CPU, for IPIs by its vector, with
+ * @data for @fn and @flow; or -errno. */
+int ex_irq_new(int cpu, irq_flow_handler_t flow, irq_handler_t fn, void *data);
+void ex_irq_free(int irq, void *data);
+
 /* ipi.c, process context under ex_lock. */
 void ex_ipi_update(struct ex_vcpu *d);
 /* To be called before a vCPU of the machine is stopped. Sleeps. */
@@ -235,10 +250,25 @@ void ex_poke(void *vcpu);
  * the guest's timer frequency is not the hardware's. */
 int ex_proxy_start(struct ex_vcpu *d);
 void ex_proxy_stop(struct ex_vcpu *d);
+/* Process context under ex_lock: does the CPU's timer obey its mask? NULL, or what is wrong;
+ * "skip ..." where it cannot be tried. */
+const char *ex_timer_test(int cpu);
 /* Starts or stops watching, as there are vCPUs; process context. */
 void ex_watch(bool on);
 
-/* main.c: calls @fn for each vCPU; under RCU. */
+/* debug.c: files in debugfs, where there is one. */
+void ex_debug_init(void);
+void ex_debug_done(void);
+
+/* selftest.c: makes a file of tests in debugfs. */
+void ex_selftest_init(struct dentry *dir);
+/* In ex_entry(), before the IDT of a direct entry is built: d->test is done, and NULL again. */
+void ex_idt_test(struct ex_vcpu *d, const struct ex_map *map);
+
+/* main.c: calls @fn once under ex_lock; for each vCPU, under ex_lock. */
+void ex_locked(void (*fn)(void *data), void *data);
+void ex_all_locked(void (*fn)(struct ex_vcpu *d, void *data), void *data);
+/* Calls @fn for each vCPU; under RCU. */
 void ex_for_each(void (*fn)(struct ex_vcpu *d, u64 now), u64 now);
 /* One of @kvm's by its APIC ID, or NULL. Under RCU. */
 struct ex_vcpu *ex_find(const struct kvm *kvm, u32 id);

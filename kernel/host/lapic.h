@@ -16,6 +16,7 @@
 #include "compat.h"
 
 #define EX_X2APIC(reg) (APIC_BASE_MSR + ((reg) >> 4))
+#define EX_ICR_LOOKS   100000
 
 static inline u32 ex_lapic_read(u32 reg)
 {
@@ -35,6 +36,27 @@ static inline void ex_lapic_write(u32 reg, u32 value)
 		native_apic_mem_write(reg, value);
 }
 
+/* What should never be, as counted; any context, not exact. */
+struct ex_trouble {
+	u32 lines; /* vectors given up while still pending */
+	u32 icr;   /* interrupt commands written while the one before was not sent yet */
+	u32 isr;   /* vectors found in service with nobody to end them */
+};
+extern struct ex_trouble ex_trouble;
+
+/* xAPIC mode: the command before has been sent; a LAPIC takes some cycles for that. */
+static inline void ex_lapic_idle(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < EX_ICR_LOOKS; i++) {
+		if (!(native_apic_mem_read(APIC_ICR) & APIC_ICR_BUSY))
+			return;
+		cpu_relax();
+	}
+	ex_trouble.icr++;
+}
+
 /* @command: what goes into the low half of the interrupt command register. */
 static inline void ex_lapic_send(int cpu, u32 command)
 {
@@ -45,8 +67,7 @@ static inline void ex_lapic_send(int cpu, u32 command)
 		wrmsrq_(EX_X2APIC(APIC_ICR), (u64)id << 32 | command);
 		return;
 	}
-	while (native_apic_mem_read(APIC_ICR) & APIC_ICR_BUSY)
-		cpu_relax();
+	ex_lapic_idle();
 	native_apic_mem_write(APIC_ICR2, SET_XAPIC_DEST_FIELD(id));
 	native_apic_mem_write(APIC_ICR, command);
 }
@@ -58,9 +79,13 @@ static inline void ex_lapic_self(u8 vector)
 		wrmsrq_(EX_X2APIC(APIC_SELF_IPI), vector);
 		return;
 	}
-	while (native_apic_mem_read(APIC_ICR) & APIC_ICR_BUSY)
-		cpu_relax();
+	ex_lapic_idle();
 	native_apic_mem_write(APIC_ICR, APIC_DEST_SELF | vector);
+}
+
+static inline bool ex_lapic_pending(u8 vector)
+{
+	return ex_lapic_read(APIC_IRR + vector / 32 * 16) >> vector % 32 & 1;
 }
 
 static inline bool ex_lapic_in_service(u8 vector)

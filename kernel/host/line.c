@@ -17,6 +17,7 @@
  * interrupt on that CPU, by keeping its vector for the next entry (direct.c). Otherwise the event
  * is KVM's as ever.
  */
+#include <linux/delay.h>
 #include <linux/eventfd.h>
 #include <linux/interrupt.h>
 #include <linux/irq.h>
@@ -35,6 +36,8 @@
 #include "compat.h"
 #include "direct.h"
 #include "lapic.h"
+
+#define DRAIN_MS 1000
 
 struct ex_line {
 	struct list_head link; /* in the vCPU's; ex_lock */
@@ -150,24 +153,36 @@ static void pending_look(void *data)
 {
 	struct pending *p = data;
 
-	p->is = ex_lapic_read(APIC_IRR + p->vector / 32 * 16) >> p->vector % 32 & 1;
+	p->is = ex_lapic_pending(p->vector);
+}
+
+/* What was sent has arrived, and is taken as soon as that CPU may. Where it never is, something is
+ * wrong with the LAPIC: it is told, and the interrupt given up, which the kernel then finds without
+ * a handler if it comes after all. */
+static void line_drain(struct ex_line *l)
+{
+	struct pending p = { .vector = l->host };
+	unsigned int waited;
+
+	for (waited = 0; waited < DRAIN_MS; waited++) {
+		p.is = false;
+		smp_call_function_single(l->d->cpu, pending_look, &p, 1);
+		if (!p.is)
+			return;
+		msleep(1);
+	}
+	ex_trouble.lines++;
+	pr_err("vector %#x stays pending on CPU %d (see exitless_kvm/lapic in debugfs)\n", l->host,
+	       l->d->cpu);
 }
 
 static void line_free(struct ex_line *l)
 {
-	struct pending p = { .vector = l->host };
-
 	if (l->hooked)
 		line_unhook(l);
-	/* What was sent has arrived, and is taken as soon as that CPU may. */
-	while (l->own) {
-		p.is = false;
-		smp_call_function_single(l->d->cpu, pending_look, &p, 1);
-		if (p.is)
-			continue;
-		free_irq(l->irq, l);
-		irq_dispose_mapping(l->irq);
-		break;
+	if (l->own) {
+		line_drain(l);
+		ex_irq_free(l->irq, l);
 	}
 	if (l->eventfd)
 		eventfd_ctx_put(l->eventfd);
@@ -175,30 +190,46 @@ static void line_free(struct ex_line *l)
 	kfree(l);
 }
 
-static int irq_new(struct ex_line *l)
+int ex_irq_new(int cpu, irq_flow_handler_t flow, irq_handler_t fn, void *data)
 {
-	const struct cpumask *mask = cpumask_of(l->d->cpu);
+	const struct cpumask *mask = cpumask_of(cpu);
 	struct irq_alloc_info info = { .mask = mask };
-	int err;
+	int err, irq;
+	u8 vector;
 
-	l->irq = irq_domain_alloc_irqs(x86_vector_domain, 1, cpu_to_node(l->d->cpu), &info);
-	if (l->irq < 0)
-		return l->irq;
-	irq_set_handler(l->irq, handle_edge_irq);
-	err = irq_set_affinity(l->irq, mask);
+	irq = irq_domain_alloc_irqs(x86_vector_domain, 1, cpu_to_node(cpu), &info);
+	if (irq < 0)
+		return irq;
+	irq_set_handler(irq, flow);
+	irq_set_handler_data(irq, data);
+	err = irq_set_affinity(irq, mask);
 	if (!err)
-		err = request_irq(l->irq, line_fell, IRQF_NO_THREAD | IRQF_NOBALANCING, "exitless",
-				  l);
+		err = request_irq(irq, fn, IRQF_NO_THREAD | IRQF_NOBALANCING, "exitless", data);
 	if (err)
 		goto no_request;
-	l->host = ex_irq_vector(l->irq, l->d->cpu);
-	if (l->host >= 32 && l->host < EX_TIMER_VECTOR)
-		return 0;
+	vector = ex_irq_vector(irq, cpu);
+	if (vector >= 32 && vector < EX_TIMER_VECTOR)
+		return irq;
 	err = -ENOSPC;
-	free_irq(l->irq, l);
+	free_irq(irq, data);
 no_request:
-	irq_dispose_mapping(l->irq);
+	irq_dispose_mapping(irq);
 	return err;
+}
+
+void ex_irq_free(int irq, void *data)
+{
+	free_irq(irq, data);
+	irq_dispose_mapping(irq);
+}
+
+static int irq_new(struct ex_line *l)
+{
+	l->irq = ex_irq_new(l->d->cpu, handle_edge_irq, line_fell, l);
+	if (l->irq < 0)
+		return l->irq;
+	l->host = ex_irq_vector(l->irq, l->d->cpu);
+	return 0;
 }
 
 /* NULL: no memory, or no vector is left. */

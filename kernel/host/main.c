@@ -24,6 +24,7 @@
 
 #include "../uapi/exitless_direct.h"
 #include "direct.h"
+#include "lapic.h"
 
 #define EX_ABI	1
 #define LOOK_MS 100
@@ -77,6 +78,21 @@ struct ex_vcpu *ex_find(const struct kvm *kvm, u32 id)
 			return d;
 	}
 	return NULL;
+}
+
+void ex_locked(void (*fn)(void *data), void *data)
+{
+	mutex_lock(&ex_lock);
+	fn(data);
+	mutex_unlock(&ex_lock);
+}
+
+void ex_all_locked(void (*fn)(struct ex_vcpu *d, void *data), void *data)
+{
+	struct ex_vcpu *d;
+
+	list_for_each_entry(d, &vcpus, link)
+		fn(d, data);
 }
 
 static void here_set(void *data)
@@ -299,7 +315,9 @@ static int ctl_show(struct seq_file *m, void *data)
 {
 	struct ex_vcpu *d;
 
-	seq_printf(m, "exitless_kvm abi=%d hardware=%s\n", EX_ABI, ex_ops->name);
+	seq_printf(m, "exitless_kvm abi=%d hardware=%s", EX_ABI, ex_ops->name);
+	seq_printf(m, " trouble_lines=%u trouble_icr=%u trouble_isr=%u\n", ex_trouble.lines,
+		   ex_trouble.icr, ex_trouble.isr);
 	mutex_lock(&ex_lock);
 	list_for_each_entry(d, &vcpus, link)
 		vcpu_show(m, d);
@@ -395,6 +413,7 @@ static int __init ex_init(void)
 	err = misc_register(&ctl);
 	if (err)
 		goto no_ctl;
+	ex_debug_init();
 	schedule_delayed_work(&look, msecs_to_jiffies(LOOK_MS));
 	return 0;
 
@@ -417,6 +436,7 @@ no_entry:
 static void __exit ex_done(void)
 {
 	misc_deregister(&ctl);
+	ex_debug_done();
 	cancel_delayed_work_sync(&look);
 	all_off(-1);
 	unregister_reboot_notifier(&end_block);

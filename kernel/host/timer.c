@@ -156,6 +156,79 @@ static void nothing(void *data)
 {
 }
 
+struct mask_test {
+	bool periodic, before, masked, open;
+};
+
+#define EXPIRE_COUNT  1000
+#define EXPIRE_NS     100000000ull /* an emulated one may be late; interrupts are off meanwhile */
+#define EXPIRE_NOT_NS 1000000ull
+
+/* Lets the count run out: does the vector arrive? */
+static bool expires(u64 patience_ns)
+{
+	u64 end = ktime_get_mono_fast_ns() + patience_ns;
+
+	ex_lapic_write(APIC_TMICT, EXPIRE_COUNT);
+	while (!ex_lapic_pending(EX_TIMER_VECTOR) && ktime_get_mono_fast_ns() < end)
+		cpu_relax();
+	return ex_lapic_pending(EX_TIMER_VECTOR);
+}
+
+/* Whatever the timer was at is lost. The tick that comes after this has the host look what is due,
+ * and program the timer anew. */
+static void mask_test(void *data)
+{
+	struct mask_test *m = data;
+	u32 lvtt = ex_lapic_read(APIC_LVTT), tdcr = ex_lapic_read(APIC_TDCR);
+
+	m->periodic = lvtt & APIC_LVT_TIMER_PERIODIC;
+	m->before = ex_lapic_pending(EX_TIMER_VECTOR);
+	if (m->periodic || m->before)
+		return;
+	ex_lapic_write(APIC_LVTT, APIC_LVT_MASKED | EX_TIMER_VECTOR);
+	ex_lapic_write(APIC_TDCR, APIC_TDR_DIV_1);
+	m->masked = expires(EXPIRE_NOT_NS);
+	ex_lapic_write(APIC_LVTT, EX_TIMER_VECTOR);
+	m->open = expires(EXPIRE_NS);
+	ex_lapic_write(APIC_TDCR, tdcr);
+	ex_lapic_write(APIC_LVTT, lvtt);
+	/* A write of the mode is to come before one of the deadline (SDM volume 3, 12.5.4.1). */
+	mb();
+	if (!m->open)
+		ex_lapic_self(EX_TIMER_VECTOR);
+}
+
+static void proxied(struct ex_vcpu *d, void *cpu)
+{
+	if (d->proxy && d->cpu == *(int *)cpu)
+		*(int *)cpu = -1;
+}
+
+const char *ex_timer_test(int cpu)
+{
+	struct mask_test m;
+	int i, own = cpu;
+
+	ex_all_locked(proxied, &own);
+	if (own < 0)
+		return "skip: a guest has it";
+	if (!lapic_find(cpu))
+		return "skip: the host does not keep time by it";
+	for (i = 0; i < MEASURE_TRIES; i++) {
+		if (smp_call_function_single(cpu, mask_test, &m, 1))
+			return "skip: the CPU is offline";
+		if (m.periodic)
+			return "skip: it is periodic";
+		if (!m.before)
+			return m.masked	 ? "it comes though it is masked"
+			       : !m.open ? "it does not come"
+					 : NULL;
+		msleep(1);
+	}
+	return "a tick of the host's stays pending";
+}
+
 struct measure {
 	u64 ns;
 	u32 count;

@@ -15,6 +15,16 @@ check()
 	if "$@"; then pass "$what"; else fail "$what"; fi
 }
 
+# selftest WHEN: the host module's own
+selftest()
+{
+	cat /sys/kernel/debug/exitless_kvm/selftest >/tmp/selftest
+	sed -n "s/^not ok/FAIL: self-test $1: &/p" /tmp/selftest
+	note "self-test $1: $(grep -c '^ok' /tmp/selftest) passed," \
+		"of these skipped: $(grep '# SKIP' /tmp/selftest | cut -d' ' -f3- | tr '\n' ';')"
+	check "self-test $1" grep -q '^# 0 failed' /tmp/selftest
+}
+
 mods()
 {
 	for m in "$@"; do
