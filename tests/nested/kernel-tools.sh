@@ -5,7 +5,8 @@
 #
 #	kernel-tools.sh checkpatch		scripts/checkpatch.pl of Linux 6.12
 #	kernel-tools.sh sparse VERSION		sparse, against Debian's headers of that kernel
-#	kernel-tools.sh dkms VERSION		dkms build of all modules, and a remove that leaves none
+#	kernel-tools.sh dkms VERSION		dkms build of all modules, signed by the key that dkms
+#						makes, and a remove that leaves none
 #
 # Everything comes from Debian's packages in the private tree. Complaints are printed, the exit
 # status is 1 then. sparse and dkms need root (chroot).
@@ -78,7 +79,7 @@ dkms_in()
 
 dkms()
 {
-	"$top/tools/debian-root.sh" trixie add dkms patch >&2
+	"$top/tools/debian-root.sh" trixie add dkms patch openssl >&2
 	root=$("$top/tools/debian-root.sh" trixie path)
 	version=$1
 	grep -qF "version: '$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' "$top/kernel/dkms.conf")'" \
@@ -90,14 +91,25 @@ dkms()
 	work=$(mktemp -d "$root/tmp/dkms.XXXXXX")
 	inside=${work#"$root"}
 	trap 'rm -rf "$work"' EXIT
-	mkdir -p "$work/src/exitless-${name#*/}" "$work/tree" "$work/modules"
+	mkdir -p "$work/src/exitless-${name#*/}" "$work/tree" "$work/modules" "$work/keys" \
+		"$root/var/lib/dkms"
 	cp -r "$top/kernel/." "$work/src/exitless-${name#*/}/"
 	[ -e "$root/usr/bin/awk" ] || ln -s gawk "$root/usr/bin/awk"
 	set -- "$name" -k "$version" --sourcetree "$inside/src" --dkmstree "$inside/tree"
+	# The key is this run's.
 	# shellcheck disable=SC2016 # expanded inside
-	if unshare -m sh -ec 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" "$@"' \
-		sh "$root" /usr/sbin/dkms build "$@" >"$work/log" 2>&1 &&
+	if unshare -m sh -ec 'mount -t proc proc "$1/proc"; mount --bind "$2" "$1/var/lib/dkms"
+		root=$1; shift 2; exec chroot "$root" "$@"' \
+		sh "$root" "$work/keys" /usr/sbin/dkms build "$@" >"$work/log" 2>&1 &&
 		[ "$(find "$work/tree" -path '*/module/*' -name 'exitless_*.ko*' | wc -l)" = 2 ]; then
+		find "$work/tree" -path '*/module/*' -name 'exitless_*.ko*' >"$work/built"
+		while read -r ko; do
+			"$top/tests/nested/sign.sh" verify "$work/keys/mok.pub" "$ko" || {
+				cat "$work/log"
+				echo "$(basename "$ko") is not signed by the key of dkms"
+				exit 1
+			}
+		done <"$work/built"
 		dkms_in remove "$name" --all --sourcetree "$inside/src" --dkmstree "$inside/tree" \
 			>>"$work/log" 2>&1
 		! find "$work/tree" -name 'exitless_*.ko*' | grep .
