@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# A guest in direct mode that does its worst, and a host that does what hosts do meanwhile.
+# A guest in direct mode that does its worst, and a host that does what hosts do meanwhile. Where the
+# guest has two vCPUs, the other one is not to notice.
 . /tiny.sh
 mods kvm-amd
 insmod /exitless_kvm.ko || fail "the module does not load"
+selftest "before"
 
-# host_runs WHEN: others' threads get that CPU
+# host_runs WHEN: others' threads get that CPU, and the other vCPU what is its
 host_runs()
 {
-	check "$1: the host's own work runs there" timeout 5 taskset -c $CPU true
+	check "$1: the host's own work runs there" timeout 5 taskset -c $VCPU true
+	[ $V = 0 ] || {
+		tell kick 20 0
+		check "$1: the other vCPU takes interrupts ($ANSWER)" [ "$ANSWER" = "taken 20" ]
+		check "$1: the other vCPU is direct" [ "$(stat why 0)" = direct ]
+	}
 }
 # back MODE: the guest obeys again, takes interrupts, and is direct
 back()
 {
-	tell mode spin
-	check "$1: the guest goes on ($ANSWER)" [ "$ANSWER" = "mode spin" ]
+	honest
+	check "$1: the guest goes on ($ANSWER)" [ "${ANSWER%% *}" = mode ]
 	kicks "after $1"
 	BEFORE=$(stat entries_direct)
 	sleep 1
@@ -23,78 +30,79 @@ back()
 tiny_start
 on
 kicks direct
+selftest "with a direct guest"
 
-tell mode cli
+mode cli
 sleep 4
 host_runs "interrupts off for ever"
 check "the watchdog's NMI was needed" [ "$(stat nmi)" -gt 0 ]
 off
 on
-tell show
+tell show $V
 BEATS=$(of beats)
 sleep 1
-tell show
+tell show $V
 check "that guest runs, off and on" [ "$(of beats)" -gt "$BEATS" ]
 back "interrupts off"
 
-tell mode lost-idt
+mode lost-idt
 sleep 2
 host_runs "an IDT where there is no memory"
 check "such an IDT is told" [ "$(stat entries_unusable-idt)" -gt 0 ]
 back "a lost IDT"
 
-tell mode lidt
+mode lidt
 sleep 2
 host_runs "LIDT in a loop"
 back "LIDT in a loop"
 
-tell mode gates
+mode gates
 sleep 2
 host_runs "gates written in a loop"
 back "gates written"
 
-tell show
+tell show $V
 BEFORE=$(of done)
-tell mode msrs
+mode msrs
 sleep 2
 host_runs "every x2APIC register written"
-tell show
+tell show $V
 check "and they were" [ "$(of done)" -gt "$((BEFORE + 48))" ]
 back "the registers"
 
-tell show
+tell show $V
 BEFORE=$(of done)
-tell mode liar
+mode liar
 sleep 2
 host_runs "lies to the host"
-tell show
+tell show $V
 check "and there were some" [ "$(of done)" -gt "$BEFORE" ]
 check "a shadow IDT that was written to is dropped" [ "$(stat shadow_dropped)" -gt 0 ]
 back "the lies"
 
-tell mode halt
+mode halt
 kicks "halted"
 host_runs "halted"
 # Nothing but an interrupt wakes it.
-echo "mode spin" >&7
+echo "mode spin $V" >&7
 read -r ANSWER <&8
 kicks "halted and told to go on"
 back "halting"
 
 # The thread goes to another CPU, and comes back.
-THREAD=$(grep -l 'CPU 0/KVM' /proc/$TINY/task/*/comm | cut -d/ -f5)
+THREAD=$(grep -l "CPU $V/KVM" /proc/$TINY/task/*/comm | cut -d/ -f5)
 taskset -p 1 "$THREAD" >/dev/null
 kicks "on another CPU"
-taskset -p $((1 << CPU)) "$THREAD" >/dev/null
+taskset -p $((1 << VCPU)) "$THREAD" >/dev/null
 back "another CPU"
 
 for i in 1 2 3; do
-	echo 0 >/sys/devices/system/cpu/cpu$CPU/online || fail "offline"
+	echo 0 >/sys/devices/system/cpu/cpu$VCPU/online || fail "offline"
 	kicks "CPU offline"
-	echo 1 >/sys/devices/system/cpu/cpu$CPU/online || fail "online"
+	echo 1 >/sys/devices/system/cpu/cpu$VCPU/online || fail "online"
 done
-taskset -p $((1 << CPU)) "$THREAD" >/dev/null
-check "no guest is direct when its CPU goes" [ -z "$(sed -n '/^vcpu/p' $CTL)" ]
+taskset -p $((1 << VCPU)) "$THREAD" >/dev/null
+check "none is direct when its CPU goes" [ -z "$(stat why)" ]
 on
 back "CPU offline"
 
@@ -117,7 +125,8 @@ vectors_check
 kill -9 "$TINY"
 wait "$TINY" 2>/dev/null
 exec 7>&- 8<&-
-host_runs "after the VM's death"
+check "after the VM's death: the host's own work runs there" timeout 5 taskset -c $VCPU true
 sleep 1
 check "nothing is left of it" [ -z "$(sed -n '/^vcpu/p' $CTL)" ]
+selftest "after all that"
 check "the module unloads" rmmod exitless_kvm

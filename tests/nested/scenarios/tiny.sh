@@ -14,6 +14,7 @@ tiny_start
 kicks stock
 on
 kicks direct
+selftest "with a direct guest"
 sleep 2
 note $(cat $CTL)
 check "entries are direct" [ "$(stat entries_direct)" -gt 0 ]
@@ -27,6 +28,7 @@ tell show
 check "as many #GP as were made ($(of done), $(of v13))" [ "$(of done)" = "$(of v13)" ]
 check "and some" [ "$(of done)" -gt 10 ]
 FAULTS=$(of done)
+kicks "after these"
 
 tell mode lidt
 sleep 1
@@ -41,3 +43,9 @@ kicks "stock again"
 vectors_check
 tiny_end
 check "the module unloads" rmmod exitless_kvm
+
+# The machine stops under a direct guest, which is to end without a complaint.
+insmod /exitless_kvm.ko
+tiny_start
+on
+kicks "as the machine stops"

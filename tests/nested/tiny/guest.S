@@ -2,6 +2,7 @@
 /*
  * The guest of tiny.c: 64-bit mode, interrupts on, a counter for each vector, and a loop that does
  * what the word MODE says. Linked into the VMM and copied to CODE; see tiny.h for the addresses.
+ * R15 is the distance of this vCPU's own data from that of the first.
  */
 #include "tiny.h"
 
@@ -16,9 +17,9 @@ tiny_code:
 	wrmsr
 	sti
 loop:
-	incq	TINY_BEATS
-	movl	TINY_MODE, %eax
-	movl	%eax, TINY_MODE_SEEN
+	incq	TINY_BEATS(%r15)
+	movl	TINY_MODE(%r15), %eax
+	movl	%eax, TINY_MODE_SEEN(%r15)
 	cmpl	$TINY_SPIN, %eax
 	je	loop
 	cmpl	$TINY_LIDT, %eax
@@ -37,26 +38,28 @@ loop:
 	je	do_halt
 	cmpl	$TINY_LIAR, %eax
 	je	do_liar
+	cmpl	$TINY_SHADOW_IDT, %eax
+	je	do_shadow
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
 	jmp	loop
 
 do_lidt:
 	lidt	TINY_IDTR
-	incq	TINY_DONE
+	incq	TINY_DONE(%r15)
 	jmp	loop
 
 /* A non-canonical address; the handler skips the three bytes. */
 do_gp:
 	movabsq	$0x8000000000000000, %rbx
-	incq	TINY_DONE
+	incq	TINY_DONE(%r15)
 	.byte	0xc6, 0x03, 0x00	/* movb $0, (%rbx) */
 	jmp	loop
 
 /* Interrupts off until the word changes. */
 do_cli:
 	cli
-1:	incq	TINY_BEATS
-	cmpl	$TINY_CLI, TINY_MODE
+1:	incq	TINY_BEATS(%r15)
+	cmpl	$TINY_CLI, TINY_MODE(%r15)
 	je	1b
 	sti
 	jmp	loop
@@ -65,8 +68,8 @@ do_cli:
 do_lost_idt:
 	cli
 	lidt	TINY_LOST_IDTR
-1:	incq	TINY_BEATS
-	cmpl	$TINY_LOST_IDT, TINY_MODE
+1:	incq	TINY_BEATS(%r15)
+	cmpl	$TINY_LOST_IDT, TINY_MODE(%r15)
 	je	1b
 	lidt	TINY_IDTR
 	sti
@@ -86,7 +89,7 @@ do_msrs:
 	xorl	%eax, %eax
 	xorl	%edx, %edx
 	wrmsr
-	incq	TINY_DONE
+	incq	TINY_DONE(%r15)
 2:	incl	%ebx
 	cmpl	$0x840, %ebx
 	jne	1b
@@ -100,7 +103,7 @@ do_gates:
 	addl	$8, %ebx
 	cmpl	$(TINY_IDT + 4096), %ebx
 	jne	1b
-	incq	TINY_DONE
+	incq	TINY_DONE(%r15)
 	jmp	loop
 
 /* All that a guest can say to exitless_kvm, and most of it false. */
@@ -113,20 +116,11 @@ do_liar:
 	incl	%esi
 	cmpl	$TINY_N_LIES, %esi
 	jne	1b
-	movl	$TINY_SHADOW, %edi	/* a good one, used for a while, and then written to */
-	movl	$512, %ecx
-	xorl	%eax, %eax
-	rep stosq
-	movabsq	$TINY_MAGIC, %rax
-	movq	%rax, TINY_SHADOW
-	movl	$TINY_MSR_SHADOW, %ecx
-	movl	$TINY_SHADOW, %eax
-	xorl	%edx, %edx
-	wrmsr
+	call	shadow_register		/* a good one, used for a while, and then written to */
 	movl	$1000000, %ebx
 2:	decl	%ebx
 	jne	2b
-	incq	TINY_SHADOW+0x300
+	incq	TINY_SHADOW+0x300(%r15)
 	movl	$TINY_MSRS_AT, %esi	/* all ones into all the registers, and reads */
 3:	movl	%esi, %ecx
 	movl	$-1, %eax
@@ -142,8 +136,36 @@ do_liar:
 	wrmsr
 	movl	$3, %eax
 	wrmsr
-	incq	TINY_DONE
+	incq	TINY_DONE(%r15)
 	jmp	loop
+
+/* As an honest guest with several vCPUs. */
+do_shadow:
+	call	shadow_register
+	incq	TINY_DONE(%r15)
+1:	movl	TINY_MODE(%r15), %eax
+	cmpl	$TINY_SHADOW_IDT, %eax
+	jne	loop
+	movl	%eax, TINY_MODE_SEEN(%r15)
+	incq	TINY_BEATS(%r15)
+	jmp	1b
+
+shadow_register:
+	movl	$TINY_MSR_SHADOW, %ecx	/* the one before is no more */
+	xorl	%eax, %eax
+	xorl	%edx, %edx
+	wrmsr
+	leaq	TINY_SHADOW(%r15), %rdi
+	movl	$512, %ecx
+	xorl	%eax, %eax
+	rep stosq
+	movabsq	$TINY_MAGIC, %rax
+	movq	%rax, TINY_SHADOW(%r15)
+	movl	$TINY_MSR_SHADOW, %ecx
+	leaq	TINY_SHADOW(%r15), %rax
+	xorl	%edx, %edx
+	wrmsr
+	ret
 
 do_halt:
 	hlt
@@ -172,7 +194,7 @@ handler:
 	pushq	%rcx
 	pushq	%rdx
 	movq	24(%rsp), %rax
-	lock incq TINY_COUNTS(,%rax,8)
+	lock incq TINY_COUNTS(%r15,%rax,8)
 	cmpq	$13, %rax
 	je	1f
 	cmpq	$32, %rax
@@ -182,7 +204,15 @@ handler:
 	xorl	%edx, %edx
 	wrmsr
 	jmp	2f
-1:	movq	40(%rsp), %rcx		/* where it happened */
+1:	testb	$2, 57(%rsp)		/* IF is on wherever this guest makes a #GP */
+	jne	4f
+	incq	TINY_TWICE(%r15)	/* see tiny.h: on with what was interrupted the first time */
+	movq	64(%rsp), %rcx
+	movq	24(%rcx), %rax
+	movq	%rax, 56(%rsp)
+	movq	32(%rcx), %rax
+	movq	%rax, 64(%rsp)
+4:	movq	40(%rsp), %rcx		/* where it happened */
 	cmpb	$0xc6, (%rcx)
 	jne	3f
 	incq	%rcx

@@ -3,15 +3,16 @@
  * A guest of a few instructions and the VMM for it: for machines too slow for Linux as L2, and for
  * a guest that does what no honest one would.
  *
- *	tiny CPU
+ *	tiny CPU [CPU]
  *
- * The vCPU's thread is pinned to CPU. "pid N" tells that the guest runs. Commands come on standard
- * input, one per line; each is answered by one line:
+ * A vCPU for each CPU, with its thread pinned there. "pid N" tells that the guest runs. Commands
+ *come on standard input, one per line; each is answered by one line. VCPU is 0 if it is not given:
  *
- *	mode NAME      what the guest does from now on
- *	kick N         N times: an eventfd is written, and the guest's interrupt awaited
- *	show           counters: name=value...; vN=count for vectors
- *	end            the guest ends, and the VMM
+ *	mode NAME [VCPU]  what that vCPU does from now on
+ *	kick N [VCPU]     N times: an eventfd is written, and the vCPU's interrupt awaited
+ *	show [VCPU]       counters: name=value...; vN=count for vectors
+ *	regs [VCPU]       where it is in the guest, which it leaves for a moment
+ *	end               the guest ends, and the VMM
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,6 +20,8 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +44,7 @@ static const char *const modes[] = {
 	[TINY_SPIN] = "spin",	[TINY_LIDT] = "lidt",	      [TINY_GP] = "gp",
 	[TINY_CLI] = "cli",	[TINY_LOST_IDT] = "lost-idt", [TINY_MSRS] = "msrs",
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
-	[TINY_LIAR] = "liar",
+	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
@@ -50,7 +53,14 @@ static const uint64_t lies[TINY_N_LIES] = {
 };
 
 static uint8_t *memory;
-static int kvm, vm, vcpu, kick_fd, cpu;
+static int kvm, vm, n_vcpus;
+static struct vcpu {
+	int fd, cpu, kick_fd;
+	uint32_t apart; /* its own data, from the first one's */
+	struct kvm_run *run;
+	pthread_t thread;
+	volatile int regs_wanted; /* answered by the thread */
+} vcpus[TINY_VCPUS];
 
 static void die(const char *what)
 {
@@ -124,7 +134,7 @@ static void memory_fill(void)
 	descriptor(TINY_LOST_IDTR, 0x3ff00000);
 }
 
-static void cpuid_set(void)
+static void cpuid_set(const struct vcpu *v)
 {
 	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
 
@@ -135,11 +145,11 @@ static void cpuid_set(void)
 	for (uint32_t i = 0; i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == 1)
 			cpuid->entries[i].ecx |= 1u << 21; /* x2APIC */
-	call(vcpu, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
+	call(v->fd, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
 	free(cpuid);
 }
 
-static void registers_set(void)
+static void registers_set(const struct vcpu *v)
 {
 	struct kvm_segment code = {
 		.limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
@@ -147,10 +157,13 @@ static void registers_set(void)
 	struct kvm_segment data = {
 		.limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
 	};
-	struct kvm_regs regs = { .rip = TINY_CODE, .rsp = TINY_STACK, .rflags = 2 };
+	struct kvm_regs regs = {
+		.rip = TINY_CODE, .rsp = TINY_STACK + v->apart, .r15 = v->apart, .rflags = 2
+	};
+	struct kvm_mp_state state = { KVM_MP_STATE_RUNNABLE };
 	struct kvm_sregs sregs;
 
-	call(vcpu, KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
+	call(v->fd, KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
 	sregs.cs = code;
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
 	sregs.gdt.base = TINY_GDT;
@@ -162,44 +175,76 @@ static void registers_set(void)
 	sregs.cr0 = 0x80010033;		      /* PG, WP, NE, ET, MP, PE */
 	sregs.efer = 0x500;		      /* LMA, LME */
 	sregs.apic_base |= 1 << 11 | 1 << 10; /* enabled, x2APIC */
-	call(vcpu, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
-	call(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+	call(v->fd, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
+	call(v->fd, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+	call(v->fd, KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE");
 }
 
-static void interrupt_set(void)
+/* Each vCPU has an interrupt, by its APIC ID. */
+static void interrupts_set(void)
 {
 	struct {
 		struct kvm_irq_routing routing;
-		struct kvm_irq_routing_entry entry;
-	} table = { .routing.nr = 1 };
-	struct kvm_irqfd irqfd = { .gsi = GSI };
+		struct kvm_irq_routing_entry entry[TINY_VCPUS];
+	} table = { .routing.nr = (uint32_t)n_vcpus };
 
-	table.entry.gsi = GSI;
-	table.entry.type = KVM_IRQ_ROUTING_MSI;
-	table.entry.u.msi.address_lo = 0xfee00000;
-	table.entry.u.msi.data = VECTOR;
+	for (int i = 0; i < n_vcpus; i++) {
+		table.entry[i].gsi = GSI + (uint32_t)i;
+		table.entry[i].type = KVM_IRQ_ROUTING_MSI;
+		table.entry[i].u.msi.address_lo = 0xfee00000 | (uint32_t)i << 12;
+		table.entry[i].u.msi.data = VECTOR;
+	}
 	call(vm, KVM_SET_GSI_ROUTING, &table, "KVM_SET_GSI_ROUTING");
-	kick_fd = eventfd(0, EFD_CLOEXEC);
-	if (kick_fd < 0)
-		die("eventfd");
-	irqfd.fd = (uint32_t)kick_fd;
-	call(vm, KVM_IRQFD, &irqfd, "KVM_IRQFD");
+	for (int i = 0; i < n_vcpus; i++) {
+		struct kvm_irqfd irqfd = { .gsi = GSI + (uint32_t)i };
+
+		vcpus[i].kick_fd = eventfd(0, EFD_CLOEXEC);
+		if (vcpus[i].kick_fd < 0)
+			die("eventfd");
+		irqfd.fd = (uint32_t)vcpus[i].kick_fd;
+		call(vm, KVM_IRQFD, &irqfd, "KVM_IRQFD");
+	}
+}
+
+static void regs_show(const struct vcpu *v)
+{
+	struct kvm_vcpu_events events;
+	struct kvm_regs regs;
+
+	call(v->fd, KVM_GET_REGS, &regs, "KVM_GET_REGS");
+	call(v->fd, KVM_GET_VCPU_EVENTS, &events, "KVM_GET_VCPU_EVENTS");
+	printf("rip=%#llx rflags=%#llx rsp=%#llx shadow=%u injected=%u nmi_masked=%u\n",
+	       (unsigned long long)regs.rip, (unsigned long long)regs.rflags,
+	       (unsigned long long)regs.rsp, events.interrupt.shadow, events.interrupt.injected,
+	       events.nmi.masked);
+}
+
+static void on_signal(int number)
+{
+	(void)number;
 }
 
 static void *vcpu_run(void *arg)
 {
-	struct kvm_run *run = arg;
+	struct vcpu *v = arg;
+	const struct kvm_run *run = v->run;
+	char name[16];
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
+	CPU_SET((unsigned)v->cpu, &set);
 	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set))
 		die("affinity");
-	pthread_setname_np(pthread_self(), "CPU 0/KVM");
+	snprintf(name, sizeof(name), "CPU %d/KVM", (int)(v - vcpus));
+	pthread_setname_np(pthread_self(), name);
 	for (;;) {
-		if (ioctl(vcpu, KVM_RUN, NULL) < 0 && errno != EINTR && errno != EAGAIN)
+		if (ioctl(v->fd, KVM_RUN, NULL) < 0 && errno != EINTR && errno != EAGAIN)
 			die("KVM_RUN");
-		if (run->exit_reason == KVM_EXIT_IO && *word(TINY_MODE) == TINY_END)
+		if (v->regs_wanted) {
+			regs_show(v);
+			v->regs_wanted = 0;
+		}
+		if (run->exit_reason == KVM_EXIT_IO && *word(TINY_MODE + v->apart) == TINY_END)
 			return NULL;
 		if (run->exit_reason != KVM_EXIT_IO && run->exit_reason != KVM_EXIT_INTR) {
 			printf("guest ended: exit reason %u\n", run->exit_reason);
@@ -209,16 +254,16 @@ static void *vcpu_run(void *arg)
 	}
 }
 
-static void kick(unsigned long n)
+static void kick(const struct vcpu *v, unsigned long n)
 {
-	volatile uint64_t *count = counter(TINY_COUNTS + VECTOR * 8);
+	volatile uint64_t *count = counter(TINY_COUNTS + v->apart + VECTOR * 8);
 	uint64_t one = 1, before, begin;
 	unsigned long i;
 
 	for (i = 0; i < n; i++) {
 		before = *count;
 		begin = now_ns();
-		if (write(kick_fd, &one, sizeof(one)) != sizeof(one))
+		if (write(v->kick_fd, &one, sizeof(one)) != sizeof(one))
 			die("kick");
 		while (*count == before)
 			if (now_ns() - begin > LATE_NS) {
@@ -229,8 +274,9 @@ static void kick(unsigned long n)
 	printf("taken %lu\n", i);
 }
 
-static void mode_set(const char *name)
+static void mode_set(const struct vcpu *v, const char *name)
 {
+	volatile uint32_t *seen = word(TINY_MODE_SEEN + v->apart);
 	uint64_t begin = now_ns();
 	uint32_t i;
 
@@ -241,34 +287,94 @@ static void mode_set(const char *name)
 		printf("no such mode\n");
 		return;
 	}
-	*word(TINY_MODE) = i;
-	while (*word(TINY_MODE_SEEN) != i && now_ns() - begin < LATE_NS)
+	*word(TINY_MODE + v->apart) = i;
+	while (*seen != i && now_ns() - begin < LATE_NS)
 		sched_yield();
-	printf("%s %s\n", *word(TINY_MODE_SEEN) == i ? "mode" : "late", name);
+	printf("%s %s\n", *seen == i ? "mode" : "late", name);
 }
 
-static void show(void)
+static void show(const struct vcpu *v)
 {
-	printf("beats=%llu done=%llu", (unsigned long long)*counter(TINY_BEATS),
-	       (unsigned long long)*counter(TINY_DONE));
-	for (uint32_t v = 0; v < 256; v++)
-		if (*counter(TINY_COUNTS + v * 8))
-			printf(" v%u=%llu", v, (unsigned long long)*counter(TINY_COUNTS + v * 8));
+	printf("beats=%llu done=%llu twice=%llu",
+	       (unsigned long long)*counter(TINY_BEATS + v->apart),
+	       (unsigned long long)*counter(TINY_DONE + v->apart),
+	       (unsigned long long)*counter(TINY_TWICE + v->apart));
+	for (uint32_t i = 0; i < 256; i++) {
+		unsigned long long n = *counter(TINY_COUNTS + v->apart + i * 8);
+
+		if (n)
+			printf(" v%u=%llu", i, n);
+	}
 	printf("\n");
+}
+
+static void regs(struct vcpu *v)
+{
+	v->regs_wanted = 1;
+	pthread_kill(v->thread, SIGUSR1);
+	while (v->regs_wanted)
+		sched_yield();
+}
+
+static void vcpu_new(int i)
+{
+	struct vcpu *v = &vcpus[i];
+
+	v->apart = (uint32_t)i * TINY_APART;
+	v->fd = call(vm, KVM_CREATE_VCPU, (void *)(long)i, "KVM_CREATE_VCPU");
+	v->run = mmap(NULL,
+		      (size_t)call(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL, "KVM_GET_VCPU_MMAP_SIZE"),
+		      PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (v->run == MAP_FAILED)
+		die("kvm_run");
+	cpuid_set(v);
+	registers_set(v);
+}
+
+static void vcpu_start(struct vcpu *v)
+{
+	if (pthread_create(&v->thread, NULL, vcpu_run, v))
+		die("thread");
+	while (!*counter(TINY_BEATS + v->apart))
+		sched_yield();
+}
+
+/* One command, answered. False: the end. */
+static bool obey(char *line)
+{
+	char *verb = strtok(line, " "), *word[2] = { strtok(NULL, " "), strtok(NULL, " ") };
+	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick"));
+	const char *which = two ? word[1] : word[0];
+	int i = which ? atoi(which) : 0;
+
+	if (!verb || (two && !word[0]) || i < 0 || i >= n_vcpus)
+		printf("what?\n");
+	else if (!strcmp(verb, "mode"))
+		mode_set(&vcpus[i], word[0]);
+	else if (!strcmp(verb, "kick"))
+		kick(&vcpus[i], strtoul(word[0], NULL, 0));
+	else if (!strcmp(verb, "show"))
+		show(&vcpus[i]);
+	else if (!strcmp(verb, "regs"))
+		regs(&vcpus[i]);
+	else if (!strcmp(verb, "end"))
+		return false;
+	else
+		printf("what?\n");
+	fflush(stdout);
+	return true;
 }
 
 int main(int argc, char **argv)
 {
 	struct kvm_userspace_memory_region region = { .memory_size = TINY_MEMORY };
 	char line[64];
-	pthread_t thread;
-	void *run;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: tiny CPU\n");
+	n_vcpus = argc - 1;
+	if (n_vcpus < 1 || n_vcpus > TINY_VCPUS) {
+		fprintf(stderr, "usage: tiny CPU [CPU]\n");
 		return 2;
 	}
-	cpu = atoi(argv[1]);
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
 		die("/dev/kvm");
@@ -278,36 +384,25 @@ int main(int argc, char **argv)
 	memory_fill();
 	region.userspace_addr = (uint64_t)memory;
 	call(vm, KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");
-	vcpu = call(vm, KVM_CREATE_VCPU, NULL, "KVM_CREATE_VCPU");
-	run = mmap(NULL, (size_t)call(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL, "KVM_GET_VCPU_MMAP_SIZE"),
-		   PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	if (run == MAP_FAILED)
-		die("kvm_run");
-	cpuid_set();
-	registers_set();
-	interrupt_set();
-	if (pthread_create(&thread, NULL, vcpu_run, run))
-		die("thread");
-	while (!*counter(TINY_BEATS))
-		sched_yield();
+	signal(SIGUSR1, on_signal);
+	for (int i = 0; i < n_vcpus; i++) {
+		vcpus[i].cpu = atoi(argv[1 + i]);
+		vcpu_new(i);
+	}
+	interrupts_set();
+	for (int i = 0; i < n_vcpus; i++)
+		vcpu_start(&vcpus[i]);
 	printf("pid %d\n", getpid());
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
 		line[strcspn(line, "\n")] = 0;
-		if (!strncmp(line, "mode ", 5))
-			mode_set(line + 5);
-		else if (!strncmp(line, "kick ", 5))
-			kick(strtoul(line + 5, NULL, 0));
-		else if (!strcmp(line, "show"))
-			show();
-		else if (!strcmp(line, "end"))
+		if (!obey(line))
 			break;
-		else
-			printf("what?\n");
-		fflush(stdout);
 	}
-	*word(TINY_MODE) = TINY_END;
-	pthread_join(thread, NULL);
+	for (int i = 0; i < n_vcpus; i++)
+		*word(TINY_MODE + vcpus[i].apart) = TINY_END;
+	for (int i = 0; i < n_vcpus; i++)
+		pthread_join(vcpus[i].thread, NULL);
 	printf("end\n");
 	return 0;
 }

@@ -3,12 +3,13 @@
 #ifndef TINY_H
 #define TINY_H
 
-#define TINY_MEMORY    0x200000
-#define TINY_PML4      0x1000
-#define TINY_PDPT      0x2000
-#define TINY_PD	       0x3000
-#define TINY_GDT       0x4000
-#define TINY_IDT       0x5000
+#define TINY_MEMORY 0x200000
+#define TINY_PML4   0x1000
+#define TINY_PDPT   0x2000
+#define TINY_PD	    0x3000
+#define TINY_GDT    0x4000
+#define TINY_IDT    0x5000
+/* The first vCPU's own, from here to CODE, and SHADOW; the others' at multiples of TINY_APART. */
 #define TINY_COUNTS    0x6000 /* 256 counters: interrupts by vector */
 #define TINY_BEATS     0x7000 /* times around the loop */
 #define TINY_DONE      0x7008 /* what MODE says, done so many times */
@@ -18,12 +19,22 @@
 #define TINY_LOST_IDTR 0x7030
 #define TINY_LIES      0x7040 /* addresses for a shadow IDT that are none */
 #define TINY_N_LIES    8
-#define TINY_CODE      0x8000
-#define TINY_STUBS     0xa000
-#define TINY_STUB      16 /* bytes */
-#define TINY_STACK     0x20000
+/*
+ * #GPs that came while another was delivered. Bochs 3.0 with several processors makes such: where
+ * an interrupt makes the guest exit right after an exception was delivered, the VMCS gets the RIP
+ * of the instruction that faulted, but RSP and RFLAGS as they are then, so the instruction faults
+ * again. (Its loop over the processors, after an exception or exit, does not set prev_rip, as the
+ * loop of a single one does; VMexit() takes RIP from there.)
+ */
+#define TINY_TWICE 0x7018
+#define TINY_CODE  0x8000
+#define TINY_STUBS 0xa000
+#define TINY_STUB  16	   /* bytes */
+#define TINY_STACK 0x20000 /* each vCPU's own, too */
 
 #define TINY_SHADOW 0x30000 /* a good one */
+#define TINY_APART  0x40000
+#define TINY_VCPUS  2
 
 #define TINY_PORT 0x10
 
@@ -34,15 +45,16 @@
 #define TINY_MSRS_END	0x45580010
 #define TINY_MAGIC	0x3130545449445845
 
-#define TINY_SPIN     0
-#define TINY_LIDT     1
-#define TINY_GP	      2
-#define TINY_CLI      3
-#define TINY_LOST_IDT 4
-#define TINY_MSRS     5
-#define TINY_GATES    6
-#define TINY_HALT     7
-#define TINY_END      8
-#define TINY_LIAR     9
+#define TINY_SPIN	0
+#define TINY_LIDT	1
+#define TINY_GP		2
+#define TINY_CLI	3
+#define TINY_LOST_IDT	4
+#define TINY_MSRS	5
+#define TINY_GATES	6
+#define TINY_HALT	7
+#define TINY_END	8
+#define TINY_LIAR	9
+#define TINY_SHADOW_IDT 10
 
 #endif
