@@ -236,9 +236,11 @@ static const struct chip_row rows[] = {
 	{ BOTH, { "WUPM", 0x05a00, .count = 32 } },
 	{ L, { "GCR", GCR, .rw = ALL } },
 	{ L, { "FACTPS", FACTPS, .rw = ALL } },
+	/* not in the 8254x manual; some drivers take SWESMBI and a flag for every chip's EEPROM */
+	{ EM, { "SWSM", SWSM, .rw = 0xf } },
 	{ L, { "SWSM", SWSM, .rw = 0xf, .read = read_SWSM } },
 	{ L, { "FWSM", FWSM } },
-	{ L, { "SW_FW_SYNC", 0x05b5c, .rw = ALL } },
+	{ BOTH, { "SW_FW_SYNC", SW_FW_SYNC, .rw = ALL } },
 	{ L, { "GCR2", GCR2, .rw = ALL } },
 	{ L, { "PBACLR", PBACLR } },
 	{ L, { "RETA", RETA, .count = 32, .rw = ALL } },

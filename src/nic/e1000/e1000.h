@@ -113,14 +113,15 @@ struct e1000_irq {
 	uint64_t cause[32];		      /* how often each cause was set */
 };
 
-struct e1000_microwire {
-	bool cs, sk;
+/* The serial NVM part: Microwire (82540EM) or SPI (82574L). */
+struct e1000_serial_nvm {
+	bool selected, sk;
 	unsigned bits_in;
 	uint32_t shift_in;
 	unsigned bits_out;
 	uint16_t shift_out;
 	bool reading, writing, enabled;
-	unsigned address;
+	unsigned address; /* SPI: of a byte */
 };
 
 struct e1000 {
@@ -136,7 +137,7 @@ struct e1000 {
 
 	/* control thread */
 	uint16_t nvm[E1000_NVM_WORDS];
-	struct e1000_microwire microwire;
+	struct e1000_serial_nvm serial_nvm;
 	uint16_t phy[E1000_PHY_PAGES][32];
 	bool host_link; /* the administrator's wish */
 	uint64_t stat_base[E1000_N_STATS];

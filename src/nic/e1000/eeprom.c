@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The NVM: 64 words, by the EERD and EEWR registers (82574 datasheet 10.2.1.4 and 10.2.2.2,
- * 8254x manual 13.4.4) and, on the 82540EM, bit by bit through EECD to a Microwire part (8254x
- * manual 5.3.1): a start bit, two bits of opcode, six of address, sixteen of data, most significant
- * first, shifted on rising clock edges while chip select is high.
+ * 8254x manual 13.4.4), and bit by bit through EECD, shifted on rising clock edges:
+ *
+ * 82540EM: to a Microwire part (8254x manual 5.3.1): a start bit, two bits of opcode, six of
+ * address, sixteen of data, most significant first, while chip select is high.
+ *
+ * 82574L: to an SPI part: eight bits of opcode, eight of address, then bytes, the lower one of a
+ * word first, while chip select is low. It can only be read so.
  */
 #include "nic/e1000/e1000.h"
 
@@ -14,6 +18,8 @@
 #define EERD_ADDRESS_82540(x) (((x) >> 8) & 0xff)
 #define EERD_DONE_82574	      BIT(1)
 #define EERD_ADDRESS_82574(x) (((x) >> 2) & 0x3fff)
+
+#define SPI_READ 3
 
 enum { MICROWIRE_EXTEND = 0, MICROWIRE_WRITE = 1, MICROWIRE_READ = 2, MICROWIRE_ERASE = 3 };
 
@@ -40,7 +46,7 @@ void e1000_nvm_init(struct e1000 *dev)
 /* The chip's side of the part: what a reset of the chip leaves. */
 void e1000_nvm_reset(struct e1000 *dev)
 {
-	memset(&dev->microwire, 0, sizeof(dev->microwire));
+	memset(&dev->serial_nvm, 0, sizeof(dev->serial_nvm));
 }
 
 static uint16_t nvm_word(const struct e1000 *dev, unsigned address)
@@ -79,7 +85,7 @@ void e1000_wrote_EEWR(void *opaque, unsigned index, uint32_t old, uint32_t writt
 /* A rising clock edge with chip select high: the part takes DI and shows its next bit on DO. */
 static void microwire_clock(struct e1000 *dev, bool di)
 {
-	struct e1000_microwire *mw = &dev->microwire;
+	struct e1000_serial_nvm *mw = &dev->serial_nvm;
 
 	if (mw->reading) {
 		/* after 16 bits the next word follows */
@@ -121,34 +127,61 @@ static void microwire_clock(struct e1000 *dev, bool di)
 	}
 }
 
+/* The same with chip select low. All that is not a read has zeros for an answer; in the status,
+ * which is read first, they mean "ready". */
+static void spi_clock(struct e1000 *dev, bool di)
+{
+	struct e1000_serial_nvm *spi = &dev->serial_nvm;
+
+	if (spi->reading) {
+		if (!spi->bits_out) {
+			uint16_t word = nvm_word(dev, spi->address / 2 & (E1000_NVM_WORDS - 1));
+
+			spi->shift_out = spi->address++ & 1 ? word >> 8 : word & 0xff;
+			spi->bits_out = 8;
+		}
+		spi->bits_out--;
+	} else if (spi->bits_in < 16) {
+		spi->shift_in = spi->shift_in << 1 | di;
+		if (++spi->bits_in == 16) {
+			spi->address = spi->shift_in & 0xff;
+			spi->reading = spi->shift_in >> 8 == SPI_READ;
+		}
+	}
+}
+
 void e1000_wrote_EECD(void *opaque, unsigned index, uint32_t old, uint32_t written)
 {
 	struct e1000 *dev = opaque;
-	struct e1000_microwire *mw = &dev->microwire;
-	bool cs = written & EECD_CS, sk = written & EECD_SK;
+	struct e1000_serial_nvm *part = &dev->serial_nvm;
+	bool spi = dev->variant->chip == CHIP_82574L;
+	bool selected = spi == !(written & EECD_CS), sk = written & EECD_SK;
 
-	if (dev->variant->chip != CHIP_82540EM)
-		return;
-	if (!cs || !mw->cs) {
-		mw->reading = false;
-		mw->writing = false;
-		mw->bits_in = 0;
-		mw->shift_in = 0;
-		mw->bits_out = 0;
+	if (!selected || !part->selected) {
+		part->reading = false;
+		part->writing = false;
+		part->bits_in = 0;
+		part->shift_in = 0;
+		part->bits_out = 0;
 	}
-	if (cs && mw->cs && sk && !mw->sk)
-		microwire_clock(dev, written & EECD_DI);
-	mw->cs = cs;
-	mw->sk = sk;
+	if (selected && part->selected && sk && !part->sk) {
+		if (spi)
+			spi_clock(dev, written & EECD_DI);
+		else
+			microwire_clock(dev, written & EECD_DI);
+	}
+	part->selected = selected;
+	part->sk = sk;
 }
 
 uint32_t e1000_read_EECD(void *opaque, unsigned index)
 {
 	struct e1000 *dev = opaque;
-	const struct e1000_microwire *mw = &dev->microwire;
+	const struct e1000_serial_nvm *part = &dev->serial_nvm;
 	uint32_t value = e1000_get(dev, EECD) & ~(EECD_GNT | EECD_DO);
-	/* idle, the part pulls DO high: "ready" */
-	bool data = !mw->reading || (mw->shift_out >> mw->bits_out & 1);
+	/* idle, the Microwire part pulls DO high: "ready" */
+	bool data = part->reading ? part->shift_out >> part->bits_out & 1
+				  : dev->variant->chip == CHIP_82540EM;
 
 	if (value & EECD_REQ)
 		value |= EECD_GNT;

@@ -178,7 +178,9 @@
 #define FACTPS	     0x05b30
 #define SWSM	     0x05b50
 #define SWSM_SMBI    BIT(0)
+#define SWSM_SWESMBI BIT(1)
 #define FWSM	     0x05b54
+#define SW_FW_SYNC   0x05b5c
 #define GCR2	     0x05b64
 #define PBACLR	     0x05b68
 #define RETA	     0x05c00

@@ -204,6 +204,75 @@ static void test_nvm_by_microwire(void **state)
 	assert_false(rd(EECD) & EECD_GNT);
 }
 
+static void spi_out(unsigned bits)
+{
+	for (unsigned mask = 0x80; mask; mask >>= 1) {
+		wr(EECD, bits & mask ? EECD_DI : 0);
+		wr(EECD, (bits & mask ? EECD_DI : 0) | EECD_SK);
+		wr(EECD, bits & mask ? EECD_DI : 0);
+	}
+}
+
+static unsigned spi_in(void)
+{
+	unsigned bits = 0;
+
+	for (unsigned i = 0; i < 8; i++) {
+		wr(EECD, EECD_SK);
+		bits = bits << 1 | !!(rd(EECD) & EECD_DO);
+		wr(EECD, 0);
+	}
+	return bits;
+}
+
+/* As U-Boot reads it, which asks for the status at first and has not yet deselected the part. */
+static void test_nvm_by_spi(void **state)
+{
+	uint16_t sum = 0;
+
+	spi_out(5);
+	assert_int_equal(spi_in(), 0); /* ready */
+	wr(EECD, EECD_CS);
+	wr(EECD, 0);
+	spi_out(3);
+	spi_out(2);
+	assert_int_equal(spi_in(), 0x00);
+	assert_int_equal(spi_in(), 0x12);
+	assert_int_equal(spi_in(), 0x34); /* goes on by itself */
+	wr(EECD, EECD_CS);
+	wr(EECD, EECD_CS | EECD_SK); /* not selected: no clock for it */
+	wr(EECD, EECD_CS);
+	wr(EECD, 0);
+	spi_out(3);
+	spi_out(0);
+	for (unsigned i = 0; i < 64; i++) {
+		unsigned low = spi_in();
+
+		sum = (uint16_t)(sum + (low | spi_in() << 8));
+	}
+	assert_int_equal(sum, 0xbaba);
+	for (unsigned i = 0; i < 10000; i++)
+		spi_in();
+	wr(EECD, EECD_CS);
+	wr(EECD, 0);
+	spi_out(2); /* a write is not taken */
+	spi_out(0);
+	spi_out(0x55);
+	assert_int_equal(eerd(0), 0x5452);
+}
+
+/* U-Boot and barebox take these on every chip before they read the NVM. */
+static void test_nvm_semaphores(void **state)
+{
+	wr(SWSM, rd(SWSM) | SWSM_SWESMBI);
+	assert_true(rd(SWSM) & SWSM_SWESMBI);
+	wr(SW_FW_SYNC, 1);
+	assert_int_equal(rd(SW_FW_SYNC), 1);
+	wr(SW_FW_SYNC, 0);
+	wr(SWSM, 0);
+	assert_false(rd(SWSM) & SWSM_SWESMBI);
+}
+
 static void test_microwire_endless_clocks(void **state)
 {
 	wr(EECD, EECD_REQ | EECD_CS);
@@ -336,6 +405,9 @@ int main(void)
 		l(test_odd_accesses),
 		em(test_nvm_checksum_by_eerd),
 		l(test_nvm_checksum_by_eerd),
+		l(test_nvm_by_spi),
+		em(test_nvm_semaphores),
+		l(test_nvm_semaphores),
 		em(test_nvm_by_microwire),
 		em(test_microwire_endless_clocks),
 		l(test_nvm_write),
