@@ -4,32 +4,10 @@
 
 #include "base/clock.h"
 #include "control/objects.h"
+#include "control/visit.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* What the manager's iterators get: what to add to, and whom to look for. */
-struct visit {
-	struct manager *m;
-	json_t *list;
-	json_t *result;
-	const char *name; /* NULL: all */
-};
-
-static bool wanted(const struct visit *visit, const char *name)
-{
-	return !visit->name || !strcmp(visit->name, name);
-}
-
-static void set_text(json_t *json, const char *key, const char *text)
-{
-	json_object_set_new(json, key, text && text[0] ? json_string(text) : json_null());
-}
-
-static void set_uint(json_t *json, const char *key, uint64_t value)
-{
-	json_object_set_new(json, key, json_integer((json_int_t)value));
-}
 
 /* ---- in short ---------------------------------------------------------------------------- */
 
@@ -141,22 +119,9 @@ static void add_machine(void *arg, const struct machine_info *info)
 
 json_t *report_objects(struct manager *m)
 {
-	struct visit visit = { .m = m };
-	json_t *json = json_object();
+	static const struct visit_lists lists = { add_core, add_switch, add_port, add_machine };
 
-	visit.list = json_array();
-	manager_each_core(m, add_core, &visit);
-	json_object_set_new(json, "cores", visit.list);
-	visit.list = json_array();
-	manager_each_switch(m, add_switch, &visit);
-	json_object_set_new(json, "switches", visit.list);
-	visit.list = json_array();
-	manager_each_port(m, add_port, &visit);
-	json_object_set_new(json, "ports", visit.list);
-	visit.list = json_array();
-	manager_each_machine(m, add_machine, &visit);
-	json_object_set_new(json, "machines", visit.list);
-	return json;
+	return visit_all(m, &lists);
 }
 
 /* ---- in full ----------------------------------------------------------------------------- */
@@ -165,7 +130,7 @@ static void show_core(void *arg, const struct core_info *info)
 {
 	struct visit *visit = arg;
 
-	if (!wanted(visit, info->spec->name))
+	if (!visit_wanted(visit, info->spec->name))
 		return;
 	visit->result = core_brief(info);
 	json_object_set_new(visit->result, "spec", schema_encode(&core_schema, info->spec));
@@ -174,7 +139,7 @@ static void show_core(void *arg, const struct core_info *info)
 /* The queues of an endpoint that the core in question polls. */
 static void add_queues(struct visit *visit, const struct endpoint_info *end)
 {
-	if (!end->core || !wanted(visit, end->core))
+	if (!end->core || !visit_wanted(visit, end->core))
 		return;
 	for (unsigned i = 0; i < end->n_queues; i++)
 		json_array_append_new(visit->list, json_string(end->queues[i]->name));
@@ -224,7 +189,7 @@ static void show_switch(void *arg, const struct switch_info *info)
 	struct visit *visit = arg;
 	json_t *addresses = json_array();
 
-	if (!wanted(visit, info->spec->name)) {
+	if (!visit_wanted(visit, info->spec->name)) {
 		json_decref(addresses);
 		return;
 	}
@@ -239,7 +204,7 @@ static void port_of_switch(void *arg, const struct port_info *info)
 {
 	struct visit *visit = arg;
 
-	if (wanted(visit, info->spec->plug.sw))
+	if (visit_wanted(visit, info->spec->plug.sw))
 		json_array_append_new(visit->list, json_string(info->spec->name));
 }
 
@@ -248,7 +213,7 @@ static void device_of_switch(void *arg, const struct device_info *info)
 	struct visit *visit = arg;
 	char id[2 * SPEC_NAME_BYTES];
 
-	if (!info->end.port || !wanted(visit, info->spec->plug.sw))
+	if (!info->end.port || !visit_wanted(visit, info->spec->plug.sw))
 		return;
 	snprintf(id, sizeof(id), "%s/%s", info->machine, info->spec->name);
 	json_array_append_new(visit->list, json_string(id));
@@ -272,7 +237,7 @@ static void show_port(void *arg, const struct port_info *info)
 {
 	struct visit *visit = arg;
 
-	if (!wanted(visit, info->spec->name))
+	if (!visit_wanted(visit, info->spec->name))
 		return;
 	visit->result = port_brief(info);
 	json_object_set_new(visit->result, "spec", schema_encode(&port_schema, info->spec));
@@ -306,7 +271,7 @@ static void show_device(void *arg, const struct device_info *info)
 	struct visit *visit = arg;
 	json_t *registers, *memory;
 
-	if (!wanted(visit, info->spec->name))
+	if (!visit_wanted(visit, info->spec->name))
 		return;
 	visit->result = device_brief(info);
 	json_object_set_new(visit->result, "spec", schema_encode(&device_schema, info->spec));
@@ -367,20 +332,8 @@ static void config_machine(void *arg, const struct machine_info *info)
 
 json_t *report_config(struct manager *m)
 {
-	struct visit visit = { .m = m };
-	json_t *json = json_object();
+	static const struct visit_lists lists = { config_core, config_switch, config_port,
+						  config_machine };
 
-	visit.list = json_array();
-	manager_each_core(m, config_core, &visit);
-	json_object_set_new(json, "cores", visit.list);
-	visit.list = json_array();
-	manager_each_switch(m, config_switch, &visit);
-	json_object_set_new(json, "switches", visit.list);
-	visit.list = json_array();
-	manager_each_port(m, config_port, &visit);
-	json_object_set_new(json, "ports", visit.list);
-	visit.list = json_array();
-	manager_each_machine(m, config_machine, &visit);
-	json_object_set_new(json, "machines", visit.list);
-	return json;
+	return visit_all(m, &lists);
 }

@@ -5,20 +5,11 @@
  */
 #include "base/util.h"
 #include "control/report.h"
+#include "control/visit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct visit {
-	json_t *list;
-	const char *name;
-};
-
-static void set_uint(json_t *json, const char *key, uint64_t value)
-{
-	json_object_set_new(json, key, json_integer((json_int_t)value));
-}
 
 static void add_stat(void *arg, const char *group, const char *name, uint64_t value)
 {
@@ -174,7 +165,7 @@ static void add_device(void *arg, const struct device_info *info)
 	json_t *json, *counters;
 	uint64_t packets;
 
-	if (visit->name && strcmp(visit->name, info->spec->name))
+	if (!visit_wanted(visit, info->spec->name))
 		return;
 	json = json_object();
 	counters = json_object();
@@ -195,21 +186,14 @@ static void add_device(void *arg, const struct device_info *info)
 
 json_t *report_stats(struct manager *m, const char *machine, const char *name)
 {
-	struct visit visit = { .name = name };
-	json_t *json = json_object();
+	static const struct visit_lists lists = {
+		.core = add_core,
+		.port = add_port,
+		.machine = add_machine,
+	};
+	struct visit visit = { .name = name, .list = json_array() };
+	json_t *json = machine ? json_object() : visit_all(m, &lists);
 
-	if (!machine) {
-		visit.list = json_array();
-		manager_each_core(m, add_core, &visit);
-		json_object_set_new(json, "cores", visit.list);
-		visit.list = json_array();
-		manager_each_port(m, add_port, &visit);
-		json_object_set_new(json, "ports", visit.list);
-		visit.list = json_array();
-		manager_each_machine(m, add_machine, &visit);
-		json_object_set_new(json, "machines", visit.list);
-	}
-	visit.list = json_array();
 	manager_each_device(m, machine, add_device, &visit);
 	json_object_set_new(json, "devices", visit.list);
 	return json;
@@ -268,45 +252,46 @@ static void add_endpoint(json_t *metrics, const char *prefix, const char *labels
 	}
 }
 
+/* What is told of the objects in one of the lists of report_stats(). */
+static void add_objects(json_t *metrics, json_t *stats, const char *list, const char *prefix,
+			bool endpoints)
+{
+	const char *machine;
+	json_t *object;
+	char labels[128];
+	size_t i;
+
+	json_array_foreach(json_object_get(stats, list), i, object)
+	{
+		machine = json_string_value(json_object_get(object, "machine"));
+		snprintf(labels, sizeof(labels), "%s%s%s%s=\"%s\"", machine ? "machine=\"" : "",
+			 machine ? machine : "", machine ? "\"," : "", prefix,
+			 json_string_value(json_object_get(object, "name")));
+		if (endpoints)
+			add_endpoint(metrics, prefix, labels, object);
+		else
+			add_numbers(metrics, prefix, labels, object);
+	}
+}
+
 char *report_metrics(struct manager *m)
 {
-	json_t *stats = report_stats(m, NULL, NULL), *metrics = json_object(), *object, *lines;
+	json_t *stats = report_stats(m, NULL, NULL), *metrics = json_object(), *line, *lines;
 	const char *metric;
-	char labels[128], *text = NULL;
+	char *text = NULL;
 	size_t i, size = 0;
 	FILE *out;
 
-	json_array_foreach(json_object_get(stats, "cores"), i, object)
-	{
-		snprintf(labels, sizeof(labels), "core=\"%s\"",
-			 json_string_value(json_object_get(object, "name")));
-		add_numbers(metrics, "core", labels, object);
-	}
-	json_array_foreach(json_object_get(stats, "machines"), i, object)
-	{
-		snprintf(labels, sizeof(labels), "machine=\"%s\"",
-			 json_string_value(json_object_get(object, "name")));
-		add_numbers(metrics, "machine", labels, object);
-	}
-	json_array_foreach(json_object_get(stats, "ports"), i, object)
-	{
-		snprintf(labels, sizeof(labels), "port=\"%s\"",
-			 json_string_value(json_object_get(object, "name")));
-		add_endpoint(metrics, "port", labels, object);
-	}
-	json_array_foreach(json_object_get(stats, "devices"), i, object)
-	{
-		snprintf(labels, sizeof(labels), "machine=\"%s\",device=\"%s\"",
-			 json_string_value(json_object_get(object, "machine")),
-			 json_string_value(json_object_get(object, "name")));
-		add_endpoint(metrics, "device", labels, object);
-	}
+	add_objects(metrics, stats, "cores", "core", false);
+	add_objects(metrics, stats, "machines", "machine", false);
+	add_objects(metrics, stats, "ports", "port", true);
+	add_objects(metrics, stats, "devices", "device", true);
 	out = open_memstream(&text, &size);
 	if (out) {
 		json_object_foreach(metrics, metric, lines)
 		{
 			fprintf(out, "# TYPE %s untyped\n", metric);
-			json_array_foreach(lines, i, object) fputs(json_string_value(object), out);
+			json_array_foreach(lines, i, line) fputs(json_string_value(line), out);
 		}
 		fclose(out);
 	}
