@@ -64,7 +64,12 @@ static inline struct fdb_bucket *fdb_bucket_in(const struct fdb *fdb, uintptr_t 
 {
 	struct fdb_bucket *buckets = (struct fdb_bucket *)(table & ~FDB_SHIFT_MASK);
 
-	return &buckets[((key ^ fdb->seed) * fdb->multiplier) >> (table & FDB_SHIFT_MASK)];
+	uint64_t hash = (key ^ fdb->seed) * fdb->multiplier;
+
+	/* once is not enough: addresses that follow each other would crowd some buckets, with some
+	 * multipliers */
+	hash = (hash ^ hash >> 32) * fdb->multiplier;
+	return &buckets[hash >> (table & FDB_SHIFT_MASK)];
 }
 
 static inline struct fdb_bucket *fdb_bucket(const struct fdb *fdb, uint64_t key)
