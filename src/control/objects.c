@@ -108,11 +108,12 @@ static const struct schema_row core_rows[] = {
 	  .help = "A queue that had nothing to do for this long is parked." },
 	{ "park_look_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.park_look_ns), US, .min = 1,
 	  .max = 1000000, .unset = "5",
-	  .help = "While awake the core looks at parked doorbells in shared memory this often." },
+	  .help = "While awake the core looks at some parked doorbells in shared memory this "
+		  "often, in turn." },
 	{ "wake_bound_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.wake_bound_ns), US, .min = 10,
 	  .max = 1000000, .unset = "4000",
-	  .help = "A sleeping core looks at them at least this often: the longest that a first "
-		  "packet after idleness waits." },
+	  .help = "Awake or asleep it looks at each of them at least this often: the longest that "
+		  "a first packet after idleness waits." },
 	{ "quantum_us", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(params.quantum_ns), US, .min = 1,
 	  .max = 100000, .unset = "20",
 	  .help = "What a busy machine gets of a round at weight 1, in time." },

@@ -27,7 +27,6 @@
 #define EVENTS		64
 #define EPOLL_EVERY_NS	(20 * NS_PER_US) /* while busy: a system call, so not each turn */
 #define SHORTEST_NAP_NS (30 * NS_PER_US)
-#define EARLY_NAP_NS	(200 * NS_PER_US)
 
 /* ---- turns ------------------------------------------------------------------------------- */
 
@@ -220,16 +219,6 @@ static void take_events(struct io_core *core, uint64_t timeout_ns)
 	}
 }
 
-/* When to look at mapped doorbells again, after so long without work. Answers and bursts come soon
- * after what they follow, so the looks start close together; up to a fifth of a second they do not
- * get so rare that a round trip would feel it, and then slowly rarer, up to the bound. */
-static uint64_t look_after_ns(const struct io_core *core, uint64_t idle_ns)
-{
-	uint64_t ns = MIN(MAX(idle_ns / 8, SHORTEST_NAP_NS), EARLY_NAP_NS);
-
-	return MIN(MAX(ns, idle_ns / 1024), core->params.wake_bound_ns);
-}
-
 /* How long the core may sleep: until its next timer, rate or look. */
 static uint64_t nap_ns(const struct io_core *core, uint64_t now)
 {
@@ -237,7 +226,7 @@ static uint64_t nap_ns(const struct io_core *core, uint64_t now)
 
 	until = MIN(until, core->limited_until_ns);
 	if (core->n_looked)
-		until = MIN(until, now + look_after_ns(core, now - core->last_work_ns));
+		until = MIN(until, io_look_next_ns(core));
 	if (until == UINT64_MAX)
 		return UINT64_MAX;
 	return until > now ? until - now : 0;
@@ -262,7 +251,7 @@ static void nap(struct io_core *core)
 	COUNT(core->stats.sleep_ns, now - core->last_now_ns);
 	core->last_now_ns = now;
 	if (core->n_looked)
-		io_core_look(core, now);
+		io_look_due(core, now);
 }
 
 /* ---- the turn ---------------------------------------------------------------------------- */
@@ -291,7 +280,7 @@ void io_core_turn(struct io_core *core, bool may_sleep)
 	if (core->n_waited && now - core->last_epoll_ns >= EPOLL_EVERY_NS)
 		take_events(core, 0);
 	if (core->n_looked && now - core->last_look_ns >= core->params.park_look_ns)
-		io_core_look(core, now);
+		io_look_awake(core, now);
 
 	io_sched_run(core);
 	io_turn_end(turn);
@@ -319,7 +308,7 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), core->name);
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	rcu_reader_register();
-	core->last_now_ns = core->last_work_ns = time_now_ns();
+	core->last_now_ns = time_now_ns();
 	while (!__atomic_load_n(&core->stop, __ATOMIC_ACQUIRE))
 		io_core_turn(core, true);
 	run_messages(core);
@@ -370,7 +359,7 @@ struct io_core *io_core_new_unstarted(const char *name, const struct io_core_par
 	list_init(&core->queues);
 	list_init(&core->sparse);
 	list_init(&core->parked);
-	list_init(&core->looked);
+	list_init(&core->eager);
 	list_init(&core->shares);
 	list_init(&core->active);
 	list_init(&core->timers);
@@ -389,7 +378,7 @@ struct io_core *io_core_new_unstarted(const char *name, const struct io_core_par
 		err = errno;
 		goto fail;
 	}
-	core->last_now_ns = core->last_work_ns = time_now_ns();
+	core->last_now_ns = time_now_ns();
 	return core;
 fail:
 	io_core_free(core);
@@ -429,6 +418,7 @@ void io_core_free(struct io_core *core)
 		close(core->epoll_fd);
 	pthread_cond_destroy(&core->done);
 	pthread_mutex_destroy(&core->lock);
+	free(core->quiet);
 	free(core->turn.scratch);
 	free(core->name);
 	free(core);
@@ -451,6 +441,7 @@ static void set_params(struct io_core *core, void *arg)
 	core->params = *(const struct io_core_params *)arg;
 	core->params.cpu = cpu;
 	fill_defaults(&core->params);
+	core->quiet_look_ns = 0; /* the bound may be another one */
 }
 
 void io_core_params_set(struct io_core *core, const struct io_core_params *params)

@@ -10,8 +10,8 @@
  *   polled   called each turn, the other side's notifications are off
  *   parked   nothing found for a while. With ops->notify, notifications are on and wake_fd (or
  *            io_queue_kick()) brings it back. Without (a doorbell in shared memory that nobody
- *            announces), pending() is looked at every park_look_ns, also while the core sleeps:
- *            then no later than wake_bound_ns. Unless ops->announced says that somebody does
+ *            announces), pending() is looked at: often where something is likely to come soon, and
+ *            every wake_bound_ns at least (look.c). Unless ops->announced says that somebody does
  *            announce what comes next: then nobody looks.
  *   off      not called at all
  *
@@ -71,6 +71,8 @@ void io_turn_flush_later(struct io_turn *turn, struct io_flush *flush);
 
 /* ---- queues ----------------------------------------------------------------------------- */
 
+#define IO_DOORBELL_BYTES 32
+
 struct io_work {
 	unsigned packets; /* or I/O operations */
 	uint64_t bytes;
@@ -105,6 +107,19 @@ struct io_queue_stats {
 	uint64_t promoted, waited_ns; /* by the scheduler */
 };
 
+/* When to look at a parked queue's doorbell (look.c). Private to the core. */
+struct io_look {
+	bool quiet; /* in core->quiet, and there at @at */
+	unsigned at;
+	uint64_t next_ns;   /* eager: of the next look */
+	uint64_t looked_ns; /* the last look while awake */
+	uint64_t rang_ns;   /* last sign of work */
+	uint64_t expect_ns; /* last io_queue_expect(); any core */
+	uint64_t gap_ns;    /* usual time between two rings */
+	uint64_t steady_ns; /* the time between them, if it is always the same */
+	unsigned steady;    /* how sure that is; 0: not */
+};
+
 /* Embedded in a device's queue. The owner fills the first part before io_queue_add(). */
 struct io_queue {
 	const struct io_queue_ops *ops;
@@ -112,13 +127,18 @@ struct io_queue {
 	struct io_group *group; /* the machine it belongs to; NULL: the core's own */
 	int wake_fd;		/* readable when there may be work; -1: none. Only while parked */
 	bool drain_wake_fd;	/* an eventfd: the core reads it when it wakes by it */
+	/* IO_DOORBELL_BYTES in one cache line, aligned to their size, in which something changes
+	 * before pending() says yes (or the queue is kicked); NULL: none, ask pending(). Saves a
+	 * sleeping core from looking at more than that. */
+	const uint64_t *doorbell;
 
 	/* private to the core; stats and state may be read by anybody with READ_ONCE() */
 	struct io_core *core;
 	struct io_share *share;
 	enum io_queue_state state;
 	int kicked;
-	bool looked;		   /* parked: pending() is looked at */
+	bool looked; /* parked: pending() is looked at */
+	struct io_look look;
 	bool bulk;		   /* had more than its budget at the last poll */
 	uint64_t last_work_ns;	   /* when a poll last found something */
 	uint64_t waiting_since_ns; /* bulk: since its last poll */
@@ -138,6 +158,10 @@ int io_queue_move(struct io_queue *queue, struct io_core *to);
 /* Any thread: there may be work; a parked queue becomes polled, a sleeping core wakes. Cheap when
  * the queue is polled already. The queue must be on a core or the call does nothing. */
 void io_queue_kick(struct io_queue *queue);
+
+/* Core @turn is of: the other side of @queue was given something that it may answer, so its
+ * doorbell is worth looking at. Cheap when the queue is polled. */
+void io_queue_expect(struct io_queue *queue, const struct io_turn *turn);
 
 /* ---- timers ----------------------------------------------------------------------------- */
 
@@ -195,8 +219,8 @@ struct io_core_params {
 	unsigned turn_packets;	/* budget of one poll; 0: 64 */
 	uint64_t turn_bytes;	/* budget of one poll; 0: 256 KiB */
 	uint64_t park_after_ns; /* idle for this long: park; 0: 50 us */
-	uint64_t park_look_ns;	/* looks at mapped doorbells while awake; 0: 5 us */
-	uint64_t wake_bound_ns; /* longest sleep with mapped doorbells parked; 0: 4 ms */
+	uint64_t park_look_ns;	/* looks at some mapped doorbells while awake; 0: 5 us */
+	uint64_t wake_bound_ns; /* at each of them, awake or asleep, at least; 0: 4 ms */
 	uint64_t quantum_ns;	/* a busy machine's share of a round, times its weight; 0: 20 us */
 	uint64_t slice_ns;	/* bulk polls while small backlogs come in; 0: 1 us */
 	bool round_robin;	/* no order: each polled queue in each turn, to compare with */

@@ -33,6 +33,15 @@ struct io_share {
 	uint64_t round;	    /* of the deficit */
 };
 
+/* A quiet queue, with all that a look needs: one line here and one of the doorbell. */
+struct io_quiet {
+	struct io_queue *queue;
+	const uint64_t *doorbell;	      /* the queue's */
+	uint64_t seen[IO_DOORBELL_BYTES / 8]; /* of it, when the queue was parked */
+	uint64_t eager_ns; /* when to be eager again; UINT64_MAX: not by itself */
+	unsigned looks;	   /* not in the queue's counter yet */
+};
+
 struct io_message {
 	void (*fn)(struct io_core *core, void *arg);
 	void *arg;
@@ -62,14 +71,18 @@ struct io_core {
 	struct list queues; /* all, by all_node */
 	struct list sparse; /* polled, drained at their last poll */
 	struct list parked; /* with notifications or a wake_fd */
-	struct list looked; /* parked with a mapped doorbell */
+	struct list eager;  /* parked with a mapped doorbell: to be looked at soon, */
+	/* or once in wake_bound_ns, the next time at quiet_look_ns. With room for all queues */
+	struct io_quiet *quiet;
+	unsigned n_quiet, quiet_max, quiet_cursor;
+	uint64_t quiet_look_ns;
 	struct list shares;
 	struct list active; /* shares with bulk queues, in the order of service */
 	struct list timers;
 	uint64_t round;
 	unsigned n_queues, n_polled, n_parked, n_looked, n_bulk;
 	unsigned n_waited; /* parked with a wake_fd */
-	uint64_t last_epoll_ns, last_look_ns, last_now_ns, last_work_ns;
+	uint64_t last_epoll_ns, last_look_ns, last_now_ns;
 	uint64_t last_small_ns; /* a small backlog was served beside bulk ones */
 	uint64_t small_ns,
 		other_ns;	   /* spent of late on small backlogs beside bulk ones; on others */
@@ -89,7 +102,18 @@ void io_queue_wake(struct io_core *core, struct io_queue *queue, uint64_t now_ns
 void io_queue_park(struct io_core *core, struct io_queue *queue);
 bool io_queue_parks(const struct io_queue *queue);
 void io_core_handle_kicks(struct io_core *core, uint64_t now_ns);
-void io_core_look(struct io_core *core, uint64_t now_ns);
+
+/* look.c: room for one queue more; 0 or -ENOMEM. */
+int io_look_reserve(struct io_core *core);
+/* From when a queue is parked and must be looked at to when it is not. */
+void io_look_begin(struct io_core *core, struct io_queue *queue, uint64_t now_ns);
+void io_look_end(struct io_core *core, struct io_queue *queue);
+/* After a nap: at all that are due. */
+void io_look_due(struct io_core *core, uint64_t now_ns);
+/* Awake, every park_look_ns: at some, in turn. */
+void io_look_awake(struct io_core *core, uint64_t now_ns);
+/* When the core is to wake for the next look; UINT64_MAX: not at all. */
+uint64_t io_look_next_ns(const struct io_core *core);
 
 /* sched.c: polls what is due. */
 void io_sched_run(struct io_core *core);

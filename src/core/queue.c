@@ -36,9 +36,11 @@ void io_queue_park(struct io_core *core, struct io_queue *queue)
 	core->n_polled--;
 	core->n_parked++;
 	queue->looked = must_be_looked_at(queue);
-	core->n_looked += queue->looked;
 	core->n_waited += queue->wake_fd >= 0;
-	list_add(queue->looked ? &core->looked : &core->parked, &queue->node);
+	if (queue->looked)
+		io_look_begin(core, queue, core->now_ns());
+	else
+		list_add(&core->parked, &queue->node);
 	COUNT(queue->stats.parked, 1);
 	if (queue->ops->notify)
 		more = queue->ops->notify(queue, true);
@@ -61,7 +63,8 @@ void io_queue_wake(struct io_core *core, struct io_queue *queue, uint64_t now_ns
 	__atomic_store_n(&queue->state, IO_QUEUE_POLLED, __ATOMIC_SEQ_CST);
 	core->n_polled++;
 	core->n_parked--;
-	core->n_looked -= queue->looked;
+	if (queue->looked)
+		io_look_end(core, queue);
 	core->n_waited -= queue->wake_fd >= 0;
 	list_del(&queue->node);
 	list_add(&core->sparse, &queue->node);
@@ -76,19 +79,6 @@ void io_core_handle_kicks(struct io_core *core, uint64_t now_ns)
 	list_for_each(queue, &core->queues,
 		      all_node) if (__atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
 		io_queue_wake(core, queue, now_ns);
-}
-
-void io_core_look(struct io_core *core, uint64_t now_ns)
-{
-	struct io_queue *queue;
-
-	core->last_look_ns = now_ns;
-	list_for_each(queue, &core->looked, node)
-	{
-		COUNT(queue->stats.looks, 1);
-		if (queue->ops->pending(queue))
-			io_queue_wake(core, queue, now_ns);
-	}
 }
 
 void io_queue_kick(struct io_queue *queue)
@@ -118,6 +108,9 @@ static void add(struct io_core *core, void *arg)
 	struct io_queue *queue = change->queue;
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = queue };
 
+	change->err = io_look_reserve(core);
+	if (change->err)
+		return;
 	queue->share = io_share_get(core, queue->group);
 	if (!queue->share) {
 		change->err = -ENOMEM;
@@ -131,6 +124,8 @@ static void add(struct io_core *core, void *arg)
 		return;
 	}
 	queue->bulk = false;
+	list_init(&queue->node);
+	queue->look = (struct io_look){ .rang_ns = core->now_ns() };
 	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
 	queue->last_work_ns = core->now_ns();
 	if (queue->ops->notify)
@@ -148,9 +143,10 @@ static void remove_queue(struct io_core *core, void *arg)
 	struct io_queue *queue = arg;
 
 	if (queue->state == IO_QUEUE_PARKED) {
+		if (queue->looked)
+			io_look_end(core, queue);
 		list_del(&queue->node);
 		core->n_parked--;
-		core->n_looked -= queue->looked;
 		core->n_waited -= queue->wake_fd >= 0;
 	} else {
 		io_sched_forget(core, queue);

@@ -191,8 +191,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 	turn->now_ns = core->now_ns();
 	COUNT(queue->stats.packets, work.packets);
 	COUNT(queue->stats.bytes, work.bytes);
-	queue->last_work_ns = turn->now_ns;
-	core->last_work_ns = turn->now_ns;
+	queue->last_work_ns = queue->look.rang_ns = turn->now_ns;
 	core->worked = true;
 	weigh(core, queue, &work, start);
 	queue->share->deficit_ns -= (int64_t)(turn->now_ns - start);

@@ -78,6 +78,12 @@ struct e1000_tx {
 	struct io_queue queue;
 	struct e1000 *dev;
 	unsigned index;
+	/* What the last poll left undone (no EOP yet, ring not mapped): nothing to do before one of
+	 * these changes. Core; recheck is set by the control thread. Together: an idle queue is
+	 * looked at often. */
+	int recheck;
+	const uint32_t *ring_page; /* the ring's registers, from TDBAL on */
+	uint32_t seen_tail, seen_len, seen_base;
 	char name[48];
 	pthread_mutex_t lock;
 	struct memory_reader ring_reader, data_reader;
@@ -89,10 +95,6 @@ struct e1000_tx {
 	unsigned n_done;
 	uint32_t done[E1000_TX_DESC_MAX];
 	struct e1000_tx_counters count;
-	/* What the last poll left undone (no EOP yet, ring not mapped): nothing to do before one of
-	 * these changes. Core; recheck is set by the control thread. */
-	uint32_t seen_tail, seen_len, seen_base;
-	int recheck;
 	struct e1000_tx_remote *remote; /* NULL: memory has files (remote.h) */
 };
 
@@ -251,6 +253,8 @@ extern const struct io_queue_ops e1000_tx_ops;
 void e1000_tx_init(struct e1000 *dev);
 void e1000_tx_reset(struct e1000_tx *tx);
 void e1000_tx_kick(struct e1000 *dev);
+/* I/O core: the guest was given something that it may answer. */
+void e1000_tx_expect(struct e1000 *dev, const struct io_turn *turn);
 /* Bits per second; 0: no limit. Any thread. */
 void e1000_tx_rate_set(struct e1000 *dev, uint64_t bps);
 

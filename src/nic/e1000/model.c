@@ -206,10 +206,12 @@ static void init_queues(struct e1000 *dev, struct memory_space *space)
 
 		tx->dev = dev;
 		tx->index = i;
+		tx->ring_page = dev->tx_page + (TDBAL(i) & 0xfff) / 4;
 		snprintf(tx->name, sizeof(tx->name), "%s/tx%u", nic->name, i);
 		tx->queue.ops = &e1000_tx_ops;
 		tx->queue.name = tx->name;
 		tx->queue.wake_fd = -1;
+		tx->queue.doorbell = (const uint64_t *)(const void *)tx->ring_page;
 		memory_reader_init(&tx->ring_reader, space);
 		memory_reader_init(&tx->data_reader, space);
 		memory_reader_init(&rx->ring_reader, space);

@@ -294,8 +294,10 @@ static void rx_flush(struct io_flush *flush, struct io_turn *turn)
 	causes = dev->rx_causes;
 	dev->rx_causes = 0;
 	pthread_mutex_unlock(&dev->rx_lock);
-	if (causes)
-		e1000_irq_rx(dev, causes, turn->now_ns);
+	if (!causes)
+		return;
+	e1000_irq_rx(dev, causes, turn->now_ns);
+	e1000_tx_expect(dev, turn);
 }
 
 void e1000_rx_init(struct e1000 *dev)

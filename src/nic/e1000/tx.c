@@ -253,6 +253,13 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 		work->backlog = (poll.ring.tail + poll.ring.n - tx->head.head) % poll.ring.n;
 }
 
+/* A register of the queue's ring, named as the first queue's. The four that are looked at are in
+ * one cache line. */
+static uint32_t ring_word(const struct e1000_tx *tx, uint32_t offset)
+{
+	return __atomic_load_n(tx->ring_page + (offset - TDBAL(0)) / 4, __ATOMIC_ACQUIRE);
+}
+
 static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
 {
 	struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
@@ -262,9 +269,9 @@ static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work
 	pthread_mutex_lock(&tx->lock);
 	/* before anything is read: what changes from now on is looked at again */
 	__atomic_exchange_n(&tx->recheck, 0, __ATOMIC_ACQ_REL);
-	tx->seen_len = e1000_page(dev, TDLEN(tx->index));
-	tx->seen_base = e1000_page(dev, TDBAL(tx->index));
-	tx->seen_tail = e1000_page(dev, TDT(tx->index));
+	tx->seen_len = ring_word(tx, TDLEN(0));
+	tx->seen_base = ring_word(tx, TDBAL(0));
+	tx->seen_tail = ring_word(tx, TDT(0));
 	if (unlikely(READ_ONCE(dev->rx_remote)) && !tx->index)
 		e1000_rx_remote_poll(dev, turn);
 	if (e1000_get(dev, TCTL) & TCTL_EN && e1000_dma_ok(dev))
@@ -277,11 +284,9 @@ static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work
 static bool tx_pending(struct io_queue *queue)
 {
 	struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
-	const struct e1000 *dev = tx->dev;
 
-	return e1000_page(dev, TDT(tx->index)) != tx->seen_tail || READ_ONCE(tx->recheck) ||
-	       e1000_page(dev, TDLEN(tx->index)) != tx->seen_len ||
-	       e1000_page(dev, TDBAL(tx->index)) != tx->seen_base;
+	return ring_word(tx, TDT(0)) != tx->seen_tail || READ_ONCE(tx->recheck) ||
+	       ring_word(tx, TDLEN(0)) != tx->seen_len || ring_word(tx, TDBAL(0)) != tx->seen_base;
 }
 
 /* While the guest has the transmitter off, a trapped access has to come first. */
@@ -304,6 +309,13 @@ void e1000_tx_kick(struct e1000 *dev)
 		STORE_RELEASE(dev->tx[i].recheck, 1);
 		io_queue_kick(&dev->tx[i].queue);
 	}
+}
+
+void e1000_tx_expect(struct e1000 *dev, const struct io_turn *turn)
+{
+	for (unsigned i = 0; i < dev->variant->n_queues; i++)
+		if (ring_word(&dev->tx[i], TDLEN(0)))
+			io_queue_expect(&dev->tx[i].queue, turn);
 }
 
 void e1000_tx_rate_set(struct e1000 *dev, uint64_t bps)

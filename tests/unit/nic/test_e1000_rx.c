@@ -2,6 +2,9 @@
 /* Receive: filters, descriptor formats, tags, checksums, segments, sizes. */
 #include "e1000_harness.h"
 
+#include "base/clock.h"
+#include "base/rcu.h"
+#include "core/private.h"
 #include "net/offload.h"
 
 #define EN		 (RCTL_EN | RCTL_SECRC)
@@ -502,10 +505,48 @@ static void test_smallest_ring(void **state)
 	assert_int_equal(give_to(own_mac), 0);
 }
 
+static uint64_t core_now_ns;
+
+static uint64_t core_clock(void)
+{
+	return core_now_ns += NS_PER_MS;
+}
+
+/* The guest may answer: a sleeping core is told to look at the doorbell, once for a batch. */
+static void test_given_frame_is_looked_for_an_answer(void **state)
+{
+	uint32_t len = frame_udp(frame, own_mac, 200);
+	struct io_core_params params = { .cpu = -1 };
+	struct io_core *core = io_core_new_unstarted("io0", &params);
+	struct io_queue *queue = nic->queues[0];
+
+	assert_non_null(core);
+	rcu_reader_register();
+	core->now_ns = core_clock;
+	rx_start(0, EN);
+	tx_start(0);
+	assert_int_equal(io_queue_add(core, queue), 0);
+	for (unsigned i = 0; i < 3; i++)
+		io_core_turn(core, false);
+	assert_int_equal(queue->state, IO_QUEUE_PARKED);
+	/* by the test's turn, which is not that core's */
+	assert_int_equal(rx_give(frame, len, NULL, -1), 1);
+	assert_int_equal(queue->stats.kicks, 1);
+	for (unsigned i = 0; i < 3; i++)
+		io_core_turn(core, false);
+	assert_int_equal(queue->state, IO_QUEUE_PARKED);
+	assert_int_equal(rx_give(frame, len, NULL, -1), 1);
+	assert_int_equal(queue->stats.kicks, 1);
+	io_queue_remove(queue);
+	io_core_free(core);
+	rcu_reader_unregister();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		both(test_legacy),
+		both(test_given_frame_is_looked_for_an_answer),
 		both(test_crc_unless_stripped),
 		both(test_short_frames_are_padded),
 		l(test_extended),
