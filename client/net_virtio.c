@@ -36,12 +36,13 @@ struct side {
 	uint16_t *avail, *used; /* packed: event structures of the driver and of the device */
 	uint16_t num, mask;
 	uint16_t next_avail, next_used; /* split: free running; packed: slots */
+	uint16_t used_seen;		/* split: the device's index as last read */
 	bool avail_wrap, used_wrap;
 	uint16_t flags;	  /* of a descriptor, without those of packed rings */
 	uint32_t len;	  /* receive: bytes of a buffer, header included */
 	uint8_t *frames;  /* where we see frame 0 */
 	uint64_t address; /* where the device sees the header in front of it */
-	uint32_t stride;
+	uint32_t *at;	  /* where buffer @id lies, from there on */
 	uint16_t n_free, free_head;
 	uint16_t *free; /* IDs, a FIFO of num */
 	uint8_t *out;	/* the device has it */
@@ -77,13 +78,13 @@ static struct net_virtio *of_port(struct net_port *port)
 
 static ALWAYS_INLINE uint8_t *frame_of(const struct side *side, uint16_t id)
 {
-	return side->frames + (size_t)id * side->stride;
+	return side->frames + side->at[id];
 }
 
 /* Gives buffer @id with @len bytes to the device, which sees it after publish(). */
 static ALWAYS_INLINE void post(struct side *side, uint16_t id, uint32_t len, const bool packed)
 {
-	uint64_t address = side->address + (uint64_t)id * side->stride;
+	uint64_t address = side->address + side->at[id];
 	struct vring_desc *d;
 	uint64_t *second, word;
 
@@ -110,6 +111,14 @@ static ALWAYS_INLINE void post(struct side *side, uint16_t id, uint32_t len, con
 		side->next_avail = 0;
 		side->avail_wrap = !side->avail_wrap;
 	}
+}
+
+/* The next @n descriptors will be written. (With split rings they need not be the next ones, but
+ * they are when the device uses buffers in order.) */
+static ALWAYS_INLINE void fetch_slots(const struct side *side, unsigned n)
+{
+	for (unsigned i = 0; i < n; i += CACHE_LINE / sizeof(*side->desc))
+		prefetch_write(&side->desc[(side->next_avail + i) & side->mask]);
 }
 
 /* Makes visible what was posted (at least one); kicks if the device asks for it. */
@@ -143,7 +152,11 @@ static ALWAYS_INLINE unsigned collect(struct net_port *port, struct side *side, 
 	if (!packed) {
 		const struct vring_used_elem *ring = (const void *)(side->used + 2);
 
-		entries = (uint16_t)(LOAD_ACQUIRE(side->used[1]) - side->next_used);
+		entries = (uint16_t)(side->used_seen - side->next_used);
+		if (entries < max) {
+			side->used_seen = LOAD_ACQUIRE(side->used[1]);
+			entries = (uint16_t)(side->used_seen - side->next_used);
+		}
 		if (unlikely(entries > side->num)) {
 			port->device_errors++;
 			return 0;
@@ -187,6 +200,39 @@ static ALWAYS_INLINE unsigned collect(struct net_port *port, struct side *side, 
 	return n;
 }
 
+/*
+ * The server's core has what it wrote, and has read what it was sent; each line that comes or goes
+ * takes hundreds of cycles. So those of the next burst are fetched while this one is worked on:
+ * here the frames that have come already (hints: they are checked when they are collected).
+ */
+static ALWAYS_INLINE void fetch_used(const struct side *side, unsigned max, const bool packed)
+{
+	const struct vring_used_elem *ring = (const void *)(side->used + 2);
+	unsigned at = side->next_used, n = (uint16_t)(side->used_seen - side->next_used);
+	bool wrap = side->used_wrap;
+
+	if (!packed) {
+		for (unsigned i = 0; i < MIN(n, max); i++, at++)
+			__builtin_prefetch(frame_of(
+				side,
+				(uint16_t)(READ_ONCE(ring[at & side->mask].id) & side->mask)));
+		return;
+	}
+	for (unsigned i = 0; i < max; i++) {
+		const struct vring_desc *d = &side->desc[at];
+		uint64_t word = READ_ONCE(*(const uint64_t *)(const void *)&d->len);
+		unsigned flags = (unsigned)(word >> 48);
+
+		if (!!(flags & AVAIL_BIT) != wrap || !!(flags & USED_BIT) != wrap)
+			return;
+		__builtin_prefetch(frame_of(side, (uint16_t)(word >> 32 & side->mask)));
+		if (++at == side->num) {
+			at = 0;
+			wrap = !wrap;
+		}
+	}
+}
+
 /* ---- sending ----------------------------------------------------------------------------- */
 
 static ALWAYS_INLINE void reclaim(struct net_port *port, struct side *side, const bool packed)
@@ -200,6 +246,18 @@ static ALWAYS_INLINE void reclaim(struct net_port *port, struct side *side, cons
 		for (unsigned i = 0; i < n; i++)
 			side->free[(side->free_head + side->n_free++) & side->mask] = ids[i];
 	} while (n == NET_BURST);
+}
+
+/* Up to @n frames will be sent soon. */
+static ALWAYS_INLINE void fetch_free(struct net_port *port, struct side *side, unsigned n,
+				     const bool packed)
+{
+	if (side->n_free < n)
+		reclaim(port, side, packed);
+	n = MIN(n, (unsigned)side->n_free);
+	for (unsigned i = 0; i < n; i++)
+		prefetch_write(frame_of(side, side->free[(side->free_head + i) & side->mask]));
+	fetch_slots(side, n);
 }
 
 static __attribute__((noinline)) void fill(struct net_virtio *v, const struct net_flow *flow,
@@ -233,9 +291,7 @@ static ALWAYS_INLINE unsigned send_n(struct net_virtio *v, const struct net_flow
 	n = MIN(n, (unsigned)side->n_free);
 	if (!n)
 		return 0;
-	for (unsigned i = 0; i < n; i++)
-		__builtin_prefetch(frame_of(side, side->free[(side->free_head + i) & side->mask]),
-				   1);
+	fetch_free(&v->port, side, n, packed);
 	for (unsigned i = 0; i < n; i++) {
 		uint16_t id = side->free[side->free_head++ & side->mask];
 
@@ -314,6 +370,10 @@ static ALWAYS_INLINE unsigned receive_n(struct net_virtio *v, const bool packed)
 	now = time_cycles();
 	for (unsigned i = 0; i < n; i++)
 		__builtin_prefetch(frame_of(side, ids[i]));
+	fetch_slots(side, n);
+	/* who answers sends about as many */
+	if (v->port.n_out)
+		fetch_free(&v->port, &v->tx, n, packed);
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t *frame = frame_of(side, ids[i]);
 
@@ -326,6 +386,7 @@ static ALWAYS_INLINE unsigned receive_n(struct net_virtio *v, const bool packed)
 		post(side, ids[i], side->len, packed);
 	}
 	publish(&v->port, side, packed);
+	fetch_used(side, v->port.burst, packed);
 	return frames;
 }
 
@@ -361,6 +422,7 @@ static void port_free(struct net_port *port)
 	for (unsigned i = 0; i < 2; i++) {
 		if (sides[i]->kick_fd >= 0)
 			close(sides[i]->kick_fd);
+		free(sides[i]->at);
 		free(sides[i]->free);
 		free(sides[i]->out);
 	}
@@ -388,6 +450,25 @@ static uint32_t stride_of(uint32_t room)
 	return (lines | 1) * CACHE_LINE;
 }
 
+/*
+ * Buffers lie in no order, as a guest's do that has run for a while. In order, a core's hardware
+ * would fetch the next ones ahead, from under the other core that is just about to write them.
+ */
+static uint32_t *scatter(unsigned num, uint32_t stride)
+{
+	uint32_t *at = calloc(num, sizeof(*at)), random = 1;
+
+	for (unsigned i = 0; at && i < num; i++) {
+		unsigned k;
+
+		random = random * 1664525u + 1013904223u;
+		k = (random >> 8) % (i + 1);
+		at[i] = at[k];
+		at[k] = i * stride;
+	}
+	return at;
+}
+
 /* @ring and @buffers: offsets in the memory. */
 static int side_init(struct net_virtio *v, struct side *side, unsigned num, size_t ring,
 		     size_t buffers, uint32_t stride)
@@ -404,11 +485,11 @@ static int side_init(struct net_virtio *v, struct side *side, unsigned num, size
 	side->avail_wrap = side->used_wrap = true;
 	side->frames = v->memory + buffers + FRAME_AT;
 	side->address = GUEST_BASE + buffers + FRAME_AT - HEADER;
-	side->stride = stride;
+	side->at = scatter(num, stride);
 	side->free = calloc(num, sizeof(uint16_t));
 	side->out = calloc(num, 1);
 	side->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (!side->free || !side->out || side->kick_fd < 0)
+	if (!side->at || !side->free || !side->out || side->kick_fd < 0)
 		return -ENOMEM;
 	/* no interrupts */
 	if (v->packed)
