@@ -36,31 +36,39 @@ static ALWAYS_INLINE void give_split(struct virtqueue *vq, const struct virtq_ch
 static ALWAYS_INLINE void give_packed(struct virtqueue *vq, const struct virtq_chain *chains,
 				      const uint32_t *lens, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
+	/* in registers: the ring may be anywhere, so what is in memory is read anew after a store
+	 */
+	unsigned used = vq->used, num = vq->num, slots = 0;
+	uint64_t mark = (uint64_t)(vq->used_wrap ? AVAIL_BIT | USED_BIT : 0) << 48;
+	struct vring_desc *desc = vq->desc;
+	unsigned i = 0;
+
+	if (!n)
+		return;
+	do {
 		const struct virtq_chain *chain = &chains[i];
 		uint32_t len = lens ? lens[i] : 0;
-		uint64_t *second = (uint64_t *)(void *)&vq->desc[vq->used].len;
-		unsigned next = vq->used + chain->slots;
-		uint64_t word = len | (uint64_t)chain->id << 32 |
-				(uint64_t)((vq->used_wrap ? AVAIL_BIT | USED_BIT : 0) |
-					   (len ? VRING_DESC_F_WRITE : 0))
-					<< 48;
+		uint64_t word = len | (uint64_t)chain->id << 32 | mark |
+				(uint64_t)(len ? VRING_DESC_F_WRITE : 0) << 48;
 
-		if (!vq->batch_open) {
+		if (unlikely(!i && !vq->batch_open)) {
 			/* the driver looks at this one first: it is written last */
 			vq->batch_open = true;
-			vq->first_slot = vq->used;
+			vq->first_slot = (uint16_t)used;
 			vq->first_word = word;
 		} else {
-			STORE_RELEASE(*second, word);
+			STORE_RELEASE(*(uint64_t *)(void *)&desc[used].len, word);
 		}
-		if (next >= vq->num) {
-			next -= vq->num;
-			vq->used_wrap = !vq->used_wrap;
+		used += chain->slots;
+		slots += chain->slots;
+		if (unlikely(used >= num)) {
+			used -= num;
+			mark ^= (uint64_t)(AVAIL_BIT | USED_BIT) << 48;
 		}
-		vq->used = (uint16_t)next;
-		vq->unpublished += chain->slots;
-	}
+	} while (++i < n);
+	vq->used = (uint16_t)used;
+	vq->used_wrap = mark != 0;
+	vq->unpublished += slots;
 }
 
 void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,

@@ -417,29 +417,31 @@ static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chai
 static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_chain *chains,
 					  unsigned max, struct virtq_arena *arena)
 {
-	unsigned n;
+	/* in registers: a chain that is written could be what is in memory */
+	unsigned n, at = vq->avail, num = vq->num;
+	const struct vring_desc *desc = vq->desc;
+	bool wrap = vq->avail_wrap;
 
 	for (n = 0; n < max; n++) {
-		uint16_t at = vq->avail;
 		struct virtq_desc d;
-		unsigned next;
 
 		/* used descriptors are written where these are read */
 		if (!(at % DESC_PER_LINE))
-			prefetch_write(&vq->desc[(at + PACKED_AHEAD) & (vq->num - 1u)]);
-		load_desc(&d, &vq->desc[at], true);
-		if (!is_available(d.flags, vq->avail_wrap))
+			prefetch_write(&desc[(at + PACKED_AHEAD) & (num - 1)]);
+		load_desc(&d, &desc[at], true);
+		if (!is_available(d.flags, wrap))
 			break;
 		if (unlikely(!read_single(vq, &chains[n], arena, &d)) &&
-		    read_any(vq, &chains[n], arena, at, &d, true) != CHAIN_OK)
+		    read_any(vq, &chains[n], arena, (uint16_t)at, &d, true) != CHAIN_OK)
 			break;
 		prefetch_buffer(&chains[n]);
-		next = at + chains[n].slots;
-		if (next >= vq->num) {
-			next -= vq->num;
-			vq->avail_wrap = !vq->avail_wrap;
+		at += chains[n].slots;
+		if (at >= num) {
+			at -= num;
+			wrap = !wrap;
 		}
-		vq->avail = (uint16_t)next;
+		vq->avail = (uint16_t)at;
+		vq->avail_wrap = wrap;
 		if (unlikely(vq->inflight != NULL))
 			chains[n].record = inflight_took_packed(vq);
 	}
