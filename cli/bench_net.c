@@ -346,7 +346,7 @@ static int run(struct setup *s)
 	}
 	report = make_report(s, load, &result, &received);
 	bench_server_end(&s->common, report, received);
-	if (s->memcpy && !net_load_memcpy(load, 0, MEMCPY_S, &copy))
+	if (s->memcpy && !net_load_memcpy(load, MEMCPY_S, &copy))
 		json_object_set_new(report, "memcpy_bps", json_real(8 * copy));
 	if (!bench_print(report))
 		print_tables(report);

@@ -13,6 +13,7 @@
 #define STALL_S	   0.1
 #define ANNOUNCE_S 0.05
 #define SETTLE_S   0.005
+#define COPY_BURST 4 /* frames of a flow, then the next flow's */
 
 void net_port_free(struct net_port *port)
 {
@@ -368,23 +369,28 @@ void net_load_flow_result(const struct net_load *load, unsigned i, struct net_fl
 	result->latency_ns = &flow->latency;
 }
 
-int net_load_memcpy(struct net_load *load, unsigned i, double seconds, double *bytes_per_s)
+int net_load_memcpy(struct net_load *load, double seconds, double *bytes_per_s)
 {
-	const struct net_flow *flow = load->flows[i];
-	const struct net_port_ops *from = flow->from->ops, *to = flow->to->ops;
-	unsigned window = MAX(flow->params.window, 1u), n = 0;
-	uint64_t start = time_cycles(), end, now;
+	uint64_t start = time_cycles(), end, now, bytes = 0;
+	unsigned n = 0;
 
-	if (!from->out || !to->in)
-		return -ENOTSUP;
+	for (unsigned i = 0; i < load->n_flows; i++)
+		if (!load->flows[i]->from->ops->out || !load->flows[i]->to->ops->in)
+			return -ENOTSUP;
 	end = start + (uint64_t)(seconds * load_cycles_per_s());
 	do {
-		for (unsigned k = 0; k < window; k++)
-			memcpy(to->in(flow->to, n + k), from->out(flow->from, n + k),
-			       flow->params.size);
-		n += window;
+		for (unsigned i = 0; i < load->n_flows; i++) {
+			const struct net_flow *flow = load->flows[i];
+			struct net_port *from = flow->from, *to = flow->to;
+
+			for (unsigned k = 0; k < COPY_BURST; k++)
+				memcpy(to->ops->in(to, n + k), from->ops->out(from, n + k),
+				       flow->params.size);
+			bytes += (uint64_t)COPY_BURST * flow->params.size;
+		}
+		n += COPY_BURST;
 		now = time_cycles();
 	} while (now < end);
-	*bytes_per_s = (double)n * flow->params.size * load_cycles_per_s() / (double)(now - start);
+	*bytes_per_s = (double)bytes * load_cycles_per_s() / (double)(now - start);
 	return 0;
 }

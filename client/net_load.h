@@ -93,10 +93,11 @@ int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 void net_load_flow_result(const struct net_load *load, unsigned flow,
 			  struct net_flow_result *result);
 /*
- * Bytes per second of memcpy() between the same memories that the flow's frames cross, in the same
- * order, from the sender's buffers to the receiver's, on this thread; for @seconds. -ENOTSUP for
- * ports that are not virtio. After the run: the buffers' content is not a frame's any more.
+ * Bytes per second of memcpy() between the same memories that the frames cross, all flows in turn
+ * and each in its rings' order, from the senders' buffers to the receivers', on this thread; for
+ * @seconds. -ENOTSUP for ports that are not virtio. After the run: the buffers' content is not a
+ * frame's any more.
  */
-int net_load_memcpy(struct net_load *load, unsigned flow, double seconds, double *bytes_per_s);
+int net_load_memcpy(struct net_load *load, double seconds, double *bytes_per_s);
 
 #endif
