@@ -164,23 +164,52 @@ static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct vir
 	return CHAIN_OK;
 }
 
-/* The common chain: one descriptor, in the region that served last. False: not one of those, and
- * nothing is changed. */
-static ALWAYS_INLINE bool read_single(struct virtqueue *vq, struct virtq_chain *chain,
-				      struct virtq_arena *arena, const struct virtq_desc *d)
+/*
+ * What the common chain needs of a queue and an arena, in registers: a descriptor's chain and piece
+ * are stored for each, and the compiler cannot know that these are not what the queue has in
+ * memory.
+ */
+struct fast {
+	uint64_t addr, size; /* the region that served last; size 0: none, or not for this queue */
+	uint8_t *host;
+	unsigned access;
+	struct iovec *iov, *iov_end;
+};
+
+static ALWAYS_INLINE void fast_begin(struct fast *fast, const struct virtqueue *vq,
+				     const struct virtq_arena *arena)
 {
 	const struct memory_reader *reader = &vq->reader;
+
+	fast->addr = reader->addr;
+	fast->size = vq->inflight ? 0 : reader->size;
+	fast->host = reader->host;
+	fast->access = reader->access;
+	fast->iov = arena->iov + arena->n;
+	fast->iov_end = arena->iov + arena->max;
+}
+
+static ALWAYS_INLINE void fast_end(const struct fast *fast, struct virtq_arena *arena)
+{
+	arena->n = (unsigned)(fast->iov - arena->iov);
+}
+
+/* The common chain: one descriptor, in the region that served last. False: not one of those, and
+ * nothing is changed. */
+static ALWAYS_INLINE bool read_single(struct fast *fast, struct virtq_chain *chain,
+				      const struct virtq_desc *d)
+{
 	bool in = d->flags & VRING_DESC_F_WRITE;
 	unsigned access = in ? MEMORY_READ | MEMORY_WRITE : MEMORY_READ;
-	uint64_t skip = d->addr - reader->addr;
-	struct iovec *iov = arena->iov + arena->n;
+	uint64_t skip = d->addr - fast->addr;
+	struct iovec *iov = fast->iov;
 
-	if (unlikely(d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) ||
-		     skip >= reader->size || d->len - 1ull >= reader->size - skip ||
-		     (reader->access & access) != access || arena->n == arena->max || vq->inflight))
+	if (unlikely(d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) || skip >= fast->size ||
+		     d->len - 1ull >= fast->size - skip || (fast->access & access) != access ||
+		     iov == fast->iov_end))
 		return false;
-	arena->n++;
-	iov->iov_base = reader->host + skip;
+	fast->iov++;
+	iov->iov_base = fast->host + skip;
 	iov->iov_len = d->len;
 	chain->iov = iov;
 	chain->out_bytes = in ? 0 : d->len;
@@ -303,6 +332,21 @@ static __attribute__((noinline)) int read_any(struct virtqueue *vq, struct virtq
 	return result;
 }
 
+/* Either: @fast is what it was, with what the slow way changed. */
+static ALWAYS_INLINE bool read_next(struct virtqueue *vq, struct virtq_chain *chain,
+				    struct virtq_arena *arena, struct fast *fast, unsigned at,
+				    const struct virtq_desc *d, const bool packed)
+{
+	int result;
+
+	if (likely(read_single(fast, chain, d)))
+		return true;
+	fast_end(fast, arena);
+	result = read_any(vq, chain, arena, (uint16_t)at, d, packed);
+	fast_begin(fast, vq, arena);
+	return result == CHAIN_OK;
+}
+
 /*
  * Fetching ahead. What the driver wrote is in its core's cache, and a chain is found through three
  * lines, one after the other: entry, descriptor, buffer. So while a batch is worked on, the lines
@@ -381,9 +425,14 @@ static ALWAYS_INLINE void prefetch_buffer(const struct virtq_chain *chain)
 static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chain *chains,
 					 unsigned max, struct virtq_arena *arena)
 {
-	unsigned mask = vq->num - 1u, n, n_avail = MIN(split_available(vq, max), max);
+	unsigned num = vq->num, mask = num - 1, avail = vq->avail;
+	unsigned n, n_avail = MIN(split_available(vq, max), max);
+	const uint16_t *ring = vq->avail_ring + 2;
+	const struct vring_desc *desc = vq->desc;
 	uint16_t heads[TAKE_AHEAD];
+	struct fast fast;
 
+	fast_begin(&fast, vq, arena);
 	for (n = 0; n < n_avail; n++) {
 		struct virtq_desc d;
 		uint16_t head;
@@ -391,25 +440,25 @@ static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chai
 		/* each entry is read once; descriptors are on their way before they are used */
 		if (!(n % TAKE_AHEAD)) {
 			for (unsigned i = 0; i < MIN(n_avail - n, (unsigned)TAKE_AHEAD); i++) {
-				heads[i] = READ_ONCE(vq->avail_ring[2 + ((vq->avail + i) & mask)]);
-				__builtin_prefetch(&vq->desc[heads[i] & mask]);
+				heads[i] = READ_ONCE(ring[(avail + n + i) & mask]);
+				__builtin_prefetch(&desc[heads[i] & mask]);
 			}
 		}
 		head = heads[n % TAKE_AHEAD];
-		if (unlikely(head >= vq->num)) {
+		if (unlikely(head >= num)) {
 			virtqueue_break(vq);
 			break;
 		}
-		load_desc(&d, &vq->desc[head], false);
+		load_desc(&d, &desc[head], false);
 		d.id = head;
-		if (unlikely(!read_single(vq, &chains[n], arena, &d)) &&
-		    read_any(vq, &chains[n], arena, head, &d, false) != CHAIN_OK)
+		if (unlikely(!read_next(vq, &chains[n], arena, &fast, head, &d, false)))
 			break;
 		prefetch_buffer(&chains[n]);
-		vq->avail++;
 		if (unlikely(vq->inflight != NULL))
 			inflight_took_split(vq, head);
 	}
+	fast_end(&fast, arena);
+	vq->avail = (uint16_t)(avail + n);
 	fetch_entries(vq, n);
 	return n;
 }
@@ -417,11 +466,12 @@ static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chai
 static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_chain *chains,
 					  unsigned max, struct virtq_arena *arena)
 {
-	/* in registers: a chain that is written could be what is in memory */
 	unsigned n, at = vq->avail, num = vq->num;
 	const struct vring_desc *desc = vq->desc;
 	bool wrap = vq->avail_wrap;
+	struct fast fast;
 
+	fast_begin(&fast, vq, arena);
 	for (n = 0; n < max; n++) {
 		struct virtq_desc d;
 
@@ -431,8 +481,7 @@ static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_cha
 		load_desc(&d, &desc[at], true);
 		if (!is_available(d.flags, wrap))
 			break;
-		if (unlikely(!read_single(vq, &chains[n], arena, &d)) &&
-		    read_any(vq, &chains[n], arena, (uint16_t)at, &d, true) != CHAIN_OK)
+		if (unlikely(!read_next(vq, &chains[n], arena, &fast, at, &d, true)))
 			break;
 		prefetch_buffer(&chains[n]);
 		at += chains[n].slots;
@@ -440,11 +489,12 @@ static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_cha
 			at -= num;
 			wrap = !wrap;
 		}
-		vq->avail = (uint16_t)at;
-		vq->avail_wrap = wrap;
 		if (unlikely(vq->inflight != NULL))
 			chains[n].record = inflight_took_packed(vq);
 	}
+	fast_end(&fast, arena);
+	vq->avail = (uint16_t)at;
+	vq->avail_wrap = wrap;
 	return n;
 }
 
