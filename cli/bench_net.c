@@ -247,6 +247,7 @@ static json_t *make_report(const struct setup *s, const struct net_load *load,
 	json_object_set_new(client, "cycles_per_s", json_real(load_cycles_per_s()));
 	json_object_set_new(client, "loops", json_integer((json_int_t)run->loops));
 	json_object_set_new(client, "idle_loops", json_integer((json_int_t)run->idle_loops));
+	json_object_set_new(client, "busy_share", json_real(run->busy_share));
 	json_object_set_new(client, "kicks", json_integer((json_int_t)run->kicks));
 	json_object_set_new(report, "client", client);
 	*received = sums.received;

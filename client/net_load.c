@@ -225,12 +225,13 @@ struct loop {
 	struct net_port **often, **others;
 	unsigned n_often, n_others;
 	const int *stop;
-	uint64_t loops, idle_loops;
+	uint64_t loops, idle_loops, busy_cycles;
 };
 
 static void run_until(struct loop *loop, uint64_t end)
 {
 	struct net_load *load = loop->load;
+	uint64_t last = time_cycles(), now;
 
 	do {
 		unsigned done = 0;
@@ -245,10 +246,13 @@ static void run_until(struct loop *loop, uint64_t end)
 				done += serve(loop->often[k]);
 		loop->loops++;
 		loop->idle_loops += !done;
+		now = time_cycles();
+		loop->busy_cycles += done ? now - last : 0;
+		last = now;
 		if (unlikely(!(loop->loops & 1023)))
 			for (unsigned i = 0; i < load->n_flows; i++)
-				give_up(load->flows[i], time_cycles());
-	} while (time_cycles() < end && !(loop->stop && READ_ONCE(*loop->stop)));
+				give_up(load->flows[i], now);
+	} while (now < end && !(loop->stop && READ_ONCE(*loop->stop)));
 }
 
 /* A switch learns where everybody is, and floods nothing later. */
@@ -294,7 +298,7 @@ static void forget(struct loop *loop, struct net_load_result *result)
 		histogram_clear(&load->flows[i]->latency);
 	}
 	load->foreign = 0;
-	loop->loops = loop->idle_loops = 0;
+	loop->loops = loop->idle_loops = loop->busy_cycles = 0;
 	*result = (struct net_load_result){ 0 };
 	for (unsigned i = 0; i < load->n_ports; i++) {
 		result->kicks -= load->ports[i]->kicks;
@@ -343,6 +347,7 @@ int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 	start = time_cycles();
 	run_until(&loop, start + (uint64_t)(phases->seconds * load_cycles_per_s()));
 	result->seconds = (double)(time_cycles() - start) / load_cycles_per_s();
+	result->busy_share = (double)loop.busy_cycles / load_cycles_per_s() / result->seconds;
 	result->loops = loop.loops;
 	result->idle_loops = loop.idle_loops;
 	result->foreign = load->foreign;

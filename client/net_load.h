@@ -70,6 +70,7 @@ struct net_flow_result {
 struct net_load_result {
 	double seconds;
 	uint64_t loops, idle_loops; /* of the client; idle: nothing to receive or send */
+	double busy_share;	    /* of the time, in loops with something to do */
 	uint64_t foreign;	    /* frames that no flow sent */
 	uint64_t kicks;		    /* system calls to wake the server */
 	uint64_t device_errors;	    /* the device broke its side of a ring */

@@ -101,6 +101,8 @@ class Net(Server):
                 with self.subTest(rings=rings, size=size):
                     report = self.bench("--size", size, "--verify", *rings)
                     self.assertEqual(len(report["flows"]), 2)
+                    self.assertGreater(report["client"]["busy_share"], 0)
+                    self.assertLessEqual(report["client"]["busy_share"], 1)
                     self.assertEqual(report["rings"],
                                      "packed" if "--packed" in rings else "split")
 
