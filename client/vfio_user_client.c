@@ -2,6 +2,7 @@
 #include "client/vfio_user_client.h"
 
 #include "base/util.h"
+#include "client/unix.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -141,34 +142,9 @@ int vu_send(struct vu_client *c, uint16_t command, uint32_t flags, const void *p
 	return err;
 }
 
-/* All of @len bytes; a descriptor that comes with them goes to *fd. */
 static int read_all(struct vu_client *c, void *buf, size_t len, int *fd)
 {
-	uint8_t *bytes = buf;
-
-	while (len) {
-		char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-		struct iovec iov = { bytes, len };
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = control,
-				      .msg_controllen = sizeof(control) };
-		struct pollfd pfd = { c->fd, POLLIN, 0 };
-		struct cmsghdr *cmsg;
-		ssize_t n;
-
-		if (!poll(&pfd, 1, TIMEOUT_MS))
-			return -ETIMEDOUT;
-		n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
-		if (n <= 0)
-			return -ECONNRESET;
-		cmsg = CMSG_FIRSTHDR(&msg);
-		if (cmsg && cmsg->cmsg_type == SCM_RIGHTS)
-			memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return client_receive(c->fd, buf, len, fd, TIMEOUT_MS);
 }
 
 /* ---- the server's requests --------------------------------------------------------------- */

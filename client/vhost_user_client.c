@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "client/vhost_user_client.h"
 
+#include "client/unix.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@ int vhost_connect(struct vhost_client *c, const char *path)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int err = -ENAMETOOLONG;
 
-	*c = (struct vhost_client){ .fd = -1 };
+	*c = (struct vhost_client){ .fd = -1, .timeout_ms = -1 };
 	if (strlen(path) >= sizeof(address.sun_path))
 		return err;
 	strcpy(address.sun_path, path);
@@ -37,9 +38,7 @@ int vhost_connect(struct vhost_client *c, const char *path)
 
 void vhost_timeout(struct vhost_client *c, unsigned seconds)
 {
-	struct timeval tv = { .tv_sec = seconds };
-
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	c->timeout_ms = (int)seconds * 1000;
 }
 
 void vhost_close(struct vhost_client *c)
@@ -74,37 +73,11 @@ int vhost_send(struct vhost_client *c, uint32_t request, uint32_t flags, const v
 	return sendmsg(c->fd, &msg, MSG_NOSIGNAL) == (ssize_t)(sizeof(header) + len) ? 0 : -EPIPE;
 }
 
-static int receive_all(int fd, void *buf, size_t len, int *got_fd)
+static int receive_all(struct vhost_client *c, void *buf, size_t len, int *got_fd)
 {
-	uint8_t *at = buf;
+	int err = client_receive(c->fd, buf, len, got_fd, c->timeout_ms);
 
-	while (len) {
-		char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-		struct iovec iov = { at, len };
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = control,
-				      .msg_controllen = sizeof(control) };
-		ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-		if (n < 0 && errno == EAGAIN)
-			return -ETIMEDOUT;
-		if (n <= 0)
-			return -EPIPE;
-		if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {
-			int got;
-
-			memcpy(&got, CMSG_DATA(cmsg), sizeof(got));
-			if (got_fd)
-				*got_fd = got;
-			else
-				close(got);
-		}
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return err == -ECONNRESET ? -EPIPE : err; /* as when it cannot be sent to any more */
 }
 
 int vhost_receive(struct vhost_client *c, struct vhost_header *header, void *payload, uint32_t *len,
@@ -114,13 +87,13 @@ int vhost_receive(struct vhost_client *c, struct vhost_header *header, void *pay
 
 	if (fd)
 		*fd = -1;
-	err = receive_all(c->fd, header, sizeof(*header), fd);
+	err = receive_all(c, header, sizeof(*header), fd);
 	if (err)
 		return err;
 	if (header->size > *len)
 		return -EMSGSIZE;
 	*len = header->size;
-	return header->size ? receive_all(c->fd, payload, header->size, fd) : 0;
+	return header->size ? receive_all(c, payload, header->size, fd) : 0;
 }
 
 static int receive_u64(struct vhost_client *c, uint32_t request, uint64_t *value)

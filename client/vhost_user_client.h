@@ -59,7 +59,7 @@ struct vhost_client_region {
 };
 
 struct vhost_client {
-	int fd;
+	int fd, timeout_ms;
 	uint64_t features, protocol;
 };
 
