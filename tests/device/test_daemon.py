@@ -39,7 +39,7 @@ CONFIG = """
 """
 
 
-def wait_for(condition, what, seconds=20):
+def wait_for(condition, what, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -87,11 +87,11 @@ class Daemon(unittest.TestCase):
 
     def stop(self, sig=signal.SIGTERM):
         self.process.send_signal(sig)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=120)
 
     def run_cli(self, *args, status=0):
         done = subprocess.run([EXITLESS, "--socket", self.socket, *args], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
         self.assertEqual(done.returncode, status, (args, done.stdout, done.stderr))
         if status:
             self.assertNotEqual(done.stderr, "")
@@ -148,7 +148,7 @@ class Life(Daemon):
     def test_live_sockets_are_not(self):
         first = self.start()
         second = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
-                                text=True, timeout=20)
+                                text=True, timeout=120)
         self.assertEqual(second.returncode, 3)
         self.assertIn("listens", second.stderr)
         self.assertIsNone(first.poll())
@@ -157,7 +157,7 @@ class Life(Daemon):
     def test_supervisor_is_told(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
             supervisor.bind(self.dir + "/notify")
-            supervisor.settimeout(20)
+            supervisor.settimeout(120)
             self.start(env={"NOTIFY_SOCKET": self.dir + "/notify"})
             self.assertEqual(supervisor.recv(64), b"READY=1")
             self.stop()
@@ -318,9 +318,15 @@ class Images(Daemon):
 
     def bench(self, name):
         """Plays the driver, and returns how many requests were done."""
-        report = self.cli_json("bench", "blk", "--seconds", "0.1", "--warmup", "0",
-                               "%s/vm2-%s.sock" % (self.dir, name))
-        return report["total"]["requests"]
+        for seconds in ("0.1", "3", "20"):  # the machine may have no time for it
+            done = subprocess.run([EXITLESS, "bench", "blk", "--json", "--seconds", seconds,
+                                   "--warmup", "0", "%s/vm2-%s.sock" % (self.dir, name)],
+                                  text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  timeout=120)
+            if "nothing was done" not in done.stderr:
+                break
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)["total"]["requests"]
 
     def test_waits_for_it(self):
         with open(self.image, "r+b") as other:
@@ -384,18 +390,18 @@ class Options(Daemon):
     def test_usage(self):
         for args in (["--nonsense"], ["word"], ["--check"], ["--log-level", "loud"],
                      ["--socket", "/" + "x" * 200]):
-            done = subprocess.run([EXITLESSD, *args], stderr=subprocess.PIPE, timeout=20)
+            done = subprocess.run([EXITLESSD, *args], stderr=subprocess.PIPE, timeout=120)
             self.assertEqual(done.returncode, 2, args)
             self.assertNotEqual(done.stderr, b"")
         for arg in ("--help", "--version", "--reference"):
-            done = subprocess.run([EXITLESSD, arg], stdout=subprocess.PIPE, timeout=20)
+            done = subprocess.run([EXITLESSD, arg], stdout=subprocess.PIPE, timeout=120)
             self.assertEqual(done.returncode, 0)
             self.assertNotEqual(done.stdout, b"")
 
     def check(self, text, status):
         self.write(text)
         done = subprocess.run([EXITLESSD, "--check", "--config", self.path], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
         self.assertEqual(done.returncode, status, done.stderr)
         return done.stderr
 
@@ -429,7 +435,7 @@ class Options(Daemon):
         self.assertEqual(len(said.splitlines()), 7)
         # and it does not start with it either
         done = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
-                              timeout=20)
+                              timeout=120)
         self.assertEqual(done.returncode, 1)
 
     def test_check_finds_what_a_start_would(self):
@@ -476,7 +482,7 @@ class Options(Daemon):
         self.write('{ "control": { "socket": "%(dir)s/control.sock", "directory": "%(dir)s" }, ' +
                    objects + " }")
         done = subprocess.run([EXITLESSD, "--config", self.path], stderr=subprocess.PIPE,
-                              text=True, timeout=60)
+                              text=True, timeout=120)
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn(words.replace("%(dir)s", self.dir), done.stderr)
         self.assertFalse(os.path.exists(self.socket))
@@ -521,7 +527,7 @@ class Options(Daemon):
         self.assertTrue(names)
         for name in names:
             done = subprocess.run([EXITLESSD, "--check", "--config", os.path.join(folder, name)],
-                                  stderr=subprocess.PIPE, text=True, timeout=20)
+                                  stderr=subprocess.PIPE, text=True, timeout=120)
             self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_reference_is_up_to_date(self):
@@ -534,7 +540,7 @@ class Options(Daemon):
         with open(self.dir + "/vm1-net0.sock", "w") as f:
             f.write("precious")
         process = self.start(wait=False)
-        self.assertEqual(process.wait(timeout=20), 3)
+        self.assertEqual(process.wait(timeout=120), 3)
         self.assertIn("vm1-net0.sock", self.read_log())
         with open(self.dir + "/vm1-net0.sock") as f:
             self.assertEqual(f.read(), "precious")
@@ -839,7 +845,7 @@ class Command(Daemon):
                                     "--interval", "0.05"], stdout=subprocess.PIPE)
         self.assertTrue(json.loads(process.stdout.readline()))
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(timeout=20), 0)
+        self.assertEqual(process.wait(timeout=120), 0)
         process.stdout.close()
 
     def test_vmm_qemu(self):
@@ -913,16 +919,16 @@ class Command(Daemon):
 
     def test_no_daemon(self):
         done = subprocess.run([EXITLESS, "--socket", self.dir + "/none", "status"],
-                              stderr=subprocess.PIPE, text=True, timeout=20)
+                              stderr=subprocess.PIPE, text=True, timeout=120)
         self.assertEqual(done.returncode, 3)
         self.assertIn("no daemon answers", done.stderr)
 
     def test_usage(self):
         for args in ([], ["nonsense"], ["--socket"], ["status", "more"], ["help", "nonsense"]):
-            done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=20)
+            done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=120)
             self.assertEqual(done.returncode, 2, args)
         for args in (["help"], ["--help"], ["--version"], ["help", "add"], ["add", "--help"]):
-            done = subprocess.run([EXITLESS, *args], stdout=subprocess.PIPE, timeout=20)
+            done = subprocess.run([EXITLESS, *args], stdout=subprocess.PIPE, timeout=120)
             self.assertEqual(done.returncode, 0, args)
             self.assertNotEqual(done.stdout, b"")
 
