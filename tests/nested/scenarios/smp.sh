@@ -31,7 +31,6 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	sed 's/^/NOTE: /' $CTL
 	l2_value "cd /sys/kernel/exitless; grep -H . cpu*/*"
 	note "in the guest: $VALUE"
-	selftest "with direct guests"
 	direct_off
 	phase again
 	check "stock takes exits, and they are counted" [ "$(exits stock)" -gt 200 ]
