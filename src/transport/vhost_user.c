@@ -15,6 +15,7 @@
 #include "transport/vhost_user_session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -307,11 +308,12 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 
 	if (fd < 0)
 		return;
-	/* One at a time. The one before may have gone without our having seen it yet. */
+	/* One at a time. The one before may have gone without our having seen it yet, and left
+	 * messages that nobody waits for any more. */
 	if (s->fd >= 0) {
-		char byte;
+		struct pollfd before = { .fd = s->fd, .events = POLLRDHUP };
 
-		if (!recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT))
+		if (poll(&before, 1, 0) > 0)
 			end_session(s, "it closed the connection");
 	}
 	if (s->fd >= 0 || s->ending)

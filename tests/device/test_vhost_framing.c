@@ -57,6 +57,35 @@ static void too_short(void **state)
 	}
 }
 
+/* Any message as the very first, of any size, twice, with and without a descriptor: what comes of
+ * it is the client's affair alone. */
+static void any_message_first(void **state)
+{
+	static const uint32_t sizes[] = { 0, 8, 20, 40, 72, 500 };
+	uint8_t payload[500];
+	int fd = memory_file(0x1000);
+	struct vhost_client other;
+	uint64_t value;
+
+	guest_close(&client);
+	for (uint32_t request = 0; request < 48; request++) {
+		for (unsigned i = 0; i < 4 * ARRAY_SIZE(sizes); i++) {
+			memset(payload, i & 2 ? 0xff : 0, sizeof(payload));
+			assert_int_equal(vhost_connect(&other, vhost_path[i & 1 ? DISK : 0]), 0);
+			for (unsigned n = 0; n < 2; n++)
+				vhost_send(&other, request, i & 2 ? 8 : 0, payload, sizes[i / 4],
+					   &fd, i >> 1 & 1);
+			vhost_close(&other);
+		}
+	}
+	close(fd);
+	client_start_disk(state);
+	assert_int_equal(vhost_get_u64(&client.c, VHOST_GET_FEATURES, &value), 0);
+	guest_close(&client);
+	client_start(state);
+	assert_int_equal(vhost_get_u64(&client.c, VHOST_GET_FEATURES, &value), 0);
+}
+
 /* Of the messages that need a protocol feature, each without it. */
 static void not_negotiated(void **state)
 {
@@ -158,8 +187,9 @@ static void one_at_a_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(bad_headers),	    test(too_short),   test(not_negotiated), test(in_parts),
-		test(too_many_descriptors), test(never_reads), test(one_at_a_time),
+		test(bad_headers), test(too_short),	    test(not_negotiated),
+		test(in_parts),	   test(any_message_first), test(too_many_descriptors),
+		test(never_reads), test(one_at_a_time),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
