@@ -29,6 +29,7 @@ static const struct option {
 	  "the kernel's types, which the module checks itself by" },
 	{ "DEBUG_INFO_BTF_MODULES", "direct", true, "the same for kvm" },
 	{ "FTRACE", "direct", true, "tracepoints, where the module hooks in" },
+	{ "KPROBES", "direct", false, "the guest's own timer" },
 	{ "HIST_TRIGGERS", "direct", false, "counting of exits by reason" },
 	{ "HUGETLBFS", "daemon", false, "hugepages for guests' memory" },
 	{ "TUN", "daemon", false, "ports of the kind tap" },

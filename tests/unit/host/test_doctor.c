@@ -151,6 +151,7 @@ static void says_what_is_in_the_way(void **state)
 	is("boot-nolapic_timer", "bad");
 	is("config-KVM", "good");
 	is("config-NO_HZ_FULL", "bad");
+	is("config-KPROBES", "better");
 	is("config-HIST_TRIGGERS", "better");
 	is("config-IO_URING", "bad");
 	assert_false(in_the_way("x2apic"));
