@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,8 +89,11 @@ static void server_start(const char *backend, bool read_only)
 {
 	fflush(NULL);
 	server = fork();
-	if (!server)
+	if (!server) {
+		/* not left behind by a test that is killed */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		serve(backend, read_only);
+	}
 }
 
 static void server_kill(void)
