@@ -13,7 +13,7 @@
  * so about fifty naps after that the queue is quiet. Two things keep it eager for longer, by
  * what was seen of it:
  *
- *   the usual gap between two rings: up to twice that, looks are at most a 256th of it apart
+ *   the usual gap between two rings: up to twice that, looks are at most a 512th of it apart
  *   a steady gap (a ping, a poll by the clock): close looks around the next one
  *
  * While the core is awake for others it looks at a few queues of each kind every park_look, in
@@ -32,7 +32,8 @@
 #define SHORT_GAP_NS	(2 * NS_PER_MS)	  /* the growing intervals are short enough by themselves */
 #define LONG_GAP_NS	(4 * NS_PER_S)	  /* not looked out for */
 #define GROWTH		8
-#define GAP_PART	256
+#define GAP_PART	512
+#define GAP_BOUNDS	32 /* in units of wake_bound: longer gaps gain too little by it */
 #define STEADY_PART	16 /* a gap that is as long as the steady one, give or take this part */
 #define WINDOW_PART	128
 #define WINDOW_NS	NS_PER_MS
@@ -79,8 +80,7 @@ static uint64_t interval_ns(const struct io_core *core, const struct io_queue *q
 	uint64_t quiet = MIN(gap, since(READ_ONCE(look->expect_ns), now));
 	uint64_t ns = MAX(quiet / GROWTH, SHORTEST_NS);
 
-	/* unless that is hardly more often than with the quiet ones */
-	if (gap < 2 * look->gap_ns && look->gap_ns / GAP_PART < core->params.wake_bound_ns / 4)
+	if (gap < 2 * look->gap_ns && look->gap_ns < GAP_BOUNDS * core->params.wake_bound_ns)
 		ns = MIN(ns, MAX(look->gap_ns / GAP_PART, CLOSE_NS));
 	if (look->steady) {
 		uint64_t begin = look->steady_ns - window_ns(look);
@@ -176,15 +176,17 @@ void io_look_end(struct io_core *core, struct io_queue *queue)
 }
 
 /* The doorbell rang after a gap without. */
-static void learn(struct io_look *look, uint64_t now)
+static void learn(const struct io_core *core, struct io_look *look, uint64_t now)
 {
-	uint64_t gap = since(look->rang_ns, now), off;
+	uint64_t gap = since(look->rang_ns, now), off, usual;
 
 	look->rang_ns = now;
 	if (gap < SHORT_GAP_NS)
 		return;
 	gap = MIN(gap, LONG_GAP_NS);
-	look->gap_ns = look->gap_ns ? look->gap_ns - look->gap_ns / 4 + gap / 4 : gap / 4;
+	/* one silence does not hide what is usual: it counts as half as long again as is of use */
+	usual = MIN(gap, (uint64_t)GAP_BOUNDS * core->params.wake_bound_ns * 3 / 2);
+	look->gap_ns = look->gap_ns ? look->gap_ns - look->gap_ns / 4 + usual / 4 : usual / 4;
 	off = gap > look->steady_ns ? gap - look->steady_ns : look->steady_ns - gap;
 	if (gap < LONG_GAP_NS && off < look->steady_ns / STEADY_PART) {
 		look->steady_ns = look->steady_ns - look->steady_ns / 4 + gap / 4;
@@ -198,7 +200,7 @@ static void learn(struct io_look *look, uint64_t now)
 
 static void rang(struct io_core *core, struct io_queue *queue, uint64_t now)
 {
-	learn(&queue->look, now);
+	learn(core, &queue->look, now);
 	io_queue_wake(core, queue, now);
 }
 
