@@ -186,7 +186,7 @@ static void learn(const struct io_core *core, struct io_look *look, uint64_t now
 	gap = MIN(gap, LONG_GAP_NS);
 	/* one silence does not hide what is usual: it counts as half as long again as is of use */
 	usual = MIN(gap, (uint64_t)GAP_BOUNDS * core->params.wake_bound_ns * 3 / 2);
-	look->gap_ns = look->gap_ns ? look->gap_ns - look->gap_ns / 4 + usual / 4 : usual / 4;
+	look->gap_ns = look->gap_ns ? look->gap_ns - look->gap_ns / 4 + usual / 4 : usual / 2;
 	off = gap > look->steady_ns ? gap - look->steady_ns : look->steady_ns - gap;
 	if (gap < LONG_GAP_NS && off < look->steady_ns / STEADY_PART) {
 		look->steady_ns = look->steady_ns - look->steady_ns / 4 + gap / 4;
