@@ -206,7 +206,7 @@ def test_fio(t):
     for sizes, amount in (("512-64k", "16m"), ("4k-4k", "4m")):
         run([tool("fetch-fio.sh"), "--name=f", "--ioengine=nbd", "--rw=randwrite", "--iodepth=16",
              "--uri=nbd+unix:///disk?socket=" + nbd, "--size=%d" % SIZE, "--io_size=" + amount,
-             "--bsrange=" + sizes, "--verify=crc32c", "--verify_fatal=1"],
+             "--bsrange=" + sizes, "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0"],
             timeout=90)
         counters = daemon.device("vm1", "disk0")["counters"]["device"]
         assert counters["errors"] == counters["malformed"] == 0, counters

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Other drivers on the emulated NICs: newer kernels, DPDK, and firmware that boots over them."""
+"""Other drivers: newer kernels and DPDK on the emulated NICs, and firmware that boots over these and
+over virtio."""
 
 import functools
 import hashlib
@@ -193,7 +194,7 @@ def test_ipxe_82574L(t):
         f.write(b"\xf8\x03")  # SeaBIOS: the console's port
     guest = t.guest(daemon, 1, memory="512M", boot=[
         "-kernel", os.path.join(firmware, "ipxe.lkrn"),
-        "-append", "dhcp && " + " && ".join(boot_linux(t)),
+        "-append", "ifconf -c dhcp && " + " && ".join(boot_linux(t)),
         "-fw_cfg", "name=etc/sercon-port,file=" + sercon])
     expect_booted(guest)
 
@@ -243,26 +244,99 @@ def console(guest):
         return f.read()
 
 
-@limit(120)
-@needs("driver-image.sh firmware")
-def test_uefi_82574L(t):
-    """UEFI with the option ROM's driver boots GRUB, which reads a file over it."""
+def uefi(t):
+    """QEMU's arguments for UEFI with variables of its own."""
     firmware = vm.driver_image("firmware")
-    config, folder = boot_config(t, "82574L", "grub.efi", "")
+    variables = t.path("vars.fd")
+    shutil.copy(os.path.join(firmware, "vars.fd"), variables)
+    return ["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=%s/code.fd" % firmware,
+            "-drive", "if=pflash,format=raw,unit=1,file=" + variables]
+
+
+def put_grub(folder, script):
+    """GRUB for UEFI to be fetched, and what it does then."""
+    firmware = vm.driver_image("firmware")
     for name in ("grub", "grub.efi"):
         path = os.path.join(firmware, name)
         (shutil.copytree if os.path.isdir(path) else shutil.copyfile)(
             path, os.path.join(folder, name))
+    with open(os.path.join(folder, "grub", "grub.cfg"), "w") as f:
+        f.write("insmod hashsum\ninsmod gcry_sha256\n" + script + "echo all is read\nhalt\n")
+
+
+def expect_hashes(guest, *contents):
+    wait_for("all is read", lambda: "all is read" in console(guest), 100, 0.5)
+    for data in contents:
+        assert hashlib.sha256(data).hexdigest() in console(guest), console(guest)
+
+
+@limit(120)
+@needs("driver-image.sh firmware")
+def test_uefi_82574L(t):
+    """UEFI with the option ROM's driver boots GRUB, which reads a file over it."""
+    config, folder = boot_config(t, "82574L", "grub.efi", "")
     data = os.urandom(1 << 20)
     with open(os.path.join(folder, "data"), "wb") as f:
         f.write(data)
-    with open(os.path.join(folder, "grub", "grub.cfg"), "w") as f:
-        f.write("insmod hashsum\ninsmod gcry_sha256\nhashsum --hash sha256 /data\n"
-                "echo all is read\nhalt\n")
-    variables = t.path("vars.fd")
-    shutil.copy(os.path.join(firmware, "vars.fd"), variables)
-    guest = network_boot(t, t.daemon(config), "efi-e1000e.rom", [
-        "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=%s/code.fd" % firmware,
-        "-drive", "if=pflash,format=raw,unit=1,file=" + variables])
-    wait_for("GRUB reads a file", lambda: "all is read" in console(guest), 100, 0.5)
-    assert hashlib.sha256(data).hexdigest() in console(guest), console(guest)
+    put_grub(folder, "hashsum --hash sha256 /data\n")
+    guest = network_boot(t, t.daemon(config), "efi-e1000e.rom", uefi(t))
+    expect_hashes(guest, data)
+
+
+def virtio_config(t, name, content, devices=()):
+    """boot_config() with virtio-net."""
+    config, folder = boot_config(t, "", name, content)
+    device = config["machines"][0]["devices"][0]
+    del device["model"]
+    device["kind"] = "virtio-net"
+    config["machines"][0]["devices"] += devices
+    return config, folder
+
+
+@limit(120)
+@needs("driver-image.sh firmware")
+def test_uefi_virtio(t):
+    """UEFI's own drivers for both: it boots GRUB by the network, which reads the disk and a file."""
+    data, blocks = os.urandom(1 << 18), os.urandom(1 << 20)
+    with open(t.path("image"), "wb") as f:
+        f.write(blocks)
+    config, folder = virtio_config(t, "grub.efi", "", [
+        {"name": "disk0", "kind": "virtio-blk", "model": "file", "file": t.path("image")}])
+    with open(os.path.join(folder, "data"), "wb") as f:
+        f.write(data)
+    put_grub(folder, "hashsum --hash sha256 /data\nhashsum --hash sha256 (hd0)0+2048\n")
+    daemon = t.daemon(config)
+    # its own driver and not that of the option ROM; it leaves devices alone that it cannot boot from
+    more = {"virtio-net-pci": ",romfile=,bootindex=1", "vhost-user-blk-pci": ",bootindex=2"}
+    args = [a + more.get(a.split(",")[0], "") for a in daemon.qemu_args("vm1", "256M")]
+    guest = t.vm("vm1", args, boot=uefi(t))
+    expect_hashes(guest, data, blocks)
+    net, disk = (daemon.device("vm1", name)["counters"]["device"] for name in ("net0", "disk0"))
+    assert net["rings_broken"] == net["bad_chains"] == 0, net
+    assert disk["rings_broken"] == disk["malformed"] == disk["errors"] == 0, disk
+
+
+@limit(100)
+@needs("driver-image.sh firmware")
+def test_ipxe_virtio(t):
+    """iPXE's own driver asks for an address and fetches a file by HTTP."""
+    with open(t.path("data"), "wb") as f:
+        f.write(os.urandom(1 << 20))
+    url = "http://%s:%d/" % (lan.GATEWAY, serve(t, t.directory))
+    config = lan.config([""], USER)
+    device = config["machines"][0]["devices"][0]
+    del device["model"]
+    device["kind"] = "virtio-net"
+    daemon = t.daemon(config)
+    sercon = t.path("sercon")
+    with open(sercon, "wb") as f:
+        f.write(b"\xf8\x03")  # SeaBIOS: the console's port
+    args = [a + ",romfile=" if a.startswith("virtio-net-pci") else a
+            for a in daemon.qemu_args("vm1", "256M")]
+    guest = t.vm("vm1", args, boot=[
+        "-kernel", os.path.join(vm.driver_image("firmware"), "ipxe.lkrn"),
+        "-append", "ifconf -c dhcp && imgfetch %sdata && echo all is read" % url,
+        "-fw_cfg", "name=etc/sercon-port,file=" + sercon])
+    wait_for("all is read", lambda: "all is read" in console(guest), 80)
+    counters = daemon.device("vm1")["counters"]["device"]
+    assert counters["rx_bytes"] > 1 << 20 and counters["rings_broken"] == 0, counters
