@@ -29,7 +29,7 @@ check-quick:
 # All scenarios of the nested machine: long.
 check-nested:
 	tools/deps.sh
-	tests/nested/run all
+	$(PYTHON) tests/check.py nested-all
 
 install: all
 	$(MESON) install -C build
