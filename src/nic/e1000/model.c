@@ -48,7 +48,7 @@ static const struct e1000_variant variants[] = {
 	},
 };
 
-const char *const e1000_models[] = { "82540EM", "82574L", NULL };
+const char *const e1000_models[] = { "82574L", "82540EM", NULL };
 
 /* ---- BARs -------------------------------------------------------------------------------- */
 
