@@ -6,7 +6,9 @@
  * coherent. Both are registered with each ring, and guest memory if that is asked for (pinned.h).
  *
  * A file that lies in memory (tmpfs) is read and written at once: there is no storage to wait for,
- * and io_uring would hand each request to a thread.
+ * and io_uring would hand each request to a thread. One behind FUSE is always given to such
+ * threads: the kernel believes that it needs none, and the core would wait for the file system's
+ * process.
  *
  * A write is done when the host has it; a flush (or a durable write) when stable storage has. What
  * the kernel did in part, or asks to try again, is started again for the rest. A ring has room for
@@ -55,7 +57,7 @@ struct file_queue {
 struct file_backend {
 	struct disk_backend backend;
 	int fds[2]; /* DIRECT: -1 if the file cannot */
-	bool block_device, in_memory;
+	bool block_device, in_memory, waits;
 	bool read_only;
 	/* for DIRECT: of addresses; of lengths and offsets */
 	unsigned align_memory, align_offset;
@@ -167,6 +169,8 @@ static bool prepare(struct file_backend *f, struct file_queue *q, struct disk_io
 	case DISK_ZEROES: prepare_zeros(f, sqe, io); break;
 	}
 	sqe->flags |= IOSQE_FIXED_FILE;
+	if (unlikely(f->waits))
+		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, io);
 	q->unsubmitted++;
 	return true;
@@ -439,8 +443,10 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 		return -EINVAL;
 	f->read_only = config->read_only;
 	f->block_device = S_ISBLK(st.st_mode);
-	f->in_memory = !fstatfs(f->fds[BUFFERED], &fs) &&
-		       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+	if (fstatfs(f->fds[BUFFERED], &fs))
+		return -errno;
+	f->in_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	f->waits = fs.f_type == FUSE_SUPER_MAGIC;
 	if (config->cached || f->in_memory)
 		return 0;
 	f->fds[DIRECT] = open(config->path, flags | O_DIRECT);
