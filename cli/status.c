@@ -51,6 +51,9 @@ static void print_rest(const json_t *status)
 	const json_t *object;
 	size_t i;
 
+	json_array_foreach(json_object_get(status, "leaving"), i, object)
+		printf("%s was removed; its last requests are at their storage still\n",
+		       json_string_value(object));
 	table_init(&table, "PORT|KIND|SWITCH|CORE|INTERFACE");
 	json_array_foreach(json_object_get(status, "ports"), i, object)
 		table_row(&table, "%s|%s|%s|%s|%s", client_text(object, "name"),
@@ -210,6 +213,7 @@ int cmd_show(int argc, char **argv)
 	} else if (!strcmp(argv[1], "machine")) {
 		json_t *list = json_pack("[O]", object);
 
+		print_plain(object, "");
 		print_devices(list);
 		json_decref(list);
 	} else {

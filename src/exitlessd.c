@@ -284,13 +284,14 @@ int main(int argc, char **argv)
 		goto free_loop;
 	}
 	d.control.started_ns = time_now_ns();
-	if (!serve(&d)) {
-		log_info("ended");
+	if (!serve(&d))
 		status = 0;
-	}
 
 	rpc_server_free(d.rpc);
-	manager_free(d.control.m);
+	if (!manager_free(d.control.m))
+		_exit(status); /* what is stuck is polled by its core to the very end */
+	if (!status)
+		log_info("ended");
 free_loop:
 	loop_timer_cancel(&d.stop_timer);
 	if (d.signals.loop) {

@@ -284,6 +284,23 @@ static json_t *metrics(void *context, const json_t *params, struct rpc_error *er
 
 /* ---- changing ---------------------------------------------------------------------------- */
 
+/* @machine: of a device. */
+static void say(const char *what, const char *object, const char *machine, const char *name)
+{
+	bool device = !strcmp(object, "device");
+
+	log_info("control: %s %s %s%s%s", what, object, device ? machine : "", device ? "/" : "",
+		 name);
+}
+
+static json_t *changed(struct rpc_error *error, const char *object, const struct target *target,
+		       int err, const struct why *why)
+{
+	if (!err)
+		say("changed", object, target->machine, target->name);
+	return done(error, err, why);
+}
+
 static json_t *add_machine(struct control *control, const struct target *target,
 			   struct rpc_error *error)
 {
@@ -305,7 +322,7 @@ static json_t *add_machine(struct control *control, const struct target *target,
 		}
 	}
 	if (!err && !error->data)
-		log_info("control: added machine %s", entry.spec.name);
+		say("added", "machine", NULL, entry.spec.name);
 	schema_free(&machine_schema, &entry);
 	return error->data ? NULL : done(error, err, &why);
 }
@@ -370,9 +387,41 @@ static json_t *add(void *context, const json_t *params, struct rpc_error *error)
 	if (err)
 		return failed(error, err, why.text);
 	name = json_string_value(json_object_get(json, "name"));
-	log_info("control: added %s %s%s%s", target.object, target.machine,
-		 target.machine[0] ? "/" : "", name);
+	say("added", target.object, target.machine, name);
 	return added(m, &target, name);
+}
+
+struct leaving {
+	char id[2 * SPEC_NAME_BYTES];
+	size_t len; /* of it that counts */
+	bool found;
+};
+
+static void find_leaving(void *arg, const char *id)
+{
+	struct leaving *leaving = arg;
+
+	leaving->found |= !strncmp(id, leaving->id, leaving->len);
+}
+
+/* The answer to "remove": a disk's storage may have its requests still. */
+static json_t *removed(struct manager *m, const struct target *target)
+{
+	struct leaving leaving = { .found = false };
+	json_t *result = json_object();
+
+	if (!strcmp(target->object, "machine"))
+		snprintf(leaving.id, sizeof(leaving.id), "%s/", target->name);
+	else if (!strcmp(target->object, "device"))
+		snprintf(leaving.id, sizeof(leaving.id), "%s/%s", target->machine, target->name);
+	else
+		return result;
+	/* all devices of the machine, or this one */
+	leaving.len = strlen(leaving.id) + !strcmp(target->object, "device");
+	manager_each_leaving(m, find_leaving, &leaving);
+	if (leaving.found)
+		json_object_set_new(result, "state", json_string("waiting for its last requests"));
+	return result;
 }
 
 static json_t *remove_object(void *context, const json_t *params, struct rpc_error *error)
@@ -394,10 +443,10 @@ static json_t *remove_object(void *context, const json_t *params, struct rpc_err
 		err = manager_machine_remove(m, target.name, &why);
 	else
 		err = manager_device_remove(m, target.machine, target.name, &why);
-	if (!err)
-		log_info("control: removed %s %s%s%s", target.object, target.machine,
-			 target.machine[0] ? "/" : "", target.name);
-	return done(error, err, &why);
+	if (err)
+		return done(error, err, &why);
+	say("removed", target.object, target.machine, target.name);
+	return removed(m, &target);
 }
 
 static json_t *set_core(struct manager *m, const struct target *target, struct rpc_error *error)
@@ -411,7 +460,7 @@ static json_t *set_core(struct manager *m, const struct target *target, struct r
 	spec = *now;
 	if (!params_decode(&core_schema, target->spec, &spec, SCHEMA_CHANGE, "spec", error))
 		return NULL;
-	return done(error, manager_core_set(m, &spec, &why), &why);
+	return changed(error, "core", target, manager_core_set(m, &spec, &why), &why);
 }
 
 static json_t *set_port(struct manager *m, const struct target *target, struct rpc_error *error)
@@ -425,7 +474,7 @@ static json_t *set_port(struct manager *m, const struct target *target, struct r
 	spec = *now;
 	if (!params_decode(&port_schema, target->spec, &spec, SCHEMA_CHANGE, "spec", error))
 		return NULL;
-	return done(error, manager_port_set(m, &spec, &why), &why);
+	return changed(error, "port", target, manager_port_set(m, &spec, &why), &why);
 }
 
 static json_t *set_device(struct manager *m, const struct target *target, struct rpc_error *error)
@@ -439,7 +488,8 @@ static json_t *set_device(struct manager *m, const struct target *target, struct
 	spec = *now;
 	if (!params_decode(&device_schema, target->spec, &spec, SCHEMA_CHANGE, "spec", error))
 		return NULL;
-	return done(error, manager_device_set(m, target->machine, &spec, &why), &why);
+	return changed(error, "device", target, manager_device_set(m, target->machine, &spec, &why),
+		       &why);
 }
 
 static json_t *set_machine(struct manager *m, const struct target *target, struct rpc_error *error)
@@ -453,7 +503,7 @@ static json_t *set_machine(struct manager *m, const struct target *target, struc
 	entry.spec = *now;
 	if (!params_decode(&machine_schema, target->spec, &entry, SCHEMA_CHANGE, "spec", error))
 		return NULL;
-	return done(error, manager_machine_set(m, &entry.spec, &why), &why);
+	return changed(error, "machine", target, manager_machine_set(m, &entry.spec, &why), &why);
 }
 
 static json_t *set_switch(struct manager *m, const struct target *target, struct rpc_error *error)
@@ -467,7 +517,7 @@ static json_t *set_switch(struct manager *m, const struct target *target, struct
 	spec = *now;
 	if (!params_decode(&switch_schema, target->spec, &spec, SCHEMA_CHANGE, "spec", error))
 		return NULL;
-	return done(error, manager_switch_set(m, &spec, &why), &why);
+	return changed(error, "switch", target, manager_switch_set(m, &spec, &why), &why);
 }
 
 static json_t *set(void *context, const json_t *params, struct rpc_error *error)
@@ -493,20 +543,13 @@ static json_t *set(void *context, const json_t *params, struct rpc_error *error)
 static json_t *link_method(void *context, const json_t *params, struct rpc_error *error)
 {
 	struct manager *m = ((struct control *)context)->m;
-	const struct device_spec *now;
-	struct device_spec spec;
 	struct target target;
 	struct why why = { "" };
 
 	if (!params_decode(&link_params, params, &target, SCHEMA_NEW, NULL, error))
 		return NULL;
-	strcpy(target.object, "device");
-	now = manager_device(m, target.machine, target.name);
-	if (!now)
-		return no_object(error, &target);
-	spec = *now;
-	spec.link_up = target.up;
-	return done(error, manager_device_set(m, target.machine, &spec, &why), &why);
+	return changed(error, "device", &target,
+		       manager_device_link(m, target.machine, target.name, target.up, &why), &why);
 }
 
 static json_t *disconnect(void *context, const json_t *params, struct rpc_error *error)

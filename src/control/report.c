@@ -117,11 +117,20 @@ static void add_machine(void *arg, const struct machine_info *info)
 	json_array_append_new(visit->list, machine_brief(visit->m, info->spec->name));
 }
 
+static void add_leaving(void *arg, const char *id)
+{
+	json_array_append_new(arg, json_string(id));
+}
+
 json_t *report_objects(struct manager *m)
 {
 	static const struct visit_lists lists = { add_core, add_switch, add_port, add_machine };
 
-	return visit_all(m, &lists);
+	json_t *all = visit_all(m, &lists), *leaving = json_array();
+
+	manager_each_leaving(m, add_leaving, leaving);
+	json_object_set_new(all, "leaving", leaving);
+	return all;
 }
 
 /* ---- in full ----------------------------------------------------------------------------- */

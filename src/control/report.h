@@ -8,7 +8,8 @@
 
 #include <jansson.h>
 
-/* All objects in short: "cores", "switches", "ports", "machines" with "devices". */
+/* All objects in short: "cores", "switches", "ports", "machines" with "devices", and the names of
+ * those devices that are "leaving". */
 json_t *report_objects(struct manager *m);
 /* All counters of @machine's device @name; NULL, NULL: of everything. */
 json_t *report_stats(struct manager *m, const char *machine, const char *name);

@@ -2,8 +2,13 @@
 /*
  * Devices of any kind. Built from the inside out: memory space, model, core, switch, and the socket
  * last, so that the first VMM finds all of it; taken apart the other way round.
+ *
+ * A device that is removed is gone at once for everybody, but what it has at its storage has to
+ * come back before it can be taken apart: until then it is on the list of those that leave, which a
+ * timer looks at. Storage that is stuck for ever keeps the device there, and nobody waits for it.
  */
 #include "base/clock.h"
+#include "base/log.h"
 #include "manager/internal.h"
 #include "nic/nic.h"
 
@@ -13,7 +18,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define CHECK_NS (500 * NS_PER_MS)
+#define CHECK_NS      (500 * NS_PER_MS)
+#define LEAVE_LOOK_NS (10 * NS_PER_MS)
+#define LEAVE_MAX_NS  (5 * NS_PER_S)
 
 static const struct device_kind *const kinds[] = {
 	&nic_device_kind,
@@ -243,15 +250,77 @@ free_device:
 	return err;
 }
 
-void device_remove(struct device *dev)
+static void device_destroy(struct device *dev)
 {
-	list_del(&dev->node);
-	dev->kind->transport->close(dev);
 	endpoint_unplug(&dev->end);
 	endpoint_stop(&dev->end);
 	dev->kind->destroy(dev);
 	memory_space_free(dev->space);
 	free(dev);
+}
+
+/* Takes apart those of the removed that nothing is under way for any more. */
+static void look_at_leaving(struct manager *m)
+{
+	struct device *dev;
+
+	list_for_each(dev, &m->leaving, node)
+	{
+		struct machine *machine = dev->machine;
+
+		if (!dev->kind->transport->close(dev))
+			continue;
+		log_info("%s: its last requests have come back; it is gone", dev->id);
+		list_del(&dev->node);
+		device_destroy(dev);
+		machine->leaving--;
+		machine_release(machine);
+	}
+}
+
+static void leave_again(struct loop_timer *timer)
+{
+	struct manager *m = container_of(timer, struct manager, leave_timer);
+
+	look_at_leaving(m);
+	if (!list_empty(&m->leaving))
+		loop_timer_set(m->loop, timer, time_now_ns() + LEAVE_LOOK_NS, leave_again);
+}
+
+void device_remove(struct device *dev)
+{
+	struct manager *m = dev->m;
+
+	list_del(&dev->node);
+	if (dev->kind->transport->close(dev)) {
+		device_destroy(dev);
+		return;
+	}
+	dev->machine->leaving++;
+	list_add(&m->leaving, &dev->node);
+	loop_timer_set(m->loop, &m->leave_timer, time_now_ns() + LEAVE_LOOK_NS, leave_again);
+}
+
+bool devices_leave(struct manager *m)
+{
+	uint64_t until_ns = time_now_ns() + LEAVE_MAX_NS;
+	struct timespec ts = { .tv_nsec = NS_PER_MS };
+	struct device *dev;
+
+	loop_timer_cancel(&m->leave_timer);
+	for (look_at_leaving(m); !list_empty(&m->leaving) && time_now_ns() < until_ns;
+	     look_at_leaving(m))
+		nanosleep(&ts, NULL);
+	list_for_each(dev, &m->leaving, node)
+		log_warning("%s: its storage is stuck, with requests under way", dev->id);
+	return list_empty(&m->leaving);
+}
+
+void manager_each_leaving(struct manager *m, void (*fn)(void *arg, const char *id), void *arg)
+{
+	struct device *dev;
+
+	list_for_each(dev, &m->leaving, node) fn(arg, dev->id);
 }
 
 static void check_again(struct loop_timer *timer)
@@ -375,6 +444,22 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 			return err;
 	}
 	dev->spec = *spec;
+	return 0;
+}
+
+int manager_device_link(struct manager *m, const char *machine, const char *name, bool up,
+			struct why *why)
+{
+	struct device *dev = device_get(m, machine, name, why);
+
+	if (!dev)
+		return -ENOENT;
+	if (!dev->kind->network)
+		return why_set(why, -EOPNOTSUPP, "%s is no network device and has no link",
+			       dev->id);
+	if (up != dev->spec.link_up)
+		dev->nic->ops->link_set(dev->nic, up);
+	dev->spec.link_up = up;
 	return 0;
 }
 

@@ -52,6 +52,8 @@ struct machine {
 	struct machine_spec spec;
 	struct io_group *group;
 	struct list devices;
+	unsigned leaving; /* devices that are removed and not gone */
+	bool removed;	  /* it goes with the last of them */
 };
 
 struct device {
@@ -77,8 +79,9 @@ struct device_transport {
 	const char *name; /* "vfio-user" */
 	/* Opens the socket; from now on a VMM may come. */
 	int (*serve)(struct device *dev, struct why *why);
-	/* Drops the VMM, removes the socket. */
-	void (*close)(struct device *dev);
+	/* Drops the VMM, removes the socket. Does not wait: false when something that the VMM asked
+	 * for is still under way, and it is to be called again. */
+	bool (*close)(struct device *dev);
 	void (*disconnect)(struct device *dev);
 	/* The VMM truncated its memory: drops it. */
 	void (*check)(struct device *dev);
@@ -130,7 +133,8 @@ struct manager {
 	struct loop *loop;
 	char directory[SPEC_SOCKET_BYTES];
 	struct list cores, bridges, ports, machines;
-	struct loop_timer check_timer;
+	struct list leaving; /* devices that are removed, with requests under way */
+	struct loop_timer check_timer, leave_timer;
 	struct balance_spec balance;
 	struct balance_stats balance_stats;
 	struct loop_timer balance_timer;
@@ -172,6 +176,11 @@ void balance_round(struct manager *m);
 
 /* device.c */
 void device_remove(struct device *dev);
+/* Waits until those that were removed are gone, for a few seconds at most: with storage that is
+ * stuck it would be for ever. False: some are not. */
+bool devices_leave(struct manager *m);
+/* Frees a machine that was removed if no device of it is left. */
+void machine_release(struct machine *machine);
 /* Says why its socket could not be opened, and returns @err. */
 int socket_failed(const struct device *dev, int err, struct why *why);
 /* One of the counters that the model lists; 0 if there is none of that name. */

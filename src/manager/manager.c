@@ -79,8 +79,17 @@ struct manager *manager_new(struct loop *loop, const char *directory)
 	list_init(&m->bridges);
 	list_init(&m->ports);
 	list_init(&m->machines);
+	list_init(&m->leaving);
 	devices_check(m);
 	return m;
+}
+
+void machine_release(struct machine *machine)
+{
+	if (!machine->removed || machine->leaving)
+		return;
+	io_group_free(machine->group);
+	free(machine);
 }
 
 static void machine_remove(struct machine *machine)
@@ -89,8 +98,8 @@ static void machine_remove(struct machine *machine)
 
 	list_for_each(dev, &machine->devices, node) device_remove(dev);
 	list_del(&machine->node);
-	io_group_free(machine->group);
-	free(machine);
+	machine->removed = true;
+	machine_release(machine);
 }
 
 static void bridge_remove(struct bridge *bridge)
@@ -107,22 +116,26 @@ static void core_remove(struct core *core)
 	free(core);
 }
 
-void manager_free(struct manager *m)
+bool manager_free(struct manager *m)
 {
 	struct machine *machine;
 	struct bridge *bridge;
 	struct core *core;
 	struct port *port;
+	bool all;
 
 	if (!m)
-		return;
+		return true;
 	loop_timer_cancel(&m->check_timer);
 	loop_timer_cancel(&m->balance_timer);
 	list_for_each(machine, &m->machines, node) machine_remove(machine);
+	all = devices_leave(m);
 	list_for_each(port, &m->ports, node) manager_port_remove(m, port->spec.name, NULL);
 	list_for_each(bridge, &m->bridges, node) bridge_remove(bridge);
-	list_for_each(core, &m->cores, node) core_remove(core);
-	free(m);
+	list_for_each(core, &m->cores, node) if (!core->endpoints) core_remove(core);
+	if (all)
+		free(m);
+	return all;
 }
 
 /* ---- cores ------------------------------------------------------------------------------ */

@@ -29,8 +29,10 @@ int why_set(struct why *why, int err, const char *fmt, ...) __attribute__((forma
 
 /* @directory: where sockets lie whose path is not given; made when missing. NULL with errno set. */
 struct manager *manager_new(struct loop *loop, const char *directory);
-/* Removes everything. NULL is allowed. */
-void manager_free(struct manager *m);
+/* Removes everything. NULL is allowed. False: storage has kept something for longer than some
+ * seconds (a line in the log says what); that stays, polled by its core, and can only go with the
+ * process. */
+bool manager_free(struct manager *m);
 
 /* ---- adding and removing ----------------------------------------------------------------- */
 
@@ -43,7 +45,9 @@ int manager_device_add(struct manager *m, const char *machine, const struct devi
 		       struct why *why);
 
 /* -ENOENT: there is none. -EBUSY: something still uses it (core, switch). Packets may be on their
- * way: returns when nothing refers to the object any more. */
+ * way: returns when nothing refers to the object any more, but for a disk whose storage still has
+ * requests. That is gone for everybody, with its name and socket, and taken apart once they have
+ * come back: see manager_each_leaving(). Nobody waits for that. */
 int manager_core_remove(struct manager *m, const char *name, struct why *why);
 int manager_switch_remove(struct manager *m, const char *name, struct why *why);
 int manager_port_remove(struct manager *m, const char *name, struct why *why);
@@ -70,6 +74,8 @@ int manager_port_set(struct manager *m, const struct port_spec *spec, struct why
 int manager_machine_set(struct manager *m, const struct machine_spec *spec, struct why *why);
 int manager_device_set(struct manager *m, const char *machine, const struct device_spec *spec,
 		       struct why *why);
+int manager_device_link(struct manager *m, const char *machine, const char *name, bool up,
+			struct why *why);
 /* Takes the link of every network device down, as before a shutdown. Returns how many have a VMM
  * that could see it. */
 unsigned manager_links_down(struct manager *m);
@@ -154,6 +160,9 @@ void manager_each_machine(struct manager *m, void (*fn)(void *arg, const struct 
 /* Of one machine, or of all with NULL. */
 void manager_each_device(struct manager *m, const char *machine,
 			 void (*fn)(void *arg, const struct device_info *info), void *arg);
+/* Devices ("vm1/disk0") that were removed, and have requests at their storage still: they keep
+ * their core and their image until then. */
+void manager_each_leaving(struct manager *m, void (*fn)(void *arg, const char *id), void *arg);
 void manager_port_stats(const struct port_info *info, manager_stat_fn *stat, void *arg);
 void manager_device_stats(const struct device_info *info, manager_stat_fn *stat, void *arg);
 

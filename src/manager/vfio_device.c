@@ -22,10 +22,11 @@ static int serve(struct device *dev, struct why *why)
 	return dev->server ? 0 : socket_failed(dev, -errno, why);
 }
 
-static void close_server(struct device *dev)
+static bool close_server(struct device *dev)
 {
 	vfio_user_server_free(dev->server);
 	dev->server = NULL;
+	return true;
 }
 
 static void disconnect(struct device *dev)

@@ -14,6 +14,7 @@
 #include "transport/unix_socket.h"
 #include "transport/vhost_user_session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -381,27 +382,28 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	return s;
 }
 
-void vhost_user_server_free(struct vhost_user_server *s)
+bool vhost_user_server_close(struct vhost_user_server *s)
 {
-	if (!s)
-		return;
 	s->connect = false;
-	end_session(s, "the device is removed");
-	while (s->ending) {
-		struct timespec ts = { .tv_nsec = 1000000 };
-
-		if (vhost_user_drained(s))
-			session_over(s);
-		else
-			nanosleep(&ts, NULL);
-	}
-	loop_timer_cancel(&s->drain);
 	loop_timer_cancel(&s->retry);
 	loop_remove(&s->listener);
 	if (s->listen_fd >= 0) {
 		close(s->listen_fd);
 		unlink(s->path);
+		s->listen_fd = -1;
 	}
+	end_session(s, "the device is removed");
+	loop_timer_cancel(&s->drain); /* whoever asks again looks */
+	if (s->ending && vhost_user_drained(s))
+		session_over(s);
+	return !s->ending;
+}
+
+void vhost_user_server_free(struct vhost_user_server *s)
+{
+	if (!s)
+		return;
+	assert(s->listen_fd < 0 && s->fd < 0 && !s->ending);
 	s->dev->config_changed = NULL;
 	free(s->path);
 	free(s);

@@ -39,7 +39,10 @@ struct vhost_user_stats {
 struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 						const struct vhost_user_config *config,
 						struct virtio_device *dev);
-/* Drops the front end, removes the socket file. Waits for what is in flight. */
+/* Drops the front end, removes the socket file; nobody is served any more. Does not wait: true when
+ * nothing is in flight, else it is to be asked again. */
+bool vhost_user_server_close(struct vhost_user_server *s);
+/* Once vhost_user_server_close() has said true. NULL: nothing. */
 void vhost_user_server_free(struct vhost_user_server *s);
 void vhost_user_server_stats(const struct vhost_user_server *s, struct vhost_user_stats *stats);
 /* Drops the front end, keeps serving. */

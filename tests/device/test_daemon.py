@@ -21,7 +21,7 @@ import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 
-EXITLESSD, EXITLESS = sys.argv[1:3]
+EXITLESSD, EXITLESS = (os.path.abspath(program) for program in sys.argv[1:3])
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CONFIG = """
 // Two machines on a switch.
@@ -71,9 +71,12 @@ class Daemon(unittest.TestCase):
         with open(self.path, "w") as f:
             f.write(text.replace("%(dir)s", self.dir).replace("%(calls)s", self.calls))
 
+    def command(self):
+        return [EXITLESSD, "--config", self.path]
+
     def start(self, *args, env=None, wait=True):
         with open(self.log, "a") as log:
-            self.process = subprocess.Popen([EXITLESSD, "--config", self.path, *args], stderr=log,
+            self.process = subprocess.Popen([*self.command(), *args], stderr=log,
                                             env=dict(os.environ, **(env or {})))
         if wait:
             wait_for(lambda: self.process.poll() is not None or
@@ -385,6 +388,68 @@ class Images(Daemon):
         spec[2] = "vm2/d"
         self.cli(*spec, "read_only=true")
         wait_for(lambda: self.state() == "ready", "the image")
+
+
+class StuckStorage(Daemon):
+    """An image that does not answer: its disk can go all the same, and nobody waits for it."""
+
+    config = CONFIG.replace('"name": "vm2", "devices": [', """"name": "vm2", "devices": [
+        { "name": "d", "kind": "virtio-blk", "model": "file", "file": "%(dir)s/stuck/image" },""")
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.dir + "/stuck")
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stuck_fs.py")
+        self.fs = subprocess.Popen([sys.executable, script, self.dir + "/stuck"], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(self.release)
+        if self.fs.stdout.readline() != "mounted\n":
+            self.assertEqual(self.fs.wait(timeout=120), 77)
+            self.skipTest("FUSE cannot be used here")
+
+    def release(self):
+        """The storage fails all that it has."""
+        self.fs.stdin.close()
+        self.fs.wait(timeout=120)
+        self.fs.stdout.close()
+
+    def command(self):
+        return ["nsenter", "--mount=/proc/%d/ns/mnt" % self.fs.pid, *super().command()]
+
+    def stuck(self):
+        """Starts the daemon and gets a request stuck."""
+        self.start()
+        load = subprocess.Popen([EXITLESS, "bench", "blk", "--depth", "1",
+                                 self.dir + "/vm2-d.sock"], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        self.assertEqual(self.fs.stdout.readline(), "stuck\n")
+        load.kill()
+        load.wait()
+
+    def test_goes_without_it(self):
+        self.stuck()
+        state = {"state": "waiting for its last requests"}
+        self.assertEqual(self.cli_json("remove", "device", "vm2/d"), state)
+        self.assertNotIn("vm2/d", self.devices())
+        self.assertFalse(os.path.exists(self.dir + "/vm2-d.sock"))
+        self.assertEqual(self.cli_json("status")["leaving"], ["vm2/d"])
+        self.assertIn("vm2/d was removed", self.cli("status"))
+        # the next one of the image waits for it, and can go with its machine
+        again = ("add", "device", "vm2/d", "kind=virtio-blk", "file=" + self.dir + "/stuck/image")
+        self.assertEqual(self.cli_json(*again), {"state": "waiting for its image"})
+        self.assertEqual(self.cli("remove", "machine", "vm2"), state["state"] + "\n")
+        self.assertIn("still polls", self.run_cli("remove", "core", "io0", status=1).stderr)
+        self.release()
+        wait_for(lambda: not self.cli_json("status")["leaving"], "it is gone")
+        self.assertEqual(self.stop(), 0)
+
+    def test_ends_without_it(self):
+        self.stuck()
+        self.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "vm2/d: its storage is stuck" in self.read_log(), "the daemon gives up")
+        # the kernel keeps what is left of the process until then
+        self.release()
+        self.assertEqual(self.process.wait(timeout=120), 0)
 
 
 class Options(Daemon):

@@ -46,6 +46,13 @@ static void *run(void *arg)
 	return NULL;
 }
 
+static void close_server(struct vhost_user_server *server)
+{
+	while (!vhost_user_server_close(server))
+		usleep(1000);
+	vhost_user_server_free(server);
+}
+
 static int start_disk(void)
 {
 	struct disk_config config = { .name = "vm2/disk0",
@@ -75,7 +82,7 @@ static void stop_disk(void)
 	struct io_queue *const *queues;
 	unsigned n;
 
-	vhost_user_server_free(vhost_server[DISK]);
+	close_server(vhost_server[DISK]);
 	queues = disk_queues(vhost_disk, &n);
 	for (unsigned q = 0; q < n; q++)
 		io_queue_remove(queues[q]);
@@ -125,7 +132,7 @@ int vhost_harness_stop(void **state)
 	pthread_join(thread, NULL);
 	stop_disk();
 	for (unsigned i = 0; i < 2; i++) {
-		vhost_user_server_free(vhost_server[i]);
+		close_server(vhost_server[i]);
 		net_switch_detach(&vhost_nic[i]->port);
 		for (unsigned q = 0; q < vhost_nic[i]->n_queues; q++)
 			io_queue_remove(vhost_nic[i]->queues[q]);

@@ -10,6 +10,8 @@
 struct fakes {
 	int fail_nic, fail_port, fail_attach, fail_server; /* errno, or 0 */
 	int nics, host_ports, switches, attached, servers; /* that exist now */
+	int disks;					   /* that exist now */
+	bool stuck;					   /* disks have requests under way */
 	bool connected;					   /* what servers say */
 	uint64_t rate_bps;				   /* as the last NIC was told */
 	bool link_up;					   /* as the last NIC was told */

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vhost-user devices for the tests of the manager: there are none. */
+/* vhost-user devices for the tests of the manager: no NICs, and disks that do nothing but to keep
+ * their server when they are told to be stuck. */
+#include "fakes.h"
+
 #include "disk/disk.h"
 #include "nic/virtio_net/virtio_net.h"
 #include "transport/vhost_user.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 struct nic *virtio_net_new(const struct nic_config *config, struct memory_space *space,
 			   unsigned pairs)
@@ -22,12 +26,19 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 						const struct vhost_user_config *config,
 						struct virtio_device *dev)
 {
-	errno = ENOMEM;
-	return NULL;
+	fakes.servers++;
+	return calloc(1, 1);
+}
+
+bool vhost_user_server_close(struct vhost_user_server *s)
+{
+	return !fakes.stuck;
 }
 
 void vhost_user_server_free(struct vhost_user_server *s)
 {
+	fakes.servers--;
+	free(s);
 }
 
 void vhost_user_server_stats(const struct vhost_user_server *s, struct vhost_user_stats *stats)
@@ -51,12 +62,14 @@ const char *const *disk_backends(void)
 
 struct disk *disk_new(const struct disk_config *config, struct memory_space *space)
 {
-	errno = ENOMEM;
-	return NULL;
+	fakes.disks++;
+	return calloc(1, 1);
 }
 
 void disk_free(struct disk *disk)
 {
+	fakes.disks--;
+	free(disk);
 }
 
 struct virtio_device *disk_device(struct disk *disk)

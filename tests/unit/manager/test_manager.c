@@ -363,6 +363,63 @@ static void least_loaded_core(void **state)
 	assert_string_equal(on, "io1");
 }
 
+static void count_leaving(void *arg, const char *id)
+{
+	assert_true(!strcmp(id, "vm1/disk0") || !strcmp(id, "vm1/disk1"));
+	++*(unsigned *)arg;
+}
+
+static unsigned leaving(struct fixture *f)
+{
+	unsigned n = 0;
+
+	manager_each_leaving(f->m, count_leaving, &n);
+	return n;
+}
+
+static int add_disk(struct fixture *f, const char *name)
+{
+	struct device_spec spec = { .kind = "virtio-blk", .model = "null", .size_bytes = 4096 };
+
+	snprintf(spec.name, sizeof(spec.name), "%s", name);
+	return manager_device_add(f->m, "vm1", &spec, &f->why);
+}
+
+/* A disk whose storage is stuck is gone for everybody at once, and nobody waits for it; it is taken
+ * apart when the storage lets go, its machine behind it. */
+static void stuck_disks_leave(void **state)
+{
+	struct fixture *f = *state;
+	struct machine_spec machine = { .name = "vm1" };
+
+	assert_int_equal(add_disk(f, "disk0"), 0);
+	assert_int_equal(add_disk(f, "disk1"), 0);
+	fakes.stuck = true;
+	assert_int_equal(manager_device_remove(f->m, "vm1", "disk0", &f->why), 0);
+	assert_null(manager_device(f->m, "vm1", "disk0"));
+	assert_int_equal(manager_device_remove(f->m, "vm1", "disk0", &f->why), -ENOENT);
+	assert_int_equal(leaving(f), 1);
+	/* another one of its name, which does not leave */
+	fakes.stuck = false;
+	assert_int_equal(add_disk(f, "disk0"), 0);
+	assert_int_equal(fakes.disks, 3);
+	fakes.stuck = true;
+	assert_int_equal(manager_machine_remove(f->m, "vm1", &f->why), 0);
+	assert_null(manager_machine(f->m, "vm1"));
+	assert_int_equal(leaving(f), 3);
+	assert_int_equal(manager_machine_add(f->m, &machine, &f->why), 0);
+	/* they need their core */
+	assert_int_equal(manager_core_remove(f->m, "io0", &f->why), -EBUSY);
+	assert_int_equal(loop_once(f->loop, 20), 0);
+	assert_int_equal(fakes.disks, 3);
+	fakes.stuck = false;
+	while (leaving(f))
+		assert_int_equal(loop_once(f->loop, -1), 0);
+	assert_int_equal(fakes.disks, 0);
+	assert_int_equal(fakes.servers, 0);
+	assert_int_equal(manager_core_remove(f->m, "io0", &f->why), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -371,7 +428,7 @@ int main(void)
 		T(refused),	      T(in_use_is_busy),      T(port_failure),
 		T(changed),	      T(failed_replug_stays), T(core_changed),
 		T(switch_changed),    T(machine_share),	      T(links_down_at_the_end),
-		T(least_loaded_core),
+		T(least_loaded_core), T(stuck_disks_leave),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
