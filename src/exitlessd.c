@@ -34,7 +34,8 @@ struct daemon {
 	struct config config;
 	struct loop *loop;
 	struct loop_fd signals;
-	struct loop_timer stop_timer;
+	struct loop_timer stop_timer, watchdog_timer;
+	uint64_t watchdog_ns; /* 0: nobody asks whether this thread is alive */
 	struct control control;
 	struct rpc_server *rpc;
 	bool stopping;
@@ -221,6 +222,14 @@ static int watch_signals(struct daemon *d)
 
 /* ---- serving ----------------------------------------------------------------------------- */
 
+static void say_alive(struct loop_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, watchdog_timer);
+
+	notify_supervisor("WATCHDOG=1");
+	loop_timer_set(d->loop, timer, time_now_ns() + d->watchdog_ns / 2, say_alive);
+}
+
 static int serve(struct daemon *d)
 {
 	struct why why = { "" };
@@ -244,6 +253,9 @@ static int serve(struct daemon *d)
 		 d->control.files ? "limited" : "not limited",
 		 d->config.sandbox.calls ? "limited" : "not limited", d->config.control.socket);
 	notify_supervisor("READY=1");
+	d->watchdog_ns = notify_watchdog_ns();
+	if (d->watchdog_ns)
+		say_alive(&d->watchdog_timer);
 	err = loop_run(d->loop);
 	if (err)
 		log_error("event loop: %s", strerror(-err));
@@ -294,6 +306,7 @@ int main(int argc, char **argv)
 		log_info("ended");
 free_loop:
 	loop_timer_cancel(&d.stop_timer);
+	loop_timer_cancel(&d.watchdog_timer);
 	if (d.signals.loop) {
 		loop_remove(&d.signals);
 		close(d.signals.fd);

@@ -2,6 +2,9 @@
 /* One datagram to the socket that the service manager names in the environment (sd_notify(3)). */
 #include "control/daemon.h"
 
+#include "base/clock.h"
+
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,4 +30,14 @@ void notify_supervisor(const char *state)
 	sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 	close(fd);
+}
+
+uint64_t notify_watchdog_ns(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+	uintmax_t us = usec ? strtoumax(usec, NULL, 10) : 0;
+
+	if (pid && strtoumax(pid, NULL, 10) != (uintmax_t)getpid())
+		return 0; /* another process's */
+	return us < UINT64_MAX / NS_PER_US ? us * NS_PER_US : 0;
 }

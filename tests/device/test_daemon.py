@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -158,13 +159,54 @@ class Life(Daemon):
         self.assertEqual(len(self.devices()), 2)
 
     def test_supervisor_is_told(self):
+        """At the start, at SIGHUP, at the end; by a path, and in the abstract namespace."""
+        for name in (self.dir + "/notify", "\0" + self.dir):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+                supervisor.bind(name)
+                supervisor.settimeout(120)
+                self.start(env={"NOTIFY_SOCKET": name.replace("\0", "@")})
+                self.assertEqual(supervisor.recv(64), b"READY=1")
+                self.process.send_signal(signal.SIGHUP)
+                self.assertEqual(supervisor.recv(64), b"RELOADING=1")
+                self.assertEqual(supervisor.recv(64), b"READY=1")
+                self.stop()
+                self.assertEqual(supervisor.recv(64), b"STOPPING=1")
+                os.unlink(self.log)
+
+    def test_supervisor_hears_that_it_lives(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
             supervisor.bind(self.dir + "/notify")
             supervisor.settimeout(120)
-            self.start(env={"NOTIFY_SOCKET": self.dir + "/notify"})
+            self.start(env={"NOTIFY_SOCKET": self.dir + "/notify", "WATCHDOG_USEC": "20000"})
             self.assertEqual(supervisor.recv(64), b"READY=1")
-            self.stop()
-            self.assertEqual(supervisor.recv(64), b"STOPPING=1")
+            for _ in range(5):
+                self.assertEqual(supervisor.recv(64), b"WATCHDOG=1")
+            self.stop(signal.SIGKILL)
+            os.unlink(self.log)
+            # that of another process is none of ours
+            while supervisor in select.select([supervisor], [], [], 0)[0]:
+                supervisor.recv(64)
+            self.start(env={"NOTIFY_SOCKET": self.dir + "/notify", "WATCHDOG_USEC": "1",
+                            "WATCHDOG_PID": "1"})
+            self.assertEqual(supervisor.recv(64), b"READY=1")
+            self.process.send_signal(signal.SIGHUP)
+            self.assertEqual(supervisor.recv(64), b"RELOADING=1")
+
+    def test_unit_file(self):
+        """systemd finds nothing wrong with the unit, and knows each of its keys."""
+        if not shutil.which("systemd-analyze"):
+            self.skipTest("there is no systemd-analyze")
+        unit = self.dir + "/exitlessd.service"
+        with open(os.path.join(TOP, "systemd", "exitlessd.service.in")) as f:
+            text = f.read().replace("@sbindir@", os.path.dirname(EXITLESSD))
+        for wrong in ("", "Nonsense=yes\n"):
+            with open(unit, "w") as f:
+                f.write(text.replace("[Service]\n", "[Service]\n" + wrong))
+            done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+            if done.returncode and "exitlessd.service" not in done.stdout:
+                self.skipTest("systemd-analyze does not work here: " + done.stdout)
+            self.assertEqual("exitlessd.service" in done.stdout, bool(wrong), done.stdout)
 
     def test_hangup_reports(self):
         self.start()
