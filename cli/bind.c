@@ -85,6 +85,31 @@ static int list(const struct host *host)
 	return CLI_OK;
 }
 
+/* Gives devices to vfio-pci, or back; what cannot be does not keep the others from it. */
+static int change(struct host *host, const struct host_names *names, bool undo, bool force)
+{
+	json_t *done = json_array(), *json = json_pack("{so}", undo ? "unbound" : "bound", done);
+	int status = CLI_OK;
+
+	for (unsigned i = 0; i < names->n; i++) {
+		struct host_error error = { "" };
+		int err = undo ? bind_give_back(host, names->name[i], &error)
+			       : bind_take(host, names->name[i], force, &error);
+
+		if (!err) {
+			json_array_append_new(done, json_string(names->name[i]));
+			continue;
+		}
+		fprintf(stderr, "exitless bind: %s\n", error.text);
+		json_object_set_new(json, "error", json_pack("{ss}", "message", error.text));
+		status = CLI_FAILED;
+	}
+	if (cli_json())
+		client_print(json);
+	json_decref(json);
+	return status;
+}
+
 int cmd_bind(int argc, char **argv)
 {
 	bool undo = false, all = false, force = false;
@@ -97,7 +122,7 @@ int cmd_bind(int argc, char **argv)
 	};
 	struct host_names names = { 0 };
 	struct host host;
-	int status = CLI_OK;
+	int status;
 
 	argc = cli_take_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
 	if (argc < 0)
@@ -117,16 +142,7 @@ int cmd_bind(int argc, char **argv)
 		names = bind_taken(&host);
 	for (int i = 1; i < argc; i++)
 		host_names_add(&names, host_text_copy(argv[i]));
-	for (unsigned i = 0; i < names.n; i++) {
-		struct host_error error = { "" };
-		int err = undo ? bind_give_back(&host, names.name[i], &error)
-			       : bind_take(&host, names.name[i], force, &error);
-
-		if (err) {
-			fprintf(stderr, "exitless bind: %s\n", error.text);
-			status = CLI_FAILED;
-		}
-	}
+	status = change(&host, &names, undo, force);
 	host_names_done(&names);
 	return status;
 }

@@ -26,6 +26,10 @@ const char *cli_socket(void);
 /* Says "exitless NAME: ..." and how the command is used; returns CLI_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Says "exitless NAME: ..." and, with --json, an object "error" as the daemon's are; returns
+ * CLI_FAILED. */
+int cli_failed(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* The daemon's. */
 int cmd_status(int argc, char **argv);
 int cmd_show(int argc, char **argv);

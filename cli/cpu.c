@@ -157,9 +157,7 @@ static void print_plan(const json_t *json)
 
 static int said(const struct host_error *error)
 {
-	if (error->text[0])
-		fprintf(stderr, "exitless cpu: %s\n", error->text);
-	return CLI_FAILED;
+	return error->text[0] ? cli_failed("cpu", "%s", error->text) : CLI_FAILED;
 }
 
 /* Machines that have ended without anybody noticing. */
@@ -176,10 +174,12 @@ static int undo_gone(struct host *host, bool all, unsigned *n)
 		if (!all && !place_read(host, pid, p, NULL) && place_alive(host, p))
 			continue;
 		direct_off(host, pid, -1, NULL);
-		if (place_undo(host, pid, &error) < 0)
-			status = said(&error);
-		else
+		if (place_undo(host, pid, &error) < 0) {
+			fprintf(stderr, "exitless cpu: %s\n", error.text);
+			status = CLI_FAILED;
+		} else {
 			++*n;
+		}
 	}
 	host_names_done(&pids);
 	free(p);
@@ -264,6 +264,21 @@ static int placed_pid(struct host *host, const char *which)
 	return found;
 }
 
+static int say_undone(unsigned n, int status)
+{
+	json_t *json = json_pack("{si}", "undone", (int)n);
+
+	if (status)
+		json_object_set_new(json, "error",
+				    json_pack("{ss}", "message", "not all could be undone"));
+	if (cli_json())
+		client_print(json);
+	else
+		printf("%u undone\n", n);
+	json_decref(json);
+	return status;
+}
+
 static int undo(struct request *r, const char *which)
 {
 	struct host_error error = { "" };
@@ -272,19 +287,17 @@ static int undo(struct request *r, const char *which)
 
 	if (!which) {
 		status = undo_gone(&r->host, r->all, &n);
-		if (!cli_json())
-			printf("%u undone\n", n);
-		return status;
+		return say_undone(n, status);
 	}
 	pid = placed_pid(&r->host, which);
-	if (pid < 0) {
-		fprintf(stderr, "exitless cpu: %s has no CPUs of its own\n", which);
-		return CLI_FAILED;
-	}
+	if (pid < 0)
+		return cli_failed("cpu", "%s has no CPUs of its own", which);
 	/* a vCPU that loses its CPU cannot be direct; that it is not, or no module, is no mistake
 	 */
 	direct_off(&r->host, pid, -1, NULL);
-	return place_undo(&r->host, pid, &error) < 0 ? said(&error) : CLI_OK;
+	if (place_undo(&r->host, pid, &error) < 0)
+		return said(&error);
+	return cli_json() ? say_undone(1, CLI_OK) : CLI_OK;
 }
 
 static int run(struct request *r, int argc, char **argv)

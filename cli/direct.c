@@ -29,8 +29,7 @@ struct request {
 
 static int said(const struct request *r)
 {
-	fprintf(stderr, "exitless direct: %s\n", r->error.text);
-	return CLI_FAILED;
+	return cli_failed("direct", "%s", r->error.text);
 }
 
 static bool wanted(const struct request *r, unsigned vcpu)
@@ -281,10 +280,9 @@ static int cpu_of(struct request *r, unsigned i)
 	    cpus_count(&cpus) == 1)
 		return cpus_next(&cpus, 0);
 	list = cpus_list(&cpus);
-	fprintf(stderr,
-		"exitless direct: vCPU %u may run on CPU %s; it needs one of its own: exitless cpu "
-		"apply\n",
-		r->vm.vcpu[i].index, list);
+	cli_failed("direct",
+		   "vCPU %u may run on CPU %s; it needs one of its own: exitless cpu apply",
+		   r->vm.vcpu[i].index, list);
 	free(list);
 	return -1;
 }

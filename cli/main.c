@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* exitless: finds the command and runs it. */
+#include "client.h"
 #include "commands.h"
 
 #include <stdarg.h>
@@ -18,9 +19,11 @@ static const struct command {
 	{ "stats", cmd_stats, "[MACHINE[/DEVICE]]", "counters" },
 	{ "top", cmd_top, "[--interval SECONDS] [--count N]", "rates, live" },
 	{ "show", cmd_show, "core|switch|port|machine|device|config [NAME]", "one object in full" },
-	{ "add", cmd_add, "core|switch|port|machine|device NAME [KEY=VALUE...]", "add an object" },
+	{ "add", cmd_add, "core|switch|port|machine|device NAME [KEY=VALUE...] [--spec JSON]",
+	  "add an object" },
 	{ "remove", cmd_remove, "core|switch|port|machine|device NAME", "remove it" },
-	{ "set", cmd_set, "core|switch|port|machine|device NAME KEY=VALUE...", "change it" },
+	{ "set", cmd_set, "core|switch|port|machine|device NAME [KEY=VALUE...] [--spec JSON]",
+	  "change it" },
 	{ "link", cmd_link, "MACHINE/DEVICE up|down", "set a device's link" },
 	{ "disconnect", cmd_disconnect, "MACHINE/DEVICE", "drop a device's VMM" },
 	{ "flush", cmd_flush, "SWITCH", "forget the addresses that a switch learned" },
@@ -124,6 +127,24 @@ int cli_usage(const char *name, const char *fmt, ...)
 	fprintf(stderr, "\nusage: exitless %s%s%s\n", name,
 		command && command->arguments[0] ? " " : "", command ? command->arguments : "");
 	return CLI_USAGE;
+}
+
+int cli_failed(const char *name, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+	json_t *json;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "exitless %s: %s\n", name, text);
+	if (cli_json()) {
+		json = json_pack("{s{ss}}", "error", "message", text);
+		client_print(json);
+		json_decref(json);
+	}
+	return CLI_FAILED;
 }
 
 static void help(FILE *out)

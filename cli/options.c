@@ -85,6 +85,6 @@ bool cli_is_root(const char *command)
 {
 	if (!geteuid())
 		return true;
-	fprintf(stderr, "exitless %s: only root may do that\n", command);
+	cli_failed(command, "only root may do that");
 	return false;
 }

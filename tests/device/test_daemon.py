@@ -699,6 +699,9 @@ class Command(Daemon):
             self.assertIn(name, registers)
         self.assertRegex(self.cli("show", "device", "vm1/net0"), r"\bCTRL +0x00000 +0x")
         self.assertIn("vm1/net0", self.cli_json("show", "switch", "lan")["ports"])
+        text = self.cli("show", "machine", "vm1")
+        self.assertRegex(text, r"\bweight +1\n")
+        self.assertRegex(text, r"\bvm1/net0 +82574L")
         for what in (["core", "io9"], ["device", "vm1/net9"], ["thing", "x"]):
             self.run_cli("show", *what, status=1)
         for what in ([], ["device", "vm1"], ["core"], ["config", "io0"]):
@@ -754,7 +757,8 @@ class Command(Daemon):
         for spec in (["kind=virtio-blk", "switch=lan"], ["kind=virtio-blk"], ["file=" + image],
                      ["kind=virtio-net", "trap_doorbells=true"]):
             self.run_cli("add", "device", "vm3/other", *spec, status=1)
-        self.run_cli("link", "vm3/disk0", "down", status=1)
+        for state in ("down", "up"):
+            self.assertIn("no link", self.run_cli("link", "vm3/disk0", state, status=1).stderr)
         self.cli("link", "vm3/net0", "down")
         self.test_what_runs_is_a_configuration()
         self.cli("remove", "machine", "vm3")
@@ -908,6 +912,7 @@ class Command(Daemon):
         self.run_cli("link", "vm1/net0", "sideways", status=1)
         self.run_cli("link", "vm1/net0", status=2)
         self.cli("disconnect", "vm1/net0")
+        self.assertIn("control: changed device vm1/net0\n", self.read_log())
         self.cli("flush", "lan")
         self.run_cli("flush", "wan", status=1)
         self.assertEqual(self.cli("log"), "info\n")

@@ -120,6 +120,30 @@ static void examines(void **state)
 	json_decref(json);
 }
 
+/* As the daemon's commands do: an object "error", besides what is said on standard error. */
+static void refusals_as_json(void **state)
+{
+	static const char *const lines[] = {
+		"direct status no-such-machine --json",
+		"cpu plan no-such-machine --json",
+		"--json cpu undo no-such-machine",
+		"--json bind 0000:ff:1f.7",
+	};
+
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		const char *start;
+		json_t *json;
+
+		assert_int_equal(run("%s", lines[i]), 1);
+		says("exitless ");
+		start = strchr(output, '{');
+		json = start ? json_loads(start, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+		if (!json_string_value(json_object_get(json_object_get(json, "error"), "message")))
+			fail_msg("\"%s\" says no error:\n%s", lines[i], output);
+		json_decref(json);
+	}
+}
+
 static void wrong_words(void **state)
 {
 	static const char *const lines[] = {
@@ -165,6 +189,7 @@ int main(void)
 		cmocka_unit_test_teardown(plans_for_a_machine, teardown),
 		cmocka_unit_test_teardown(lists_devices, teardown),
 		cmocka_unit_test_teardown(examines, teardown),
+		cmocka_unit_test_teardown(refusals_as_json, teardown),
 		cmocka_unit_test_teardown(wrong_words, teardown),
 	};
 
