@@ -8,8 +8,8 @@
 
 /* Tells the service manager ("READY=1", sd_notify(3)); nothing if there is none. */
 void notify_supervisor(const char *state);
-/* How often the service manager wants to hear "WATCHDOG=1" at least (sd_watchdog_enabled(3)), in ns;
- * 0: not at all. */
+/* How often the service manager wants to hear "WATCHDOG=1" at least (sd_watchdog_enabled(3)), in
+ * ns; 0: not at all. */
 uint64_t notify_watchdog_ns(void);
 
 /* Gives up what serving @config does not need, for this thread and those it starts: capabilities,

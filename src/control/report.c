@@ -262,7 +262,18 @@ json_t *report_port(struct manager *m, const char *name)
 
 json_t *report_machine(struct manager *m, const char *name)
 {
-	return manager_machine(m, name) ? machine_brief(m, name) : NULL;
+	const struct machine_spec *now = manager_machine(m, name);
+	struct machine_entry entry = { .devices.n = 0 };
+	json_t *json, *spec;
+
+	if (!now)
+		return NULL;
+	entry.spec = *now;
+	spec = schema_encode(&machine_schema, &entry);
+	json_object_del(spec, "devices");
+	json = machine_brief(m, name);
+	json_object_set_new(json, "spec", spec);
+	return json;
 }
 
 static void add_register(void *arg, const char *name, uint32_t offset, uint32_t value)
