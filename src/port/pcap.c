@@ -14,9 +14,9 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/rcu.h"
+#include "base/ring.h"
 #include "port/private.h"
 #include "port/replay.h"
-#include "port/ring.h"
 
 #include <errno.h>
 #include <fcntl.h>

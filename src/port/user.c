@@ -20,8 +20,8 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/rcu.h"
+#include "base/ring.h"
 #include "port/private.h"
-#include "port/ring.h"
 #include "port/user_net.h"
 
 #include <errno.h>

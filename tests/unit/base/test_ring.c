@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/ring.h"
 #include "base/util.h"
-#include "port/ring.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -4,8 +4,8 @@
  * (several serialise themselves), one reads in place. A record does not wrap: where the end is too
  * near, it is skipped.
  */
-#ifndef EXITLESS_PORT_RING_H
-#define EXITLESS_PORT_RING_H
+#ifndef EXITLESS_BASE_RING_H
+#define EXITLESS_BASE_RING_H
 
 #include "base/util.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "port/ring.h"
+#include "base/ring.h"
 
 #include <errno.h>
 #include <stdlib.h>
