@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "net/offload.h"
+#include "nic/e1000/regs.h"
 #include "tests/device/loop_call.h"
 
 #include <pthread.h>
@@ -213,6 +214,74 @@ void transfer(struct machine *from, struct machine *to, unsigned n)
 		e1000_driver_interrupts(&to->driver);
 		e1000_driver_interrupts(&from->driver);
 	}
+}
+
+struct nic_stat {
+	struct nic *nic;
+	const char *name;
+	uint64_t value;
+};
+
+static void one_stat(void *arg, const char *name, uint64_t value)
+{
+	struct nic_stat *stat = arg;
+
+	if (!strcmp(name, stat->name))
+		stat->value = value;
+}
+
+static void get_stat(void *arg)
+{
+	struct nic_stat *stat = arg;
+
+	stat->nic->ops->stats(stat->nic, one_stat, stat);
+}
+
+uint64_t counter(const struct machine *m, const char *name)
+{
+	struct nic_stat stat = { m->nic, name, UINT64_MAX };
+
+	on_servers(get_stat, &stat);
+	assert_true(stat.value != UINT64_MAX);
+	return stat.value;
+}
+
+static void tail_write(struct machine *m, uint32_t tail)
+{
+	vu_write32(&m->client, 0, RDT(0), tail % RING_N);
+}
+
+void transfer_one_by_one(struct machine *from, struct machine *to, unsigned n)
+{
+	struct e1000_driver *d = &to->driver;
+	uint8_t frame[2048], *ring = d->memory + (d->rx_ring - d->tx_ring);
+	uint32_t first = d->rx_next;
+
+	tail_write(to, first); /* the head is there as well: none */
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(e1000_driver_queue(&from->driver, frame,
+						    make_frame(frame, from, to, i, 60 + i)),
+				 0);
+	e1000_driver_kick(&from->driver);
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t *desc = ring + d->rx_next * 16;
+		uint64_t buffer = d->rx_buffers + d->rx_next * (uint64_t)E1000_DRIVER_BUFFER;
+		uint32_t *status = (uint32_t *)(void *)(desc + (d->extended ? 8 : 12));
+		uint32_t len = make_frame(frame, from, to, i, 60 + i);
+
+		assert_false(LOAD_ACQUIRE(*status) & 1);
+		d->rx_next = (d->rx_next + 1) % RING_N;
+		tail_write(to, d->rx_next);
+		for (unsigned turns = 0; !(LOAD_ACQUIRE(*status) & 1); turns++) {
+			assert_true(turns < 400000);
+			serve_both();
+			usleep(100);
+		}
+		assert_memory_equal(d->memory + (buffer - d->tx_ring), frame, len);
+		store_le64(desc, buffer);
+		store_le64(desc + 8, 0);
+	}
+	tail_write(to, d->rx_next + RING_N - 1);
 }
 
 void transfer_segment(struct machine *a, struct machine *b)

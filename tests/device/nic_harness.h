@@ -42,6 +42,8 @@ extern struct machine machines[2];
 int nics_start(const char *a, const char *b, int (*announce)(struct vu_client *c));
 /* cmocka's teardown. */
 int nics_stop(void **state);
+/* The device's counter of that name. */
+uint64_t counter(const struct machine *m, const char *name);
 /* Runs @fn on the servers' thread and returns when it is done. */
 void on_servers(void (*fn)(void *arg), void *arg);
 
@@ -59,6 +61,8 @@ uint32_t wait_frame(struct machine *to, uint8_t *frame);
 void skip_frames(struct machine *from, struct machine *to);
 /* @n frames of all lengths, checked. */
 void transfer(struct machine *from, struct machine *to, unsigned n);
+/* @n frames that find no descriptor, and then get one at a time. Nothing else is on its way. */
+void transfer_one_by_one(struct machine *from, struct machine *to, unsigned n);
 /* A large TCP segment, checked as it arrives in parts. */
 void transfer_segment(struct machine *from, struct machine *to);
 

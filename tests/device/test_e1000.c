@@ -4,6 +4,7 @@
  * an I/O core as in the daemon: traffic both ways, interrupts, large segments, clients that go in
  * the middle of it.
  */
+#include "nic/e1000/regs.h"
 #include "tests/device/nic_harness.h"
 
 #include <poll.h>
@@ -38,6 +39,45 @@ static void test_traffic_both_ways(void **state)
 static void test_large_segment_arrives_in_parts(void **state)
 {
 	transfer_segment(&machines[0], &machines[1]);
+}
+
+/* As firmware does it. */
+static void test_one_descriptor_at_a_time(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		transfer_one_by_one(&machines[0], &machines[1], 40);
+		transfer(&machines[0], &machines[1], 300);
+		transfer(&machines[1], &machines[0], 300);
+	}
+}
+
+/* A guest that never gives a descriptor is flooded: what waits for it is bounded, and what it sends
+ * goes out. With a client that goes, it is gone. */
+static void test_never_a_descriptor(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t frame[2048];
+	uint64_t sent = 0;
+
+	vu_write32(&b->client, 0, RDT(0), b->driver.rx_next);
+	while (sent < 20000) {
+		if (!e1000_driver_queue(&a->driver, frame, make_frame(frame, a, b, 1, 1400)))
+			sent++;
+		e1000_driver_kick(&a->driver);
+		e1000_driver_clean(&a->driver);
+		if (sent % 1000 == 0)
+			transfer(b, a, 20);
+	}
+	while (counter(b, "rx_total_packets") < sent)
+		usleep(100);
+	assert_in_range(counter(b, "rx_waiting"), 1, 64 * 1024 / 1400);
+	assert_int_equal(counter(b, "rx_waiting") + counter(b, "rx_no_buffer"), sent);
+	machine_disconnect(b);
+	assert_int_equal(counter(b, "rx_waiting"), 0);
+	machine_connect(b);
+	skip_frames(a, b);
+	transfer(a, b, 300);
+	transfer(b, a, 300);
 }
 
 static void test_client_goes_and_another_comes(void **state)
@@ -200,6 +240,10 @@ int main(void)
 		em(test_traffic_both_ways),
 		l(test_traffic_both_ways),
 		mixed(test_traffic_both_ways),
+		em(test_one_descriptor_at_a_time),
+		l(test_one_descriptor_at_a_time),
+		em(test_never_a_descriptor),
+		l(test_never_a_descriptor),
 		em(test_large_segment_arrives_in_parts),
 		l(test_large_segment_arrives_in_parts),
 		l(test_client_goes_and_another_comes),

@@ -86,36 +86,6 @@ static int start_one(void **state)
 	return 0;
 }
 
-struct nic_stat {
-	struct nic *nic;
-	const char *name;
-	uint64_t value;
-};
-
-static void one_stat(void *arg, const char *name, uint64_t value)
-{
-	struct nic_stat *stat = arg;
-
-	if (!strcmp(name, stat->name))
-		stat->value = value;
-}
-
-static void get_stat(void *arg)
-{
-	struct nic_stat *stat = arg;
-
-	stat->nic->ops->stats(stat->nic, one_stat, stat);
-}
-
-static uint64_t counter(const struct machine *m, const char *name)
-{
-	struct nic_stat stat = { m->nic, name, UINT64_MAX };
-
-	on_servers(get_stat, &stat);
-	assert_true(stat.value != UINT64_MAX);
-	return stat.value;
-}
-
 /* ---- as it should be ----------------------------------------------------------------------- */
 
 static void test_traffic_both_ways(void **state)
@@ -159,6 +129,41 @@ static void test_receive_alone(void **state)
 		assert_int_equal(wait_frame(b, got), len);
 		assert_memory_equal(got, frame, len);
 	}
+}
+
+/* As firmware does it. */
+static void test_one_descriptor_at_a_time(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		transfer_one_by_one(&machines[0], &machines[1], 40);
+		transfer(&machines[0], &machines[1], 100);
+		transfer(&machines[1], &machines[0], 100);
+	}
+}
+
+/* While there is none, nobody asks for it again and again. */
+static void test_no_descriptor_costs_nothing(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t frame[2048];
+	uint64_t reads;
+
+	transfer(a, b, 10);
+	skip_frames(a, b);
+	vu_write32(&b->client, 0, RDT(0), b->driver.rx_next);
+	reads = b->client.dma_reads;
+	for (unsigned i = 0; i < 20; i++)
+		e1000_driver_queue(&a->driver, frame, make_frame(frame, a, b, i, 500));
+	e1000_driver_kick(&a->driver);
+	while (counter(b, "rx_waiting") < 20) {
+		serve_both();
+		usleep(100);
+	}
+	for (unsigned i = 0; i < 2000; i++) {
+		serve_both();
+		usleep(100);
+	}
+	assert_true(b->client.dma_reads - reads <= 2);
 }
 
 /* Requests, put aside. */
@@ -543,6 +548,10 @@ int main(void)
 		test(82540em, test_large_segment_arrives_in_parts),
 		test(82574l, test_large_segment_arrives_in_parts),
 		test(mixed, test_large_segment_arrives_in_parts),
+		test(82574l, test_one_descriptor_at_a_time),
+		test(82540em, test_one_descriptor_at_a_time),
+		test(mixed, test_one_descriptor_at_a_time),
+		test(82574l, test_no_descriptor_costs_nothing),
 		test(82574l, test_receive_alone),
 		test(82540em, test_receive_alone),
 		test(82574l, test_order_of_what_the_guest_sees),

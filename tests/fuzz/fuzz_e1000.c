@@ -224,6 +224,11 @@ static void step(struct nic *nic, struct e1000 *dev, struct memory_space *space,
 	case 12:
 		turn.now_ns += take(in, 3);
 		dev->timer.fire(&dev->timer, &turn);
+		if (dev->rx_wait.timer.deadline_ns <= turn.now_ns) {
+			dev->rx_wait.timer.deadline_ns = UINT64_MAX;
+			dev->rx_wait.timer.fire(&dev->rx_wait.timer, &turn);
+		}
+		io_turn_end(&turn);
 		if (!remote)
 			break;
 		n = take(in, 1);

@@ -322,6 +322,8 @@ static void page_wrote(struct e1000 *dev, uint64_t offset, const void *buf, size
 
 	if (offset - TX_PAGE < 0x1000)
 		e1000_tx_kick(dev);
+	else
+		e1000_rx_wait_kick(dev);
 	if (len != 4)
 		return;
 	memcpy(&value, buf, 4);
@@ -352,8 +354,10 @@ void e1000_quiesce_tx(struct e1000 *dev)
 void e1000_quiesce_rx(struct e1000 *dev)
 {
 	pthread_mutex_lock(&dev->rx_lock);
-	if (!(e1000_get(dev, RCTL) & RCTL_EN) || !e1000_dma_ok(dev))
+	if (!(e1000_get(dev, RCTL) & RCTL_EN) || !e1000_dma_ok(dev)) {
 		e1000_rx_remote_stop(dev);
+		e1000_rx_wait_stop(dev);
+	}
 	pthread_mutex_unlock(&dev->rx_lock);
 }
 

@@ -17,6 +17,7 @@
 #ifndef EXITLESS_NIC_E1000_E1000_H
 #define EXITLESS_NIC_E1000_E1000_H
 
+#include "base/ring.h"
 #include "core/core.h"
 #include "memory/space.h"
 #include "net/switch.h"
@@ -104,6 +105,15 @@ struct e1000_rx_queue {
 	bool min_threshold; /* below RDMTS: told already */
 };
 
+/* Frames that wait for descriptors (rxwait.c). Under rx_lock. */
+struct e1000_rx_wait {
+	struct ring ring;  /* no data: nothing has waited yet */
+	unsigned n;	   /* frames */
+	uint32_t bytes;	   /* as the chip counts them */
+	uint64_t since_ns; /* for how long nothing of it has been taken */
+	struct io_timer timer;
+};
+
 struct e1000_irq {
 	uint32_t icr, ims;
 	uint32_t notified;		      /* bits of icr & ims that the guest was told of */
@@ -158,6 +168,7 @@ struct e1000 {
 	pthread_mutex_t rx_lock;
 	struct e1000_rx_remote *rx_remote; /* NULL: memory has files (remote.h) */
 	struct e1000_rx_queue rx[E1000_QUEUES];
+	struct e1000_rx_wait rx_wait;
 	struct e1000_rx_counters rx_count;
 	uint32_t rx_causes; /* to be raised at the turn's end */
 	struct io_flush rx_flush;
@@ -264,6 +275,15 @@ void e1000_rx_init(struct e1000 *dev);
 void e1000_rx_reset(struct e1000 *dev);
 unsigned e1000_rx_give(struct e1000 *dev, struct packet *const *packets, unsigned n,
 		       struct io_turn *turn);
+
+/* rxwait.c; all but _kick() under rx_lock */
+void e1000_rx_wait_init(struct e1000 *dev);
+/* What waits is lost. Frees the memory. */
+void e1000_rx_wait_clear(struct e1000 *dev);
+/* The direction has been turned off: the same, counted. */
+void e1000_rx_wait_stop(struct e1000 *dev);
+/* Any thread: the guest has perhaps given descriptors. */
+void e1000_rx_wait_kick(struct e1000 *dev);
 
 /* filter.c */
 enum e1000_verdict { E1000_ACCEPT, E1000_DROP_ADDRESS, E1000_DROP_VLAN };

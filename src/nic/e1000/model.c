@@ -220,6 +220,7 @@ static void init_queues(struct e1000 *dev, struct memory_space *space)
 	}
 	nic->timers[nic->n_timers++] = &dev->timer;
 	nic->timers[nic->n_timers++] = &dev->rate_timer;
+	nic->timers[nic->n_timers++] = &dev->rx_wait.timer;
 }
 
 static void e1000_free(struct nic *nic)
@@ -231,6 +232,7 @@ static void e1000_free(struct nic *nic)
 	for (unsigned i = 0; i < E1000_QUEUES; i++)
 		e1000_tx_remote_free(dev->tx[i].remote);
 	e1000_rx_remote_free(dev->rx_remote);
+	e1000_rx_wait_clear(dev);
 	free(dev->own_pages);
 	for (unsigned i = 0; i < E1000_QUEUES; i++)
 		pthread_mutex_destroy(&dev->tx[i].lock);

@@ -31,9 +31,8 @@ void e1000_tx_remote_free(struct e1000_tx_remote *remote);
 
 /* ---- rxremote.c: under rx_lock, but for _poll() -------------------------------------------- */
 
-/* A frame waits in a queue of bounded size (the chip's packet buffer) for its descriptors. False
- * when that is full, or a filter refuses the frame. */
-bool e1000_rx_remote_keep(struct e1000_rx_call *call, const struct packet *packet);
+/* Frames wait: has _poll() called. */
+void e1000_rx_remote_look(struct e1000 *dev);
 /* I/O core: goes on with the round; takes rx_lock. */
 void e1000_rx_remote_poll(struct e1000 *dev, struct io_turn *turn);
 /* In a round: the copy of a descriptor; and where bytes for @address are to be put. Outside: NULL,

@@ -31,12 +31,13 @@ static uint32_t buffer_bytes(const struct e1000 *dev, uint32_t rctl)
 	return 2048u >> RCTL_BSIZE(rctl);
 }
 
-void e1000_rx_call_begin(struct e1000_rx_call *call, struct e1000 *dev)
+void e1000_rx_call_begin(struct e1000_rx_call *call, struct e1000 *dev, uint64_t now_ns)
 {
 	uint32_t psrctl;
 
 	*call = (struct e1000_rx_call){
 		.dev = dev,
+		.now_ns = now_ns,
 		.remote = dev->rx_remote,
 		.rctl = e1000_get(dev, RCTL),
 		.rxcsum = e1000_get(dev, RXCSUM),
@@ -166,18 +167,17 @@ static void frame_status(const struct e1000_rx_call *call, struct e1000_rx_frame
 }
 
 /* One frame of at most the size of a wire's. */
-static bool give_frame(struct e1000_rx_call *call, const struct packet *packet)
+static enum e1000_rx_result store_frame(struct e1000_rx_call *call, const struct packet *packet)
 {
 	struct e1000 *dev = call->dev;
 	struct e1000_rx_frame frame;
+	enum e1000_rx_result result;
 	uint8_t dst[6];
 
 	if (!frame_begin(call, &frame, packet))
-		return false;
-	if (packet->off.flags & OFFLOAD_NEEDS_CSUM) {
+		return E1000_DROP;
+	if (packet->off.flags & OFFLOAD_NEEDS_CSUM)
 		frame_csum(&frame);
-		COUNT(dev->rx_count.csum_filled, 1);
-	}
 	headers_parse(frame.header, frame.header_len, &frame.h);
 	frame_status(call, &frame);
 	if (call->format != RX_LEGACY && call->rxcsum & RXCSUM_PCSD)
@@ -186,10 +186,45 @@ static bool give_frame(struct e1000_rx_call *call, const struct packet *packet)
 		frame.rss = (struct e1000_rss){ 0 };
 	frame.len = MAX(frame.len, FRAME_MIN);
 	memcpy(dst, frame.header, 6);
-	if (!e1000_rx_store(call, frame.rss.queue, &frame))
-		return false;
+	result = e1000_rx_store(call, frame.rss.queue, &frame);
+	if (unlikely(result != E1000_STORED))
+		return result;
+	if (packet->off.flags & OFFLOAD_NEEDS_CSUM)
+		COUNT(dev->rx_count.csum_filled, 1);
 	e1000_count_frame(&dev->rx_count.good, dst, frame.len + FCS);
-	return true;
+	return E1000_STORED;
+}
+
+/* Do frames go behind others? One load and one branch for what nearly always is false. */
+static inline bool must_wait(const struct e1000 *dev)
+{
+	return unlikely(dev->rx_wait.n | (uintptr_t)dev->rx_remote);
+}
+
+static __attribute__((noinline)) bool wait_frame(struct e1000_rx_call *call,
+						 const struct packet *packet, bool wanted)
+{
+	struct e1000 *dev = call->dev;
+
+	if (!wanted && !e1000_rx_wanted(call, packet))
+		return false;
+	if (e1000_rx_wait_put(call, packet))
+		return true;
+	COUNT(dev->rx_count.no_buffer, 1);
+	call->causes |= ICR_RXO;
+	return false;
+}
+
+static bool give_frame(struct e1000_rx_call *call, const struct packet *packet)
+{
+	enum e1000_rx_result result;
+
+	if (must_wait(call->dev))
+		return wait_frame(call, packet, false);
+	result = store_frame(call, packet);
+	if (unlikely(result == E1000_WAIT))
+		return wait_frame(call, packet, true);
+	return result == E1000_STORED;
 }
 
 static bool give_segments(struct e1000_rx_call *call, const struct packet *packet)
@@ -218,9 +253,9 @@ bool e1000_rx_wanted(struct e1000_rx_call *call, const struct packet *packet)
 	return frame_begin(call, &frame, packet);
 }
 
-bool e1000_rx_frame_give(struct e1000_rx_call *call, const struct packet *packet)
+enum e1000_rx_result e1000_rx_frame_give(struct e1000_rx_call *call, const struct packet *packet)
 {
-	return give_frame(call, packet);
+	return store_frame(call, packet);
 }
 
 uint32_t e1000_rx_limit_rxo(struct e1000 *dev, uint32_t causes, uint64_t now_ns)
@@ -232,6 +267,26 @@ uint32_t e1000_rx_limit_rxo(struct e1000 *dev, uint32_t causes, uint64_t now_ns)
 	return causes;
 }
 
+void e1000_rx_call_end(struct e1000_rx_call *call, struct io_turn *turn)
+{
+	struct e1000 *dev = call->dev;
+
+	for (unsigned i = 0; i < dev->variant->n_queues; i++)
+		if (call->loaded[i])
+			e1000_head_publish(&dev->rx[i].head);
+	call->causes = e1000_rx_limit_rxo(dev, call->causes, turn->now_ns);
+	if (call->causes) {
+		dev->rx_causes |= call->causes;
+		io_turn_flush_later(turn, &dev->rx_flush);
+	}
+	if (must_wait(dev)) {
+		if (dev->rx_remote)
+			e1000_rx_remote_look(dev);
+		else
+			e1000_rx_wait_arm(dev, turn->now_ns);
+	}
+}
+
 unsigned e1000_rx_give(struct e1000 *dev, struct packet *const *packets, unsigned n,
 		       struct io_turn *turn)
 {
@@ -239,30 +294,17 @@ unsigned e1000_rx_give(struct e1000 *dev, struct packet *const *packets, unsigne
 	unsigned taken = 0;
 
 	pthread_mutex_lock(&dev->rx_lock);
-	e1000_rx_call_begin(&call, dev);
+	e1000_rx_call_begin(&call, dev, turn->now_ns);
 	if (!(call.rctl & RCTL_EN) || !e1000_dma_ok(dev)) {
 		COUNT(dev->rx_count.disabled, n);
 		goto out;
 	}
-	for (unsigned i = 0; i < n; i++) {
-		bool ok = false;
-
-		if (likely(!dev->rx_remote))
-			ok = packets[i]->off.gso ? give_segments(&call, packets[i])
-						 : give_frame(&call, packets[i]);
-		/* also when this one found it out */
-		if (unlikely(!ok) && dev->rx_remote)
-			ok = e1000_rx_remote_keep(&call, packets[i]);
-		taken += ok;
-	}
-	for (unsigned i = 0; i < dev->variant->n_queues; i++)
-		if (call.loaded[i])
-			e1000_head_publish(&dev->rx[i].head);
-	call.causes = e1000_rx_limit_rxo(dev, call.causes, turn->now_ns);
-	if (call.causes) {
-		dev->rx_causes |= call.causes;
-		io_turn_flush_later(turn, &dev->rx_flush);
-	}
+	if (must_wait(dev) && !dev->rx_remote)
+		e1000_rx_wait_serve(&call);
+	for (unsigned i = 0; i < n; i++)
+		taken += packets[i]->off.gso ? give_segments(&call, packets[i])
+					     : give_frame(&call, packets[i]);
+	e1000_rx_call_end(&call, turn);
 out:
 	pthread_mutex_unlock(&dev->rx_lock);
 	return taken;
@@ -303,6 +345,7 @@ static void rx_flush(struct io_flush *flush, struct io_turn *turn)
 void e1000_rx_init(struct e1000 *dev)
 {
 	dev->rx_flush.flush = rx_flush;
+	e1000_rx_wait_init(dev);
 }
 
 /* Under rx_lock. */
@@ -316,4 +359,5 @@ void e1000_rx_reset(struct e1000 *dev)
 	dev->rxo_next_ns = 0;
 	e1000_rx_remote_free(dev->rx_remote);
 	WRITE_ONCE(dev->rx_remote, NULL);
+	e1000_rx_wait_clear(dev);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Receive rounds over messages. Frames wait in a queue, as they do in the chip's packet buffer
- * while it fetches descriptors, large segments cut up. A round reads the descriptors from the head
+ * Receive rounds over messages. Frames wait (rxwait.c), as they do in the chip's packet buffer
+ * while it fetches descriptors. A round reads the descriptors from the head
  * to the tail, which are the device's; stores frames into private buffers that are then written,
  * each frame's bytes before its descriptors, and of a descriptor the word with DD last.
  *
@@ -9,24 +9,17 @@
  */
 #include "nic/e1000/remote.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
-#define FRAMES_MAX  1024u
-#define FRAME_BYTES (1024u * 1024)
-#define WINDOW	    512u /* descriptors of a queue in a round */
+#define WINDOW 512u /* descriptors of a queue in a round */
 /* what one frame may need of a stage */
 #define STORE_TRANSFERS 512u
 #define STORE_BYTES	(32u * 1024)
 
 _Static_assert(E1000_QUEUES *WINDOW *RING_DESC_BYTES + STORE_BYTES <= MEMORY_STAGE_BYTES,
 	       "one frame fits");
-
-struct rx_frame {
-	struct rx_frame *next;
-	struct packet packet;
-	struct iovec piece;
-	uint8_t bytes[];
-};
 
 struct e1000_rx_remote {
 	struct memory_stage *stage;
@@ -39,30 +32,15 @@ struct e1000_rx_remote {
 	bool retry;  /* a frame found no room behind others */
 	unsigned mark;
 	uint32_t causes; /* when all is written */
-
-	struct rx_frame *frames, **last;
-	unsigned n_frames;
-	size_t bytes;
+	/* a frame found too few descriptors: nothing to do while the tails are these */
+	bool starved;
+	uint32_t tail[E1000_QUEUES];
 };
-
-static void drop_first(struct e1000_rx_remote *r)
-{
-	struct rx_frame *frame = r->frames;
-
-	r->frames = frame->next;
-	if (!r->frames)
-		r->last = &r->frames;
-	r->n_frames--;
-	r->bytes -= frame->packet.len;
-	free(frame);
-}
 
 void e1000_rx_remote_free(struct e1000_rx_remote *r)
 {
 	if (!r)
 		return;
-	while (r->frames)
-		drop_first(r);
 	memory_stage_free(r->stage);
 	free(r);
 }
@@ -79,13 +57,10 @@ void e1000_rx_remote_stop(struct e1000 *dev)
 
 	if (!r)
 		return;
-	COUNT(dev->rx_count.disabled, r->n_frames);
-	while (r->frames)
-		drop_first(r);
 	end_round(r);
 }
 
-static void look_again(struct e1000 *dev)
+void e1000_rx_remote_look(struct e1000 *dev)
 {
 	STORE_RELEASE(dev->tx[0].recheck, 1);
 	io_queue_kick(&dev->tx[0].queue);
@@ -102,7 +77,6 @@ static void make_remote(struct e1000 *dev)
 		free(r);
 		return;
 	}
-	r->last = &r->frames;
 	WRITE_ONCE(dev->rx_remote, r);
 }
 
@@ -129,64 +103,6 @@ void *e1000_rx_remote_buffer(struct e1000 *dev, struct memory_reader *reader, ui
 	return memory_stage_write(dev->rx_remote->stage, address, len);
 }
 
-/* ---- frames that wait --------------------------------------------------------------------- */
-
-static bool keep_frame(struct e1000_rx_call *call, const struct packet *packet)
-{
-	struct e1000 *dev = call->dev;
-	struct e1000_rx_remote *r = dev->rx_remote;
-	struct rx_frame *frame = NULL;
-
-	if (!e1000_rx_wanted(call, packet))
-		return false;
-	if (r->n_frames < FRAMES_MAX && packet->len <= FRAME_BYTES - r->bytes)
-		frame = malloc(sizeof(*frame) + packet->len);
-	if (!frame) {
-		COUNT(dev->rx_count.no_buffer, 1);
-		return false;
-	}
-	frame->next = NULL;
-	frame->packet = (struct packet){
-		.pieces = &frame->piece,
-		.n_pieces = 1,
-		.len = packet->len,
-		.off = packet->off,
-		.tagged = packet->tagged,
-		.vlan_tci = packet->vlan_tci,
-	};
-	frame->piece = (struct iovec){ frame->bytes, packet->len };
-	packet_copy(packet, 0, frame->bytes, packet->len);
-	*r->last = frame;
-	r->last = &frame->next;
-	r->n_frames++;
-	r->bytes += packet->len;
-	return true;
-}
-
-bool e1000_rx_remote_keep(struct e1000_rx_call *call, const struct packet *packet)
-{
-	struct e1000 *dev = call->dev;
-	struct iovec pieces[PACKET_PIECES_MAX + 1];
-	struct packet segment = { .pieces = pieces };
-	struct segmenter seg;
-	bool kept = true;
-
-	if (!packet->off.gso) {
-		kept = keep_frame(call, packet);
-	} else if (segment_begin(&seg, packet, NET_CAN_VLAN)) {
-		COUNT(dev->rx_count.bad_segment, 1);
-		kept = false;
-	} else {
-		while (kept && segment_next(&seg, &segment)) {
-			kept = keep_frame(call, &segment);
-			COUNT(dev->rx_count.segmented, kept);
-		}
-	}
-	if (dev->rx_remote->frames)
-		look_again(dev);
-	return kept;
-}
-
 /* ---- a round ------------------------------------------------------------------------------ */
 
 static void fetch(struct e1000 *dev, struct e1000_rx_remote *r, unsigned queue, uint32_t at,
@@ -207,8 +123,8 @@ static void fetch_descriptors(struct e1000 *dev, struct e1000_rx_remote *r)
 {
 	struct e1000_rx_call call;
 
-	e1000_rx_call_begin(&call, dev);
-	r->needed = false;
+	e1000_rx_call_begin(&call, dev, 0);
+	r->needed = r->starved = false;
 	for (unsigned q = 0; q < dev->variant->n_queues; q++) {
 		struct e1000_ring *ring = &r->ring[q];
 		uint32_t head, n = 0, first;
@@ -216,6 +132,7 @@ static void fetch_descriptors(struct e1000 *dev, struct e1000_rx_remote *r)
 		e1000_rx_ring_load(&call, q);
 		*ring = call.ring[q];
 		head = r->head[q] = dev->rx[q].head.head;
+		r->tail[q] = ring->tail;
 		if (ring->n)
 			n = MIN((ring->tail + ring->n - head) % ring->n, WINDOW);
 		if (!n)
@@ -291,35 +208,54 @@ static void finish(struct e1000 *dev, struct e1000_rx_remote *r, uint64_t now_ns
 	if (r->causes)
 		e1000_irq_rx(dev, r->causes, now_ns);
 	end_round(r);
-	if (!r->needed && !r->frames) {
+	if (!r->needed && !dev->rx_wait.n) {
 		WRITE_ONCE(dev->rx_remote, NULL);
 		e1000_rx_remote_free(r);
+		e1000_rx_wait_clear(dev);
 	}
 }
 
 static void store_frames(struct e1000 *dev, struct e1000_rx_remote *r, uint64_t now_ns)
 {
 	struct e1000_rx_call call;
+	struct packet packet;
+	struct iovec piece;
 
-	e1000_rx_call_begin(&call, dev);
+	e1000_rx_call_begin(&call, dev, now_ns);
 	if (!same_rings(dev, r, &call)) {
 		end_round(r);
 		return;
 	}
 	call.counted = true;
 	r->stored = r->retry = false;
-	while (r->frames && memory_stage_room(r->stage, STORE_TRANSFERS, STORE_BYTES)) {
+	while (dev->rx_wait.n && memory_stage_room(r->stage, STORE_TRANSFERS, STORE_BYTES)) {
 		r->mark = memory_stage_mark(r->stage);
-		e1000_rx_frame_give(&call, &r->frames->packet);
-		if (r->retry)
+		e1000_rx_wait_first(&dev->rx_wait, &packet, &piece);
+		if (e1000_rx_frame_give(&call, &packet) == E1000_WAIT &&
+		    (r->retry || !e1000_rx_wait_overdue(&call))) {
+			r->starved = !r->retry;
 			break;
-		drop_first(r);
+		}
+		e1000_rx_wait_pop(&call);
 	}
+	if (r->starved)
+		e1000_rx_wait_arm(dev, now_ns);
 	r->causes = e1000_rx_limit_rxo(dev, call.causes, now_ns);
 	r->phase = WRITTEN;
 	memory_stage_submit(r->stage);
 	if (!memory_stage_waiting(r->stage))
 		finish(dev, r, now_ns);
+}
+
+/* The tails are looked at when a frame comes, or the guest sends, and at times (rxwait.c). */
+static bool still_starved(struct e1000 *dev, const struct e1000_rx_remote *r, uint64_t now_ns)
+{
+	if (!r->starved || now_ns - dev->rx_wait.since_ns > NS_PER_S)
+		return false;
+	for (unsigned q = 0; q < dev->variant->n_queues; q++)
+		if ((e1000_page(dev, RDT(q)) & RING_PTR_MASK) != r->tail[q])
+			return false;
+	return true;
 }
 
 void e1000_rx_remote_poll(struct e1000 *dev, struct io_turn *turn)
@@ -334,17 +270,21 @@ void e1000_rx_remote_poll(struct e1000 *dev, struct io_turn *turn)
 		finish(dev, r, turn->now_ns);
 		r = dev->rx_remote;
 	}
-	if (!r || !r->frames)
+	if (!r || !dev->rx_wait.n)
 		goto out;
 	if (!(e1000_get(dev, RCTL) & RCTL_EN) || !e1000_dma_ok(dev)) {
 		e1000_rx_remote_stop(dev);
+		e1000_rx_wait_stop(dev);
 		goto out;
 	}
+	if (r->phase == IDLE && still_starved(dev, r, turn->now_ns))
+		goto out;
 	if (r->phase == IDLE)
 		fetch_descriptors(dev, r);
 	if (!memory_stage_waiting(r->stage)) {
 		store_frames(dev, r, turn->now_ns);
-		look_again(dev);
+		if (!dev->rx_remote || !dev->rx_remote->starved)
+			e1000_rx_remote_look(dev);
 	}
 out:
 	pthread_mutex_unlock(&dev->rx_lock);

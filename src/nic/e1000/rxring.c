@@ -132,24 +132,29 @@ static uint8_t *desc_at(struct e1000_rx_call *call, struct e1000_rx_queue *rx, u
 }
 
 /* Descriptors for the whole frame, from the queue's head on. Moves *head behind them. */
-static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *store, uint32_t *head,
-		    const struct e1000_rx_frame *frame)
+static enum e1000_rx_result collect(struct e1000_rx_call *call, unsigned queue, struct store *store,
+				    uint32_t *head, const struct e1000_rx_frame *frame)
 {
 	struct e1000_rx_queue *rx = &call->dev->rx[queue];
 	const struct e1000_ring *ring = &call->ring[queue];
 	unsigned units = call->format == RX_SPLIT ? 2 : 1;
 	uint32_t at = *head, avail = 0;
+	bool all = false;
 
-	if (ring->n)
+	if (ring->n) {
 		avail = (ring->tail + ring->n - at) % ring->n;
+		all = avail + units >= ring->n; /* there will never be more */
+	}
+	call->some = avail >= units;
 	while (store->placed < store->total) {
 		struct slot *slot = &store->slots[store->n_slots];
 		uint64_t address[4];
 		uint32_t before = store->placed;
 
-		if (avail < units || store->n_slots == STORE_DESC_MAX ||
-		    store->n_pieces + 8 > STORE_PIECES)
-			return false;
+		if (avail < units)
+			return all ? E1000_DROP : E1000_WAIT;
+		if (store->n_slots == STORE_DESC_MAX || store->n_pieces + 8 > STORE_PIECES)
+			return E1000_DROP;
 		if (unlikely(at + units > ring->n)) { /* an odd ring of pairs */
 			at = 0;
 			avail -= 1;
@@ -159,7 +164,7 @@ static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *st
 				     units * RING_DESC_BYTES);
 		if (unlikely(!slot->desc)) {
 			COUNT(call->dev->rx_count.bad_ring, call->dev->rx_remote == call->remote);
-			return false;
+			return E1000_DROP;
 		}
 		memcpy(address, slot->desc, units == 2 ? 32 : 8);
 		__asm__ volatile("" ::: "memory");
@@ -171,14 +176,14 @@ static bool collect(struct e1000_rx_call *call, unsigned queue, struct store *st
 		at = at == ring->n ? 0 : at;
 		avail -= units;
 		if (unlikely(store->placed < store->total) && call->dev->rx_remote != call->remote)
-			return false;
+			return E1000_WAIT;
 		if (store->placed == before && !before) {
 			/* nothing usable in front of the frame: used up at once, for progress */
 			*head = at;
 		}
 	}
 	*head = at;
-	return true;
+	return E1000_STORED;
 }
 
 /* Bytes into the pieces, one after the other. */
@@ -320,9 +325,25 @@ static void check_threshold(struct e1000_rx_call *call, unsigned queue)
 	rx->min_threshold = below;
 }
 
-bool e1000_rx_store(struct e1000_rx_call *call, unsigned queue, const struct e1000_rx_frame *frame)
+/* Descriptors in front of the frame that held no buffer are used up. */
+static void skip_to(struct e1000_rx_call *call, unsigned queue, struct store *store, uint32_t head)
 {
 	struct e1000_rx_queue *rx = &call->dev->rx[queue];
+	unsigned units = call->format == RX_SPLIT ? 2 : 1;
+	uint32_t n = call->ring[queue].n;
+
+	n = (head + n - rx->head.head) % n / units;
+	give_up(call, store, n);
+	if (unlikely(call->remote))
+		e1000_rx_remote_post(call, queue, n);
+	rx->head.head = head;
+}
+
+enum e1000_rx_result e1000_rx_store(struct e1000_rx_call *call, unsigned queue,
+				    const struct e1000_rx_frame *frame)
+{
+	struct e1000_rx_queue *rx = &call->dev->rx[queue];
+	enum e1000_rx_result result;
 	struct store store;
 	uint32_t head;
 
@@ -331,22 +352,17 @@ bool e1000_rx_store(struct e1000_rx_call *call, unsigned queue, const struct e10
 	store.placed = 0;
 	store.total = frame->len + (call->rctl & RCTL_SECRC ? 0 : 4);
 	head = rx->head.head;
-	if (!collect(call, queue, &store, &head, frame)) {
+	result = collect(call, queue, &store, &head, frame);
+	if (unlikely(result != E1000_STORED)) {
 		if (unlikely(call->dev->rx_remote) && e1000_rx_remote_retry(call))
-			return false;
-		COUNT(call->dev->rx_count.no_buffer, 1);
-		call->causes |= ICR_RXO;
-		if (head != rx->head.head) {
-			uint32_t n = call->ring[queue].n;
-			unsigned units = call->format == RX_SPLIT ? 2 : 1;
-
-			n = (head + n - rx->head.head) % n / units;
-			give_up(call, &store, n);
-			if (unlikely(call->remote))
-				e1000_rx_remote_post(call, queue, n);
-			rx->head.head = head;
+			return E1000_WAIT;
+		if (result == E1000_DROP) {
+			COUNT(call->dev->rx_count.no_buffer, 1);
+			call->causes |= ICR_RXO;
 		}
-		return false;
+		if (head != rx->head.head)
+			skip_to(call, queue, &store, head);
+		return result;
 	}
 	copy_frame(&store, frame);
 	write_back(call, &store, frame);
@@ -355,5 +371,5 @@ bool e1000_rx_store(struct e1000_rx_call *call, unsigned queue, const struct e10
 	rx->head.head = head;
 	call->causes |= ICR_RXQ0 << queue;
 	check_threshold(call, queue);
-	return true;
+	return E1000_STORED;
 }

@@ -46,8 +46,8 @@ static uint64_t counter(const struct e1000 *dev, enum e1000_stat stat)
 	const struct e1000_rx_counters *rx = &dev->rx_count;
 
 	switch (stat) {
-	case STAT_MPC:
-	case STAT_RNBC: return READ_ONCE(rx->no_buffer);
+	case STAT_MPC: return READ_ONCE(rx->no_buffer);
+	case STAT_RNBC: return READ_ONCE(rx->waited) + READ_ONCE(rx->no_buffer);
 	case STAT_ROC: return READ_ONCE(rx->oversize);
 	case STAT_PRC64: return READ_ONCE(rx->good.size_64);
 	case STAT_PRC127: return READ_ONCE(rx->good.size_127);
@@ -138,6 +138,7 @@ void e1000_stats(struct nic *nic, nic_stat_fn *stat, void *arg)
 	E1000_RX_COUNTERS(SHOW_RX)
 	E1000_COUNTERS(SHOW_TX_GOOD)
 	E1000_TX_COUNTERS(SHOW_TX)
+	stat(arg, "rx_waiting", READ_ONCE(dev->rx_wait.n));
 	stat(arg, "irq_raised", READ_ONCE(dev->irq.raised));
 	stat(arg, "irq_throttled", READ_ONCE(dev->irq.throttled));
 	reg_bank_stats(nic->regs, &regs);

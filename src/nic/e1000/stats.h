@@ -26,6 +26,7 @@
 	X(total_packets)                                                                           \
 	X(total_octets)                                                                            \
 	X(no_buffer)                                                                               \
+	X(waited)                                                                                  \
 	X(oversize)                                                                                \
 	X(disabled)                                                                                \
 	X(filtered)                                                                                \

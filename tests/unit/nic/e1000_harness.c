@@ -180,6 +180,20 @@ bool timer_run(void)
 	return true;
 }
 
+bool wait_timer_run(void)
+{
+	struct io_timer *timer = &dev->rx_wait.timer;
+
+	if (timer->deadline_ns == UINT64_MAX)
+		return false;
+	clock_ns = MAX(clock_ns, timer->deadline_ns);
+	turn.now_ns = time_now_ns();
+	timer->deadline_ns = UINT64_MAX;
+	timer->fire(timer, &turn);
+	io_turn_end(&turn);
+	return true;
+}
+
 void tx_start(unsigned queue)
 {
 	uint64_t ring = TX_RING + queue * 0x1000;

@@ -65,6 +65,8 @@ unsigned fired(unsigned vector);
 /* Puts the clock forward to the deadline of the device's timer, which fires; false if it has none.
  * Otherwise no time passes. */
 bool timer_run(void);
+/* The same for the timer that looks after frames that wait. */
+bool wait_timer_run(void);
 
 /* Transmit: Linux's order of writes; queue 0 unless said. */
 void tx_start(unsigned queue);
