@@ -7,14 +7,15 @@
 #	driver-image.sh dpdk     Debian 12's kernel with DPDK's testpmd
 #	driver-image.sh firmware UEFI: code.fd and vars.fd; iPXE for BIOS: ipxe.lkrn; GRUB to
 #				 be booted by the network: grub.efi, grub/
+#	driver-image.sh uboot    U-Boot for a PC of QEMU's: u-boot.rom
 #
-# Prints a directory. But for the firmware it holds kernel and initramfs.cpio: the image of
+# Prints a directory. But for the firmwares it holds kernel and initramfs.cpio: the image of
 # guest-image.sh, with another archive behind it.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 cache=${EXITLESS_CACHE:-$top/build/cache}
-variant=${1:?6.12, 7, dpdk or firmware}
+variant=${1:?6.12, 7, dpdk, firmware or uboot}
 out=$cache/drivers/$variant
 
 # A tree of its own, so that what is added does not make the other images old.
@@ -28,6 +29,7 @@ case $variant in
 7) "$top/tools/debian-root.sh" trixie add linux-image-amd64/trixie-backports >&2 ;;
 dpdk) own add dpdk-dev >&2 ;;
 firmware) own add ovmf ipxe grub-efi-amd64-signed grub-efi-amd64-bin >&2 ;;
+uboot) own add u-boot-qemu >&2 ;;
 *)
 	echo "driver-image: no such variant: $variant" >&2
 	exit 1
@@ -105,6 +107,7 @@ firmware)
 		cp "$root/usr/lib/grub/x86_64-efi/$m.mod" "$out/grub/x86_64-efi/"
 	done
 	;;
+uboot) cp "$(own path)/usr/lib/u-boot/qemu-x86_64/u-boot.rom" "$out/" ;;
 dpdk)
 	dpdk=$(own path)
 	libs=$dpdk/usr/lib/x86_64-linux-gnu
@@ -137,10 +140,13 @@ dpdk)
 	cp "$kernel" "$out/kernel"
 	;;
 esac
-[ "$variant" = firmware ] || {
+case $variant in
+firmware | uboot) ;;
+*)
 	cat "$base/initramfs.cpio" >"$out/initramfs.cpio"
 	pack "$tree" >>"$out/initramfs.cpio"
-}
+	;;
+esac
 rm -rf "$tree"
 echo "$stamp" >"$out/stamp"
 echo "$out"
