@@ -80,9 +80,10 @@ struct ex_vcpu {
 	u32 lvtt, tdcr; /* the guest's, as loaded */
 	u32 wish;	/* EX_WISH_*, the guest's */
 	struct {
-		u8 __user *where; /* the guest's own */
-		u32 bytes;	  /* of it that are replaced */
-		bool in_place;
+		u8 __user *where;  /* the guest's own */
+		u32 bytes;	   /* of it that are replaced */
+		struct page *page; /* of the guest's own, referenced while it is replaced */
+		u8 *own;	   /* that page; NULL: nothing is replaced in place */
 		u8 guest[EX_IDT_BYTES], direct[EX_IDT_BYTES];
 	} idt;
 	struct {

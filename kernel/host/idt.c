@@ -4,7 +4,9 @@
  * interrupts the gate of the guest's own vector, at the timer's vector the gate of the guest's
  * timer, and nothing at all others. It is the guest's memory, be it
  *
- *   in place   the IDT of a uniprocessor guest is overwritten, and put back at the exit; or
+ *   in place   the IDT of a uniprocessor guest is overwritten, and put back at the exit. The VMM
+ *              may lose the page in between (it is migrated, swapped out, unmapped), so both are
+ *              done to the page itself, which is referenced until it is put back; or
  *   shadow     the guest has registered a page for this vCPU (uapi/exitless_direct.h), to which
  *              IDTR points for the entry. Vectors differ between vCPUs, so those of an SMP
  *              guest, which share an IDT, must have one each.
@@ -92,14 +94,34 @@ static enum ex_why shadow_put(struct ex_vcpu *d, u64 cr3, bool la57, const struc
 	return EX_DIRECT;
 }
 
-/* Only the part that differs is written: exceptions stay, and what is past the limit is out of
- * reach. */
-static enum ex_why put_in_place(struct ex_vcpu *d)
+/*
+ * References the page of the guest's own IDT, and maps it. One that is not there, or may not be
+ * written now, is made present later. That of a file on a disk could be written back while it has
+ * our gates, and nobody would know that it has to be again, so it is not taken.
+ */
+static bool own_hold(struct ex_vcpu *d)
 {
-	return copy_to_user_nofault(d->idt.where + GATES_FROM, d->idt.direct + GATES_FROM,
-				    d->idt.bytes - GATES_FROM)
-		       ? EX_IDT
-		       : EX_DIRECT;
+	unsigned long at = (unsigned long)d->idt.where;
+	struct folio *folio;
+
+	if (get_user_pages_fast_only(at, 1, FOLL_WRITE, &d->idt.page) != 1) {
+		d->shadow.fault = at;
+		return false;
+	}
+	folio = page_folio(d->idt.page);
+	if (!folio_test_swapbacked(folio) && !folio_test_hugetlb(folio)) {
+		put_page(d->idt.page);
+		return false;
+	}
+	d->idt.own = page_address(d->idt.page);
+	return true;
+}
+
+static void own_put(struct ex_vcpu *d)
+{
+	folio_mark_dirty(page_folio(d->idt.page));
+	put_page(d->idt.page);
+	d->idt.own = NULL;
 }
 
 static enum ex_why idt_put(struct ex_vcpu *d, const struct ex_map *map, struct ex_idt *idt)
@@ -118,14 +140,23 @@ static enum ex_why idt_put(struct ex_vcpu *d, const struct ex_map *map, struct e
 	d->idt.bytes = idt->limit + 1;
 	if (!d->idt.where)
 		return why;
-	if (copy_from_user_nofault(d->idt.guest, d->idt.where, EX_IDT_BYTES)) {
+	if (!d->shadow.base) {
+		if (!own_hold(d))
+			return EX_IDT;
+		memcpy(d->idt.guest, d->idt.own, EX_IDT_BYTES);
+	} else if (copy_from_user_nofault(d->idt.guest, d->idt.where, EX_IDT_BYTES)) {
 		d->shadow.fault = (unsigned long)d->idt.where;
 		return EX_IDT;
 	}
 	ex_gates_compose(d->idt.direct, d->idt.guest, map->route, map->n,
 			 d->timer_own ? d->lvtt & APIC_VECTOR_MASK : 0, d->direct_vectors);
-	if (!d->shadow.base)
-		return put_in_place(d);
+	if (!d->shadow.base) {
+		/* Only the part that differs: exceptions stay, and what is past the limit is out
+		 * of reach. */
+		memcpy(d->idt.own + GATES_FROM, d->idt.direct + GATES_FROM,
+		       d->idt.bytes - GATES_FROM);
+		return EX_DIRECT;
+	}
 	/* The guest has it loaded itself, as it once saw it in IDTR; or other page tables. */
 	if (base == d->shadow.base || !ex_canonical(d->shadow.base, la57)) {
 		ex_shadow_drop(d);
@@ -146,27 +177,20 @@ enum ex_why ex_idt_put(struct ex_vcpu *d, const struct ex_map *map, struct ex_id
 	srcu = srcu_read_lock(&kvm->srcu);
 	why = idt_put(d, map, idt);
 	srcu_read_unlock(&kvm->srcu, srcu);
-	d->idt.in_place = why == EX_DIRECT && !idt->base;
 	return why;
 }
 
 /* Gates that the guest wrote meanwhile stay as it wrote them. */
 void ex_idt_restore(struct ex_vcpu *d)
 {
-	u8 gate[EX_GATE_BYTES];
 	u32 at;
 
-	if (!d->idt.in_place)
+	if (!d->idt.own)
 		return;
-	for (at = GATES_FROM; at < d->idt.bytes; at += EX_GATE_BYTES) {
-		if (!memcmp(d->idt.guest + at, d->idt.direct + at, EX_GATE_BYTES))
-			continue;
-		if (!copy_from_user_nofault(gate, d->idt.where + at, EX_GATE_BYTES) &&
-		    memcmp(gate, d->idt.direct + at, EX_GATE_BYTES))
-			continue;
-		if (copy_to_user_nofault(d->idt.where + at, d->idt.guest + at, EX_GATE_BYTES))
-			break;
-	}
+	for (at = GATES_FROM; at < d->idt.bytes; at += EX_GATE_BYTES)
+		if (!memcmp(d->idt.own + at, d->idt.direct + at, EX_GATE_BYTES))
+			memcpy(d->idt.own + at, d->idt.guest + at, EX_GATE_BYTES);
+	own_put(d);
 }
 
 bool ex_shadow_set(struct ex_vcpu *d, u64 base)
