@@ -237,7 +237,7 @@ l2_stop()
 	wait $QEMU
 }
 
-# exits_begin; exits_end NAME: exits by reason in between, into /tmp/NAME. The histograms are set
+# exits_begin; exits_end NAME: exits by reason in between, into /tmp/NAME, and interrupts by CPU. The histograms are set
 # up once and cleared from then on: patching a tracepoint in or out sends every CPU some IPIs.
 EVENTS="kvm_exit:exit_reason kvm_msr:write,ecx"
 exits_setup()
@@ -246,8 +246,15 @@ exits_setup()
 		echo "hist:keys=${e#*:}" >>$T/events/kvm/${e%%:*}/trigger
 	done
 }
+# Interrupts of all kinds that each CPU of L1 has taken: lines of CPU and number
+interrupts()
+{
+	awk 'NR == 1 { cpus = NF; next } { for (i = 0; i < cpus; i++) n[i] += $(i + 2) }
+		END { for (i = 0; i < cpus; i++) print i, n[i] }' /proc/interrupts
+}
 exits_begin()
 {
+	interrupts >/tmp/interrupts
 	for e in $EVENTS; do
 		echo "hist:keys=${e#*:}:clear" >>$T/events/kvm/${e%%:*}/trigger
 	done
@@ -260,6 +267,8 @@ exits_end()
 		sed 's/.*write: *\([0-9]*\), ecx: *\([0-9]*\).*hitcount: *\([0-9]*\).*/msr\1-\2 \3/;t;d' \
 			>>"/tmp/$1"
 	sed "s/^/NOTE: $1 exits by reason: /" "/tmp/$1"
+	interrupts | awk 'NR == FNR { was[$1] = $2; next } { print $1 ":", $2 - was[$1] }' /tmp/interrupts - |
+		sed "s/^/NOTE: $1 interrupts by CPU: /"
 }
 # exits NAME: those that interrupts and the timer cause: external interrupt (96; 77 is #GP, by
 # which a direct vCPU hands one back), NMI (97), interrupt window (100), HLT (120), and accesses of
