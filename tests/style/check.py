@@ -104,7 +104,7 @@ def size(root):
 	bad = []
 	for name in files(root, *SOURCES, *SCRIPTS, ".md", ".json"):
 		content = text(root, name)
-		if name.endswith(SOURCES) and content.count("\n") > 900:
+		if name.endswith((*SOURCES, *SCRIPTS)) and content.count("\n") > 900:
 			bad.append(f"{name}: {content.count(chr(10))} lines; make it two files")
 		if re.search(r"/(work|home/[a-z]+|tmp/lab)/(main|wt|shared)\b", content):
 			bad.append(f"{name}: an absolute path of one machine")
