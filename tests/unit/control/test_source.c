@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "control/source.h"
 
+#include "base/util.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,29 +10,32 @@
 
 #include <cmocka.h>
 
-static void strip(const char *text, const char *expected, unsigned line)
-{
-	char buf[256];
-
-	strcpy(buf, text);
-	assert_int_equal(source_strip_comments(buf, strlen(buf)), line);
-	if (!line)
-		assert_string_equal(buf, expected);
-}
-
 static void comments(void **state)
 {
-	strip("{}", "{}", 0);
-	strip("{} // x\n1", "{}     \n1", 0);
-	strip("# x\n1", "   \n1", 0);
-	strip("a/* x */b", "a       b", 0);
-	strip("a/*\n*\n*/b", "a  \n \n  b", 0);
-	strip("\"// no \\\" # comment /* \"", "\"// no \\\" # comment /* \"", 0);
-	strip("1\n/* open", "", 2);
-	strip("/*/", "", 1);
-	strip("/**/1", "    1", 0);
-	strip("1 /", "1 /", 0);
-	strip("\"open\n// x\n", "\"open\n    \n", 0);
+	static const struct {
+		const char *text, *expected; /* without comments */
+		int line;		     /* of a comment that does not end; 0: all do */
+	} rows[] = {
+		{ "{}", "{}", 0 },
+		{ "{} // x\n1", "{}     \n1", 0 },
+		{ "# x\n1", "   \n1", 0 },
+		{ "a/* x */b", "a       b", 0 },
+		{ "a/*\n*\n*/b", "a  \n \n  b", 0 },
+		{ "\"// no \\\" # comment /* \"", "\"// no \\\" # comment /* \"", 0 },
+		{ "1\n/* open", "", 2 },
+		{ "/*/", "", 1 },
+		{ "/**/1", "    1", 0 },
+		{ "1 /", "1 /", 0 },
+		{ "\"open\n// x\n", "\"open\n    \n", 0 },
+	};
+	char buf[64];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		strcpy(buf, rows[i].text);
+		assert_int_equal(source_strip_comments(buf, strlen(buf)), rows[i].line);
+		if (!rows[i].line)
+			assert_string_equal(buf, rows[i].expected);
+	}
 }
 
 static unsigned line_of(const struct source *source, const char *a, int index, const char *b)

@@ -344,19 +344,19 @@ static void other_words_are_no_work(void **state)
 
 int main(void)
 {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(quiet_ones_share_their_naps, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_rings_now_and_then, setup, teardown),
-		cmocka_unit_test_setup_teardown(found_within_the_bound, setup, teardown),
-		cmocka_unit_test_setup_teardown(found_soon_after, setup, teardown),
-		cmocka_unit_test_setup_teardown(found_by_the_usual_gap, setup, teardown),
-		cmocka_unit_test_setup_teardown(found_by_the_clock, setup, teardown),
-		cmocka_unit_test_setup_teardown(looked_at_when_an_answer_is_expected, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(expected_by_another_core, setup, teardown),
-		cmocka_unit_test_setup_teardown(looks_little_while_awake, setup, teardown),
-		cmocka_unit_test_setup_teardown(bound_changes, setup, teardown),
-		cmocka_unit_test_setup_teardown(other_words_are_no_work, setup, teardown),
+		T(quiet_ones_share_their_naps),
+		T(one_rings_now_and_then),
+		T(found_within_the_bound),
+		T(found_soon_after),
+		T(found_by_the_usual_gap),
+		T(found_by_the_clock),
+		T(looked_at_when_an_answer_is_expected),
+		T(expected_by_another_core),
+		T(looks_little_while_awake),
+		T(bound_changes),
+		T(other_words_are_no_work),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
