@@ -2,6 +2,8 @@
 /* Interrupts in each mode, masks, moderation. */
 #include "e1000_harness.h"
 
+#include "base/clock.h"
+
 #define LSC ICR_LSC
 
 static uint8_t frame[2048];
@@ -291,6 +293,8 @@ static void test_itr(void **state)
 
 static void test_rdtr_and_radv(void **state)
 {
+	uint64_t start_ns;
+
 	interrupts(PCI_IRQ_INTX);
 	wr(IMS, ICR_RXT0);
 	rx_start(0, RCTL_EN | RCTL_SECRC);
@@ -298,8 +302,10 @@ static void test_rdtr_and_radv(void **state)
 	wr(RADV, 10);
 	receive_one();
 	assert_false(rd(ICS) & ICR_RXT0);
-	assert_true(timer_run()); /* by RADV: RDTR is 67 ms */
+	start_ns = time_now_ns();
+	assert_true(timer_run());
 	assert_true(pci_intx_get(nic->pci));
+	assert_int_equal(time_now_ns() - start_ns, 10 * 1024); /* RDTR is 67 ms */
 	rd(ICR);
 	wr(RDTR, 0); /* and now neither */
 	receive_one();
@@ -332,6 +338,28 @@ static void test_tidv_with_ide_only(void **state)
 	rd(ICR);
 	tx_frame(1, frame, len); /* without IDE */
 	assert_true(pci_intx_get(nic->pci));
+}
+
+/* However often TIDV starts anew. */
+static void test_tadv(void **state)
+{
+	uint32_t len = frame_udp(frame, peer_mac, 100);
+	uint64_t start_ns;
+
+	interrupts(PCI_IRQ_INTX);
+	wr(IMS, ICR_TXDW);
+	tx_start(0);
+	wr(TIDV, 0xffff);
+	wr(TADV, 20);
+	memcpy(at(TX_BUFFER), frame, len);
+	tx_desc(0, 0, TX_BUFFER, len | TXD_EOP | TXD_RS | TXD_IDE, 0);
+	wr(TDT(0), 1);
+	tx_poll(0);
+	assert_false(pci_intx_get(nic->pci));
+	start_ns = time_now_ns();
+	assert_true(timer_run());
+	assert_true(pci_intx_get(nic->pci));
+	assert_int_equal(time_now_ns() - start_ns, 20 * 1024); /* TIDV is 67 ms */
 }
 
 static void test_reset_stops_timers(void **state)
@@ -392,6 +420,7 @@ int main(void)
 		both(test_rdtr_and_radv),
 		trap(test_rdtr_flush),
 		both(test_tidv_with_ide_only),
+		both(test_tadv),
 		both(test_reset_stops_timers),
 		both(test_reset_drops_the_line),
 		both(test_polled_by_icr),
