@@ -5,7 +5,8 @@
  * With the INTR intercept and V_INTR_MASKING clear, physical interrupts go through the guest's IDT
  * whenever its RFLAGS.IF allows. A vector past the IDT's limit, or with an empty gate, raises #GP,
  * which is intercepted; EXITINTINFO then names the vector. CR8 would be the physical task priority,
- * so it is intercepted too; and LIDT, which would lift the limit.
+ * so it is intercepted too; LIDT, which would lift the limit; and CLGI, which keeps off only
+ * interrupts that are virtual.
  */
 #include <linux/kvm_host.h>
 
@@ -69,6 +70,12 @@ static enum ex_why svm_may(struct ex_vcpu *d)
 	/* The guest's page tables and IDT are read as they are in memory. */
 	if (!(ex_nested_ctl(c) & NESTED_PAGING) || ex_nested_ctl(c) & ENCRYPTED)
 		return EX_IDT;
+	/* While a hypervisor in the guest has the global interrupt flag clear, it is in no state to
+	 * take an interrupt, though its RFLAGS.IF may be set (15.17). Without V_GIF the flag is
+	 * KVM's. */
+	if (d->vcpu->arch.efer & EFER_SVME &&
+	    (c->int_ctl & (V_GIF_ENABLE_MASK | V_GIF_MASK)) != (V_GIF_ENABLE_MASK | V_GIF_MASK))
+		return EX_NESTED;
 	/* Its own injections go through the guest's IDT, which is not the one that we set. */
 	if (c->event_inj & SVM_EVTINJ_VALID)
 		return EX_INJECTING;
@@ -87,7 +94,8 @@ static void svm_idt_get(struct ex_vcpu *d, u64 *base, u32 *limit, u64 *cr3, bool
 
 /* What is changed for a direct entry, and goes back to what KVM had. */
 static const u8 saved_bits[] = { INTERCEPT_INTR, INTERCEPT_CR8_READ,  INTERCEPT_CR8_WRITE,
-				 EXC(GP),	 INTERCEPT_LOAD_IDTR, INTERCEPT_STORE_IDTR };
+				 EXC(GP),	 INTERCEPT_LOAD_IDTR, INTERCEPT_STORE_IDTR,
+				 INTERCEPT_CLGI };
 
 static int svm_injected(struct ex_vcpu *d)
 {
