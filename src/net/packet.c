@@ -29,10 +29,7 @@ struct packet *packet_begin(struct packet_batch *batch)
 	packet->n_pieces = 1;
 	packet->head_len = 0;
 	packet->len = 0;
-	packet->off = (struct offload){ 0 };
-	packet->tagged = false;
-	packet->vlan_tci = 0;
-	packet->cookie = 0;
+	packet_clear(packet);
 	return packet;
 }
 

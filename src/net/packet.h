@@ -56,9 +56,8 @@ struct packet {
 	uint32_t len;	   /* bytes over all pieces */
 	struct offload off;
 	/* A VLAN tag that travels beside the frame (not in its bytes). */
-	bool tagged;
 	uint16_t vlan_tci;
-	uint32_t cookie; /* the source's own (descriptor index) */
+	bool tagged;
 	uint8_t head[PACKET_HEAD_BYTES] __attribute__((aligned(16)));
 };
 
@@ -81,6 +80,12 @@ void packet_batch_init(struct packet_batch *batch);
 struct packet *packet_begin(struct packet_batch *batch);
 int packet_add(struct packet_batch *batch, struct packet *packet, void *base, uint32_t len);
 int packet_seal(struct packet_batch *batch, struct packet *packet);
+
+/* No offload, no tag: all between the length and the head, in one store. */
+static inline void packet_clear(struct packet *packet)
+{
+	memset(&packet->off, 0, offsetof(struct packet, head) - offsetof(struct packet, off));
+}
 
 /*
  * All three at once for the common packet: @len bytes at @base, PACKET_HEAD_BYTES..PACKET_LEN_MAX,
@@ -107,10 +112,7 @@ static inline struct packet *packet_add_whole(struct packet_batch *batch, void *
 	packet->n_pieces = (uint16_t)n;
 	packet->head_len = PACKET_HEAD_BYTES;
 	packet->len = len;
-	memset(&packet->off, 0, sizeof(packet->off));
-	packet->tagged = false;
-	packet->vlan_tci = 0;
-	packet->cookie = 0;
+	packet_clear(packet);
 	return packet;
 }
 

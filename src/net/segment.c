@@ -164,7 +164,6 @@ bool segment_next(struct segmenter *seg, struct packet *out)
 	out->len = seg->hdr_len + payload;
 	out->tagged = packet->tagged;
 	out->vlan_tci = packet->vlan_tci;
-	out->cookie = packet->cookie;
 	out->off = (struct offload){ 0 };
 	if (seg->can & NET_CAN_CSUM) {
 		out->off.flags = OFFLOAD_NEEDS_CSUM;

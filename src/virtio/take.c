@@ -8,7 +8,6 @@
 
 #include <errno.h>
 
-#define TAKE_AHEAD    64 /* split: entries whose descriptors are fetched together */
 #define PACKED_AHEAD  16 /* packed: slots */
 #define DESC_PER_LINE (CACHE_LINE / 16)
 
@@ -172,19 +171,18 @@ static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct vir
 struct fast {
 	uint64_t addr, size; /* the region that served last; size 0: none, or not for this queue */
 	uint8_t *host;
-	unsigned access;
 	struct iovec *iov, *iov_end;
 };
 
 static ALWAYS_INLINE void fast_begin(struct fast *fast, const struct virtqueue *vq,
-				     const struct virtq_arena *arena)
+				     const struct virtq_arena *arena, const bool write)
 {
 	const struct memory_reader *reader = &vq->reader;
+	unsigned access = write ? MEMORY_READ | MEMORY_WRITE : MEMORY_READ;
 
 	fast->addr = reader->addr;
-	fast->size = vq->inflight ? 0 : reader->size;
+	fast->size = vq->inflight || (reader->access & access) != access ? 0 : reader->size;
 	fast->host = reader->host;
-	fast->access = reader->access;
 	fast->iov = arena->iov + arena->n;
 	fast->iov_end = arena->iov + arena->max;
 }
@@ -194,35 +192,50 @@ static ALWAYS_INLINE void fast_end(const struct fast *fast, struct virtq_arena *
 	arena->n = (unsigned)(fast->iov - arena->iov);
 }
 
-/* The common chain: one descriptor, in the region that served last. False: not one of those, and
- * nothing is changed. */
-static ALWAYS_INLINE bool read_single(struct fast *fast, struct virtq_chain *chain,
-				      const struct virtq_desc *d)
+/* The first two lines, for what stands behind a header. */
+static ALWAYS_INLINE void prefetch_buffer(const uint8_t *buffer, bool write)
 {
-	bool in = d->flags & VRING_DESC_F_WRITE;
-	unsigned access = in ? MEMORY_READ | MEMORY_WRITE : MEMORY_READ;
+	if (write) {
+		prefetch_write(buffer);
+		prefetch_write(buffer + CACHE_LINE);
+	} else {
+		__builtin_prefetch(buffer);
+		__builtin_prefetch(buffer + CACHE_LINE);
+	}
+}
+
+/* The common chain: one descriptor, in the region that served last, to be written to or not as the
+ * one before was. False: not one of those, and nothing is changed. */
+static ALWAYS_INLINE bool read_single(struct fast *fast, struct virtq_chain *chain,
+				      const struct virtq_desc *d, const bool write)
+{
+	const uint16_t looked_at = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
 	uint64_t skip = d->addr - fast->addr;
 	struct iovec *iov = fast->iov;
 
-	if (unlikely(d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) || skip >= fast->size ||
-		     d->len - 1ull >= fast->size - skip || (fast->access & access) != access ||
+	if (unlikely((d->flags & looked_at) != (write ? VRING_DESC_F_WRITE : 0) ||
+		     skip >= fast->size || d->len - 1ull >= fast->size - skip ||
 		     iov == fast->iov_end))
 		return false;
 	fast->iov++;
 	iov->iov_base = fast->host + skip;
 	iov->iov_len = d->len;
 	chain->iov = iov;
-	chain->out_bytes = in ? 0 : d->len;
-	chain->in_bytes = in ? d->len : 0;
-	chain->n_out = !in;
-	chain->n_in = in;
-	chain->id = d->id;
-	chain->slots = 1;
-	chain->record = 0;
-	chain->again = false;
-	chain->error = 0;
+	chain->out_bytes = write ? 0 : d->len;
+	chain->in_bytes = write ? d->len : 0;
+	/* one store each: n_out, n_in, slots, id; record, again, error */
+	store_le64(&chain->n_out, (write ? 1ull << 16 : 1) | 1ull << 32 | (uint64_t)d->id << 48);
+	store_le64(&chain->record, 0);
+	prefetch_buffer(fast->host + skip, write);
 	return true;
 }
+_Static_assert(offsetof(struct virtq_chain, n_in) == offsetof(struct virtq_chain, n_out) + 2 &&
+		       offsetof(struct virtq_chain, slots) ==
+			       offsetof(struct virtq_chain, n_out) + 4 &&
+		       offsetof(struct virtq_chain, id) ==
+			       offsetof(struct virtq_chain, n_out) + 6 &&
+		       offsetof(struct virtq_chain, record) + 8 == sizeof(struct virtq_chain),
+	       "fields that are stored together");
 
 /* A packed chain that was in flight, from the record of it. */
 static int read_record(struct virtqueue *vq, struct virtq_chain *chain, struct virtq_arena *arena,
@@ -311,16 +324,17 @@ static ALWAYS_INLINE unsigned split_available(struct virtqueue *vq, unsigned wan
 	return n;
 }
 
-/* Any chain that read_single() does not know. */
+/* Any chain that read_single() does not know. @first by value: the fast way keeps it in registers.
+ */
 static __attribute__((noinline)) int read_any(struct virtqueue *vq, struct virtq_chain *chain,
 					      struct virtq_arena *arena, uint16_t at,
-					      const struct virtq_desc *first, bool packed)
+					      struct virtq_desc first, bool packed)
 {
 	unsigned start = arena->n;
 	int result;
 
 	*chain = (struct virtq_chain){ .iov = arena->iov + start, .id = at, .slots = 1 };
-	result = read_chain(vq, chain, arena, at, first, packed);
+	result = read_chain(vq, chain, arena, at, &first, packed);
 	if (result == CHAIN_OK)
 		result = finish_chain(vq, chain, arena, start);
 	if (result == CHAIN_OK)
@@ -332,19 +346,29 @@ static __attribute__((noinline)) int read_any(struct virtqueue *vq, struct virtq
 	return result;
 }
 
-/* Either: @fast is what it was, with what the slow way changed. */
+/* Either, and what a tracked queue remembers of it: @fast is what it was, with what the slow way
+ * changed. */
 static ALWAYS_INLINE bool read_next(struct virtqueue *vq, struct virtq_chain *chain,
 				    struct virtq_arena *arena, struct fast *fast, unsigned at,
-				    const struct virtq_desc *d, const bool packed)
+				    const struct virtq_desc *d, const bool packed, const bool write)
 {
 	int result;
 
-	if (likely(read_single(fast, chain, d)))
+	if (likely(read_single(fast, chain, d, write)))
 		return true;
 	fast_end(fast, arena);
-	result = read_any(vq, chain, arena, (uint16_t)at, d, packed);
-	fast_begin(fast, vq, arena);
-	return result == CHAIN_OK;
+	result = read_any(vq, chain, arena, (uint16_t)at, *d, packed);
+	fast_begin(fast, vq, arena, write);
+	if (result != CHAIN_OK)
+		return false;
+	vq->writes = !chain->n_out;
+	if (likely(chain->n_out))
+		prefetch_buffer(chain->iov->iov_base, false);
+	if (vq->inflight && packed)
+		chain->record = inflight_took_packed(vq);
+	else if (vq->inflight)
+		inflight_took_split(vq, (uint16_t)at);
+	return true;
 }
 
 /*
@@ -354,108 +378,83 @@ static ALWAYS_INLINE bool read_next(struct virtqueue *vq, struct virtq_chain *ch
  * virtqueue_take(); its buffers from virtqueue_fetch(). All of that are hints: nothing is
  * remembered of what they read.
  */
-static ALWAYS_INLINE void fetch_entries(const struct virtqueue *vq, unsigned n)
+static ALWAYS_INLINE void fetch_entries(struct virtqueue *vq, unsigned n)
 {
-	unsigned mask = vq->num - 1u, ready = (uint16_t)(vq->avail_seen - vq->avail);
-	const struct vring_used_elem *used = (const void *)(vq->used_ring + 2);
+	unsigned mask = vq->num - 1u, avail = vq->avail, used = vq->used;
+	const struct vring_used_elem *used_ring = (const void *)(vq->used_ring + 2);
+	unsigned ready = MIN((unsigned)(uint16_t)(vq->avail_seen - avail), n);
+	const uint16_t *ring = vq->avail_ring + 2;
+	const struct vring_desc *desc = vq->desc;
 
-	for (unsigned i = 0; i < MIN(ready, n); i++)
-		__builtin_prefetch(
-			&vq->desc[READ_ONCE(vq->avail_ring[2 + ((vq->avail + i) & mask)]) & mask]);
+	for (unsigned i = 0; i < ready; i++)
+		__builtin_prefetch(&desc[READ_ONCE(ring[(avail + i) & mask]) & mask]);
 	for (unsigned i = 0; i < n; i += CACHE_LINE / 2)
-		__builtin_prefetch(&vq->avail_ring[2 + ((vq->avail + n + i) & mask)]);
-	for (unsigned i = 0; i < n; i += CACHE_LINE / sizeof(*used))
-		prefetch_write(&used[(vq->used + i) & mask]);
+		__builtin_prefetch(&ring[(avail + n + i) & mask]);
+	for (unsigned i = 0; i < n; i += CACHE_LINE / sizeof(*used_ring))
+		prefetch_write(&used_ring[(used + i) & mask]);
+	vq->fetched = (uint16_t)ready;
 }
 
-static ALWAYS_INLINE void fetch_buffer(const struct virtqueue *vq, uint64_t addr, bool write)
+static ALWAYS_INLINE void fetch_buffer(const struct memory_reader *reader, uint64_t addr,
+				       bool write)
 {
-	uint64_t skip = addr - vq->reader.addr;
-	const uint8_t *host = vq->reader.host + skip;
+	uint64_t skip = addr - reader->addr;
 
-	if (unlikely(skip >= vq->reader.size))
-		return;
-	if (write) {
-		prefetch_write(host);
-		prefetch_write(host + CACHE_LINE);
-	} else {
-		__builtin_prefetch(host);
-		__builtin_prefetch(host + CACHE_LINE);
-	}
+	if (likely(skip < reader->size))
+		prefetch_buffer(reader->host + skip, write);
 }
 
 void virtqueue_fetch(struct virtqueue *vq, unsigned max, bool write)
 {
-	unsigned mask = vq->num - 1u, n = max, at = vq->avail;
+	const struct memory_reader reader = vq->reader;
+	unsigned num = vq->num, mask = num - 1, at = vq->avail, n;
+	const struct vring_desc *desc = vq->desc;
+	const uint16_t *ring = vq->avail_ring + 2;
 	bool wrap = vq->avail_wrap;
 
 	if (!vq->packed) {
-		n = MIN((uint16_t)(vq->avail_seen - vq->avail), max);
+		n = MIN((unsigned)(uint16_t)(vq->avail_seen - at), max);
 		for (unsigned i = 0; i < n; i++, at++) {
-			uint16_t head = READ_ONCE(vq->avail_ring[2 + (at & mask)]);
+			uint16_t head = READ_ONCE(ring[at & mask]);
 
-			fetch_buffer(vq, load_u64(&vq->desc[head & mask].addr), write);
+			fetch_buffer(&reader, load_u64(&desc[head & mask].addr), write);
 		}
 		return;
 	}
-	for (unsigned i = 0; i < n; i++) {
-		const struct vring_packed_desc *d = (const void *)&vq->desc[at];
-
-		if (!is_available(READ_ONCE(d->flags), wrap))
-			return;
-		fetch_buffer(vq, load_u64(&d->addr), write);
-		if (++at == vq->num) {
+	for (unsigned i = 0; i < max && packed_available(vq, (uint16_t)at, wrap); i++) {
+		fetch_buffer(&reader, load_u64(&desc[at].addr), write);
+		if (++at == num) {
 			at = 0;
 			wrap = !wrap;
 		}
 	}
 }
 
-/* Buffers are read soon: the first two lines, for what stands behind a header. */
-static ALWAYS_INLINE void prefetch_buffer(const struct virtq_chain *chain)
-{
-	const struct iovec *iov = chain->iov;
-
-	if (likely(chain->n_out)) {
-		__builtin_prefetch(iov->iov_base);
-		__builtin_prefetch((const uint8_t *)iov->iov_base + CACHE_LINE);
-	}
-}
-
 static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chain *chains,
-					 unsigned max, struct virtq_arena *arena)
+					 unsigned max, struct virtq_arena *arena, const bool write)
 {
 	unsigned num = vq->num, mask = num - 1, avail = vq->avail;
 	unsigned n, n_avail = MIN(split_available(vq, max), max);
 	const uint16_t *ring = vq->avail_ring + 2;
 	const struct vring_desc *desc = vq->desc;
-	uint16_t heads[TAKE_AHEAD];
 	struct fast fast;
 
-	fast_begin(&fast, vq, arena);
+	/* those that were not there yet when the others were fetched */
+	for (n = vq->fetched; n < n_avail; n++)
+		__builtin_prefetch(&desc[READ_ONCE(ring[(avail + n) & mask]) & mask]);
+	fast_begin(&fast, vq, arena, write);
 	for (n = 0; n < n_avail; n++) {
+		uint16_t head = READ_ONCE(ring[(avail + n) & mask]);
 		struct virtq_desc d;
-		uint16_t head;
 
-		/* each entry is read once; descriptors are on their way before they are used */
-		if (!(n % TAKE_AHEAD)) {
-			for (unsigned i = 0; i < MIN(n_avail - n, (unsigned)TAKE_AHEAD); i++) {
-				heads[i] = READ_ONCE(ring[(avail + n + i) & mask]);
-				__builtin_prefetch(&desc[heads[i] & mask]);
-			}
-		}
-		head = heads[n % TAKE_AHEAD];
 		if (unlikely(head >= num)) {
 			virtqueue_break(vq);
 			break;
 		}
 		load_desc(&d, &desc[head], false);
 		d.id = head;
-		if (unlikely(!read_next(vq, &chains[n], arena, &fast, head, &d, false)))
+		if (unlikely(!read_next(vq, &chains[n], arena, &fast, head, &d, false, write)))
 			break;
-		prefetch_buffer(&chains[n]);
-		if (unlikely(vq->inflight != NULL))
-			inflight_took_split(vq, head);
 	}
 	fast_end(&fast, arena);
 	vq->avail = (uint16_t)(avail + n);
@@ -464,14 +463,14 @@ static ALWAYS_INLINE unsigned take_split(struct virtqueue *vq, struct virtq_chai
 }
 
 static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_chain *chains,
-					  unsigned max, struct virtq_arena *arena)
+					  unsigned max, struct virtq_arena *arena, const bool write)
 {
 	unsigned n, at = vq->avail, num = vq->num;
 	const struct vring_desc *desc = vq->desc;
 	bool wrap = vq->avail_wrap;
 	struct fast fast;
 
-	fast_begin(&fast, vq, arena);
+	fast_begin(&fast, vq, arena, write);
 	for (n = 0; n < max; n++) {
 		struct virtq_desc d;
 
@@ -481,16 +480,13 @@ static ALWAYS_INLINE unsigned take_packed(struct virtqueue *vq, struct virtq_cha
 		load_desc(&d, &desc[at], true);
 		if (!is_available(d.flags, wrap))
 			break;
-		if (unlikely(!read_next(vq, &chains[n], arena, &fast, at, &d, true)))
+		if (unlikely(!read_next(vq, &chains[n], arena, &fast, at, &d, true, write)))
 			break;
-		prefetch_buffer(&chains[n]);
 		at += chains[n].slots;
 		if (at >= num) {
 			at -= num;
 			wrap = !wrap;
 		}
-		if (unlikely(vq->inflight != NULL))
-			chains[n].record = inflight_took_packed(vq);
 	}
 	fast_end(&fast, arena);
 	vq->avail = (uint16_t)at;
@@ -510,7 +506,13 @@ unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsign
 		if (n)
 			return n;
 	}
-	n = vq->packed ? take_packed(vq, chains, max, arena) : take_split(vq, chains, max, arena);
+	/* a queue's chains mostly go one way */
+	if (vq->packed)
+		n = vq->writes ? take_packed(vq, chains, max, arena, true)
+			       : take_packed(vq, chains, max, arena, false);
+	else
+		n = vq->writes ? take_split(vq, chains, max, arena, true)
+			       : take_split(vq, chains, max, arena, false);
 	COUNT(vq->in_flight, n);
 	COUNT(vq->stats.chains, n);
 	return n;

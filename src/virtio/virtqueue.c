@@ -132,6 +132,7 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 	WRITE_ONCE(vq->in_flight, 0);
 	vq->broken = vq->draining = vq->suspending = false;
 	vq->always_notify = true;
+	vq->fetched = 0;
 	WRITE_ONCE(vq->started, true);
 	return 0;
 }

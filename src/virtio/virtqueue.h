@@ -47,12 +47,12 @@
 struct virtq_chain {
 	struct iovec *iov;
 	uint64_t out_bytes, in_bytes;
-	uint16_t n_out, n_in;
-	uint16_t id;	 /* split: head descriptor; packed: buffer ID */
-	uint16_t slots;	 /* of the ring that it takes up */
-	uint16_t record; /* in-flight region: its entry */
-	bool again;	 /* taken before, by a process that is gone */
-	int error;	 /* 0, -EFAULT: not in memory, -E2BIG: more pieces than there is room for */
+	uint16_t n_out, n_in; /* both 0 with an error */
+	uint16_t slots;	      /* of the ring that it takes up */
+	uint16_t id;	      /* split: head descriptor; packed: buffer ID */
+	uint16_t record;      /* in-flight region: its entry */
+	bool again;	      /* taken before, by a process that is gone */
+	int error; /* 0, -EFAULT: not in memory, -E2BIG: more pieces than there is room for */
 };
 
 /* Room for pieces. */
@@ -109,6 +109,8 @@ struct virtqueue {
 	bool avail_wrap, used_wrap; /* packed */
 	bool batch_open;	    /* packed: first_word is not written yet */
 	bool always_notify;	    /* nothing has been published yet */
+	bool writes;		    /* the last chain was to be written to: so is the next */
+	uint16_t fetched;	    /* split: the descriptors of so many to come are on their way */
 	uint16_t avail;		    /* next to take: index (split), slot (packed) */
 	uint16_t avail_seen;	    /* split: the driver's index as last read */
 	uint16_t used;		    /* next to give */

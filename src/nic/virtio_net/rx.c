@@ -13,6 +13,7 @@
 #define CHAINS	     64
 #define ARENA_PIECES 512
 #define OUT_PIECES   (PACKET_PIECES_MAX + 4)
+#define LONG_HEADER  ((uint32_t)sizeof(struct virtio_net_hdr_mrg_rxbuf))
 
 /* One batch into one queue; on the stack. Chains go through three states in their order: taken,
  * filled, given back. */
@@ -21,8 +22,6 @@ struct giving {
 	struct virtq_chain chains[CHAINS];
 	uint32_t lens[CHAINS];	 /* of the filled ones */
 	unsigned n, at, n_given; /* taken; filled; given */
-	uint64_t bytes;		 /* of packets, those of give_whole() */
-	unsigned packets;
 	struct virtq_arena arena;
 	struct iovec iov[ARENA_PIECES];
 };
@@ -289,82 +288,72 @@ static int give_packet(struct giving *g, const struct packet *packet)
 					       .off = packet->off });
 }
 
-/* The common packet into the common buffer: plain, in one piece behind its header. False: one of
- * them is not. */
-static inline bool give_whole(struct giving *g, const struct packet *packet)
+/* The common packet, of up to @len_max bytes, into the common buffer: plain, in one piece behind
+ * its long header. False: one of them is not. */
+static inline bool give_whole(struct giving *g, const struct packet *packet, uint32_t len_max)
 {
 	const struct virtq_chain *chain = &g->chains[g->at];
 	const struct iovec *pieces = packet->pieces;
-	uint64_t need = sizeof(struct virtio_net_hdr_mrg_rxbuf) + packet->len;
+	uint32_t need = LONG_HEADER + packet->len;
 	uint8_t *to;
 
-	if (unlikely(g->at == g->n || chain->n_in != 1 || chain->n_out || chain->error ||
-		     chain->in_bytes < need || !packet_is_plain(packet) ||
-		     g->rx->net->hdr_len != sizeof(struct virtio_net_hdr_mrg_rxbuf) ||
-		     packet->len > READ_ONCE(g->rx->net->frame_max) ||
+	if (unlikely(g->at == g->n || chain->n_in != 1 || chain->n_out || chain->in_bytes < need ||
+		     !packet_is_plain(packet) || packet->len > len_max ||
 		     packet->head_len != PACKET_HEAD_BYTES || packet->n_pieces > 2))
 		return false;
 	to = chain->iov[0].iov_base;
 	/* written where it goes: num_buffers is the last of the fields */
 	store_le64(to, 0);
 	store_le32(to + 8, 1u << 16);
-	to += sizeof(struct virtio_net_hdr_mrg_rxbuf);
+	to += LONG_HEADER;
 	memcpy(to, packet->head, PACKET_HEAD_BYTES);
 	if (packet->n_pieces == 2)
 		memcpy(to + PACKET_HEAD_BYTES, pieces[1].iov_base, pieces[1].iov_len);
-	g->bytes += packet->len;
-	g->packets++;
-	filled(g, (uint32_t)need);
+	filled(g, need);
 	return true;
-}
-
-/* What is written first of each packet is fetched for the whole batch, all at once. */
-static void prefetch_chains(const struct giving *g)
-{
-	for (unsigned i = 0; i < g->n; i++) {
-		const uint8_t *to;
-
-		if (unlikely(!g->chains[i].n_in))
-			continue;
-		to = g->chains[i].iov[0].iov_base;
-		prefetch_write(to);
-		prefetch_write(to + CACHE_LINE);
-	}
 }
 
 static unsigned give_queue(struct vnet_rx *rx, struct packet *const *packets, unsigned n,
 			   struct io_turn *turn)
 {
+	struct virtio_net *net = rx->net;
 	struct virtqueue *vq = &rx->vq;
+	uint32_t whole_max = 0;
+	unsigned given = 0, whole = 0;
+	uint64_t bytes = 0;
 	struct giving g;
-	unsigned given = 0, want = 0;
 	bool passes;
 
 	g.rx = rx;
-	g.n = g.at = g.n_given = g.packets = 0;
-	g.bytes = 0;
+	g.n = g.at = g.n_given = 0;
 	pthread_mutex_lock(&vq->lock);
-	passes = virtqueue_begin(vq) && READ_ONCE(vq->enabled) && READ_ONCE(rx->net->nic.link_up);
+	passes = virtqueue_begin(vq) && READ_ONCE(vq->enabled) && READ_ONCE(net->nic.link_up);
 	if (unlikely(!passes)) {
 		COUNT(rx->off, n);
 		pthread_mutex_unlock(&vq->lock);
 		return 0;
 	}
-	for (unsigned i = 0; i < n; i++)
-		want += 1 + packets[i]->len / 2048;
-	take_chains(&g, want);
-	prefetch_chains(&g);
-	for (unsigned i = 0; i < n; i++)
-		given += give_whole(&g, packets[i]) || !give_packet(&g, packets[i]);
-	COUNT(rx->packets, g.packets);
-	COUNT(rx->bytes, g.bytes);
+	if (likely(net->hdr_len == LONG_HEADER))
+		whole_max = MIN(READ_ONCE(net->frame_max), (uint32_t)PACKET_LEN_MAX);
+	/* one each; who needs several takes more */
+	take_chains(&g, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (likely(give_whole(&g, packets[i], whole_max))) {
+			bytes += packets[i]->len;
+			whole++;
+		} else {
+			given += !give_packet(&g, packets[i]);
+		}
+	}
+	COUNT(rx->packets, whole);
+	COUNT(rx->bytes, bytes);
 	give_filled(&g);
 	virtqueue_put_back(vq, g.chains + g.at, g.n - g.at);
 	virtqueue_fetch(vq, n, true);
 	if (vq->unpublished)
 		io_turn_flush_later(turn, &rx->flush);
 	pthread_mutex_unlock(&vq->lock);
-	return given;
+	return given + whole;
 }
 
 /* The same flow always goes to the same queue; addresses and ports as they lie in the frame. */

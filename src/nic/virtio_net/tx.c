@@ -11,6 +11,7 @@
 
 /* newer than some systems' headers */
 #define HDR_GSO_UDP_L4 5
+#define LONG_HEADER    ((uint32_t)sizeof(struct virtio_net_hdr_mrg_rxbuf))
 
 /* In the turn's scratch memory, behind one another. */
 struct scratch {
@@ -92,24 +93,21 @@ static int to_packet(struct vnet_tx *tx, const struct virtq_chain *chain,
 }
 
 /*
- * The common packet: header and bytes in one piece, and nothing that others must do. NULL: not one
- * of those, or no room. The first two fields of the header are zero then (section 5.1.6.2), the
+ * The common packet: long header and bytes in one piece, and nothing that others must do. NULL: not
+ * one of those, or no room. The first two fields of the header are zero then (section 5.1.6.2), the
  * others mean nothing.
  */
-static inline struct packet *to_packet_whole(const struct vnet_tx *tx,
-					     const struct virtq_chain *chain,
+static inline struct packet *to_packet_whole(const struct virtq_chain *chain,
 					     struct packet_batch *batch)
 {
-	const uint32_t hdr_len = sizeof(struct virtio_net_hdr_mrg_rxbuf);
-	const uint8_t *hdr = chain->iov[0].iov_base;
-	size_t len = chain->iov[0].iov_len - hdr_len;
+	uint8_t *hdr = chain->iov[0].iov_base;
+	size_t len = chain->iov[0].iov_len - LONG_HEADER;
 
-	if (unlikely(chain->n_out != 1 || chain->n_in || chain->error ||
-		     tx->net->hdr_len != hdr_len ||
+	if (unlikely(chain->n_out != 1 || chain->n_in ||
 		     len - PACKET_HEAD_BYTES > PACKET_LEN_MAX - PACKET_HEAD_BYTES ||
 		     load_le16(hdr)))
 		return NULL;
-	return packet_add_whole(batch, (uint8_t *)chain->iov[0].iov_base + hdr_len, (uint32_t)len);
+	return packet_add_whole(batch, hdr + LONG_HEADER, (uint32_t)len);
 }
 
 /* A reverse ARP request from the address that a migrated guest has (RFC 903). */
@@ -143,7 +141,8 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	struct virtqueue *vq = &tx->vq;
 	struct virtq_arena arena = { s->iov, 0, ARRAY_SIZE(s->iov) };
 	unsigned max = MIN(turn->budget_packets, (unsigned)PACKET_BATCH), n, done;
-	bool notify, passes;
+	bool notify, passes, long_header = net->hdr_len == LONG_HEADER;
+	uint64_t bytes = 0;
 
 	if (unlikely(READ_ONCE(net->announce)))
 		announce(net, s, turn);
@@ -161,17 +160,18 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	passes = READ_ONCE(vq->enabled) && READ_ONCE(net->nic.link_up);
 	for (done = 0; done < n; done++) {
 		const struct virtq_chain *chain = &s->chains[done];
-		struct packet *packet;
+		struct packet *packet = NULL;
 
 		if (unlikely(!passes)) {
 			COUNT(tx->discarded, 1);
 			continue;
 		}
-		if (unlikely(done && work->bytes >= turn->budget_bytes))
+		if (unlikely(done && bytes >= turn->budget_bytes))
 			break;
-		packet = to_packet_whole(tx, chain, &s->batch);
+		if (likely(long_header))
+			packet = to_packet_whole(chain, &s->batch);
 		if (likely(packet)) {
-			work->bytes += packet->len;
+			bytes += packet->len;
 			continue;
 		}
 		packet = packet_begin(&s->batch);
@@ -180,7 +180,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		if (unlikely(to_packet(tx, chain, &s->batch, packet)))
 			COUNT(tx->malformed, 1);
 		else
-			work->bytes += packet->len;
+			bytes += packet->len;
 	}
 	if (unlikely(done < n)) {
 		virtqueue_put_back(vq, s->chains + done, n - done);
@@ -188,8 +188,9 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	}
 	work->more |= n == max;
 	work->packets = done;
+	work->bytes = bytes;
 	COUNT(tx->packets, s->batch.n);
-	COUNT(tx->bytes, work->bytes);
+	COUNT(tx->bytes, bytes);
 	if (likely(s->batch.n))
 		net_switch_forward(&net->nic.port, &s->batch, turn);
 	virtqueue_give_all(vq, s->chains, NULL, done);
