@@ -5,8 +5,9 @@
     net.py [--rounds N] [--seconds S] [--out FILE] [--cases NAME,...] [--servers NAME,...]
 
 In each round every case is run with every server, one after the other, all with the same client
-(`exitless bench net`): so what the machine does meanwhile strikes all alike. Each figure is one
-line of JSON, appended to FILE (build/bench/net.jsonl); bench/report makes a page of them.
+(`exitless bench net`; for the cases user-*, testpmd's virtio-user): so what the machine does
+meanwhile strikes all alike. Each figure is one line of JSON, appended to FILE
+(build/bench/net.jsonl); bench/report makes a page of them.
 
 Needs root and bench/deps.sh.
 """
@@ -21,6 +22,7 @@ import sys
 import time
 
 import servers
+import virtio_user
 from servers import (BUILD, CLIENT_CPU, EXITLESS, SERVER_CPU, Exitless, ExitlessE1000,
                      ExitlessRoundRobin, Ovs, OvsPorts, Testpmd)
 
@@ -49,10 +51,18 @@ class Case:
     """A load on servers with so many devices, all of them connected."""
 
     def __init__(self, name, title, load, metrics=PPS, on=None, devices=2, huge=True, seconds=1):
+        """load: options of `exitless bench net`, or a VirtioUser."""
         self.name, self.title, self.load = name, title, load
         self.metrics = metrics if isinstance(metrics, list) else [metrics]
         self.on, self.devices = on or PEERS, devices
         self.huge, self.seconds = huge, seconds
+
+
+class VirtioUser:
+    """The load of a client that is not ours: frames of so many bytes, both ways."""
+
+    def __init__(self, size, packed=False):
+        self.size, self.packed = size, packed
 
 
 def flows(*texts):
@@ -76,6 +86,13 @@ CASES = [
          devices=2 * PAIRS + 2),
     Case("mixed", "ping-pong, p99, beside %d bulk senders" % (2 * PAIRS), MIXED, P99, on=SCHEDULED,
          devices=2 * PAIRS + 2),
+] + [
+    Case("user-" + name, title + ", testpmd's virtio-user as the client", load)
+    for name, title, load in (
+        ("split-64", "split rings, 64 B", VirtioUser(64)),
+        ("split-1500", "split rings, 1500 B", VirtioUser(1500)),
+        ("packed-64", "packed rings, 64 B", VirtioUser(64, True)),
+        ("packed-1500", "packed rings, 1500 B", VirtioUser(1500, True)))
 ] + [
     Case("devices-%d" % n, "one busy pair of %d devices" % n, BOTH_WAYS, CYCLES, on=[Exitless],
          devices=n, huge=False)
@@ -109,8 +126,8 @@ def cpu_time(pid):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(server, case, seconds, warmup):
-    """(the report, the command, what others took of the two CPUs)"""
+def ours(server, case, seconds, warmup):
+    """The command of `exitless bench net`."""
     prefix = "vfio:" if isinstance(server, ExitlessE1000) else "vhost:"
     argv = [EXITLESS, "--json"]
     if isinstance(server, Exitless):
@@ -119,24 +136,46 @@ def measure(server, case, seconds, warmup):
              str(warmup), *server.client_options(), *case.load]
     if case.huge:
         argv.append("--huge")
-    argv += [prefix + path for path in server.sockets]
-    for _ in range(2):
+    return argv + [prefix + path for path in server.sockets]
+
+
+def run(argv, case, seconds, warmup):
+    """The client's report."""
+    if isinstance(case.load, VirtioUser):
+        return virtio_user.load(argv, seconds, warmup)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60 + 4 * seconds,
+                          check=False)
+    if done.returncode:
+        raise servers.Failed(done.stderr)
+    return json.loads(done.stdout)
+
+
+def measure(server, case, seconds, warmup):
+    """(the report, the command, what others took of the two CPUs)"""
+    if isinstance(case.load, VirtioUser):
+        argv = virtio_user.command(server.sockets, CLIENT_CPU, case.load.size, case.load.packed)
+    else:
+        argv = ours(server, case, seconds, warmup)
+    for attempt in range(2):
         start, used = time.monotonic(), cpu_time(server.pid)
         stolen, busy = machine_time()
         client = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60 + 4 * seconds,
-                              check=False)
+        try:
+            report = run(argv, case, seconds, warmup)
+        except (servers.Failed, virtio_user.Failed) as e:
+            if attempt:
+                raise servers.Failed("%s with %s: %s" % (case.name, server.name, e)) from e
+            continue
+        finally:
+            # for the server to see that its clients are gone
+            time.sleep(0.1)
         client_end = resource.getrusage(resource.RUSAGE_CHILDREN)
         stolen_end, busy_end = machine_time()
-        ours = (cpu_time(server.pid) - used + client_end.ru_utime + client_end.ru_stime -
-                client.ru_utime - client.ru_stime)
-        lost = stolen_end - stolen + max(0, busy_end - busy - ours)
-        # for the server to see that its clients are gone
-        time.sleep(0.1)
-        if not done.returncode:
-            return (json.loads(done.stdout), " ".join(argv),
-                    lost / (time.monotonic() - start))
-    raise servers.Failed("%s with %s: %s" % (case.name, server.name, done.stderr))
+        known = (cpu_time(server.pid) - used + client_end.ru_utime + client_end.ru_stime -
+                 client.ru_utime - client.ru_stime)
+        lost = stolen_end - stolen + max(0, busy_end - busy - known)
+        return report, " ".join(argv), lost / (time.monotonic() - start)
+    raise AssertionError
 
 
 def one_round(cases, kinds, options, number, out):

@@ -141,7 +141,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	struct virtqueue *vq = &tx->vq;
 	struct virtq_arena arena = { s->iov, 0, ARRAY_SIZE(s->iov) };
 	unsigned max = MIN(turn->budget_packets, (unsigned)PACKET_BATCH), n, done;
-	bool notify, passes, long_header = net->hdr_len == LONG_HEADER;
+	bool notify, passes, long_header;
 	uint64_t bytes = 0;
 
 	if (unlikely(READ_ONCE(net->announce)))
@@ -157,6 +157,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		return;
 	}
 	packet_batch_init(&s->batch);
+	long_header = net->hdr_len == LONG_HEADER;
 	passes = READ_ONCE(vq->enabled) && READ_ONCE(net->nic.link_up);
 	for (done = 0; done < n; done++) {
 		const struct virtq_chain *chain = &s->chains[done];
