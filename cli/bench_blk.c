@@ -357,6 +357,11 @@ int bench_blk(int argc, char **argv)
 
 	if (!s.configs || !s.loads)
 		goto out;
+	if (argc > 1 && !strcmp(argv[1], "--help")) {
+		fputs(usage, stdout);
+		status = CLI_OK;
+		goto out;
+	}
 	if (parse(&s, argc, argv)) {
 		fputs(usage, stderr);
 		status = CLI_USAGE;

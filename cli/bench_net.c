@@ -367,6 +367,11 @@ int bench_net(int argc, char **argv)
 
 	if (!s.flows || !s.flow_texts || !s.paths || !s.ports)
 		goto out;
+	if (argc > 1 && !strcmp(argv[1], "--help")) {
+		fputs(usage, stdout);
+		status = CLI_OK;
+		goto out;
+	}
 	if (parse(&s, argc, argv)) {
 		fputs(usage, stderr);
 		status = CLI_USAGE;

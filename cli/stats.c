@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TOP_QUEUES 16 /* as many as top shows */
+
 static const char *ratio(const json_t *object, const char *key, char *buf, size_t size)
 {
 	const json_t *value = json_object_get(object, key);
@@ -20,6 +22,23 @@ static const char *ratio(const json_t *object, const char *key, char *buf, size_
 	else
 		snprintf(buf, size, "-");
 	return buf;
+}
+
+/* Where an endpoint's traffic is counted: by the switch, of a disk by itself. */
+struct traffic {
+	const char *group, *sent, *sent_bytes, *received, *received_bytes, *dropped;
+};
+
+static const struct traffic *traffic(const json_t *object)
+{
+	static const struct traffic frames = { "switch",	 "sent_packets",
+					       "sent_bytes",	 "received_packets",
+					       "received_bytes", "receive_dropped" };
+	static const struct traffic requests = { "device", "writes",	 "bytes_written",
+						 "reads",  "bytes_read", "errors" };
+	const json_t *counters = json_object_get(object, "counters");
+
+	return json_object_get(counters, frames.group) ? &frames : &requests;
 }
 
 static void print_summary(const json_t *stats)
@@ -34,12 +53,13 @@ static void print_summary(const json_t *stats)
 	json_array_foreach(json_object_get(stats, "devices"), i, object)
 	{
 		const json_t *counters = json_object_get(object, "counters");
+		const struct traffic *t = traffic(object);
 
 		table_row(&table, "%s/%s|%lld|%lld|%lld|%lld|%lld|%s|%s",
 			  client_text(object, "machine"), client_text(object, "name"),
-			  client_int_in(counters, "switch", "sent_packets"),
-			  client_int_in(counters, "switch", "received_packets"),
-			  client_int_in(counters, "switch", "receive_dropped"),
+			  client_int_in(counters, t->group, t->sent),
+			  client_int_in(counters, t->group, t->received),
+			  client_int_in(counters, t->group, t->dropped),
 			  client_int(object, "traps"), client_int(object, "interrupts"),
 			  ratio(object, "traps_per_packet", packet, sizeof(packet)),
 			  ratio(object, "traps_per_interrupt", interrupt, sizeof(interrupt)));
@@ -74,6 +94,12 @@ static void print_summary(const json_t *stats)
 	table_done(&table, stdout);
 }
 
+/* Polls that found work: what a driver need not announce. */
+static long long found(const json_t *queue)
+{
+	return client_int(queue, "polls") - client_int(queue, "empty_polls");
+}
+
 /* Every counter that is not zero. */
 static void print_counters(const json_t *object)
 {
@@ -87,18 +113,17 @@ static void print_counters(const json_t *object)
 		json_object_foreach(group, key, value) if (json_integer_value(value)) table_row(
 			&table, "%s|%s|%lld", name, key, (long long)json_integer_value(value));
 	table_done(&table, stdout);
-	table_init(&table, "QUEUE|STATE|>POLLS|>EMPTY|>PACKETS|>BYTES|>LIMITED|>KICKS|>PARKED|"
+	table_init(&table, "QUEUE|STATE|>FOUND|>EMPTY|>KICKS|>PARKED|>PACKETS|>BYTES|>LIMITED|"
 			   ">PROMOTED|>WAITED|>MIGRATED|>CYCLES/PACKET");
 	json_array_foreach(json_object_get(object, "queues"), i, value)
 	{
 		long long packets = client_int(value, "packets");
 
 		table_row(&table, "%s|%s|%lld|%lld|%lld|%lld|%lld|%lld|%lld|%lld|%.3f s|%lld|%lld",
-			  client_text(value, "name"), client_text(value, "state"),
-			  client_int(value, "polls"), client_int(value, "empty_polls"), packets,
-			  client_int(value, "bytes"), client_int(value, "limited"),
-			  client_int(value, "kicks"), client_int(value, "parked"),
-			  client_int(value, "promoted"),
+			  client_text(value, "name"), client_text(value, "state"), found(value),
+			  client_int(value, "empty_polls"), client_int(value, "kicks"),
+			  client_int(value, "parked"), packets, client_int(value, "bytes"),
+			  client_int(value, "limited"), client_int(value, "promoted"),
 			  (double)client_int(value, "waited_ns") / 1e9,
 			  client_int(value, "migrated"),
 			  packets ? client_int(value, "cycles") / packets : 0);
@@ -179,20 +204,20 @@ static double rate(const struct sample *sample, const char *group, const char *k
 
 static json_t *endpoint_rates(const struct sample *sample)
 {
+	const struct traffic *t = traffic(sample->now);
 	json_t *rates = json_object();
 	double packets = rate(sample, NULL, "packets");
 	double traps = rate(sample, NULL, "traps");
 
 	json_object_set(rates, "machine", json_object_get(sample->now, "machine"));
 	json_object_set(rates, "name", json_object_get(sample->now, "name"));
-	json_object_set_new(rates, "sent_pps", json_real(rate(sample, "switch", "sent_packets")));
-	json_object_set_new(rates, "received_pps",
-			    json_real(rate(sample, "switch", "received_packets")));
-	json_object_set_new(rates, "sent_bps", json_real(8 * rate(sample, "switch", "sent_bytes")));
+	json_object_set_new(rates, "sent_pps", json_real(rate(sample, t->group, t->sent)));
+	json_object_set_new(rates, "received_pps", json_real(rate(sample, t->group, t->received)));
+	json_object_set_new(rates, "sent_bps",
+			    json_real(8 * rate(sample, t->group, t->sent_bytes)));
 	json_object_set_new(rates, "received_bps",
-			    json_real(8 * rate(sample, "switch", "received_bytes")));
-	json_object_set_new(rates, "dropped_pps",
-			    json_real(rate(sample, "switch", "receive_dropped")));
+			    json_real(8 * rate(sample, t->group, t->received_bytes)));
+	json_object_set_new(rates, "dropped_pps", json_real(rate(sample, t->group, t->dropped)));
 	json_object_set_new(rates, "traps_ps", json_real(traps));
 	json_object_set_new(rates, "interrupts_ps", json_real(rate(sample, NULL, "interrupts")));
 	json_object_set_new(rates, "traps_per_packet",
@@ -230,6 +255,58 @@ static json_t *machine_rates(const struct sample *sample)
 	return rates;
 }
 
+/* What the scheduler did with one queue; "migrated" in all. */
+static json_t *queue_rates(const struct sample *sample)
+{
+	static const struct {
+		const char *name, *of;
+	} counters[] = {
+		{ "empty_ps", "empty_polls" }, { "kicks_ps", "kicks" },
+		{ "parked_ps", "parked" },     { "packets_ps", "packets" },
+		{ "bytes_ps", "bytes" },       { "limited_ps", "limited" },
+		{ "promoted_ps", "promoted" }, { "cycles_ps", "cycles" },
+	};
+	double polls = rate(sample, NULL, "polls"), empty = rate(sample, NULL, "empty_polls");
+	double packets = rate(sample, NULL, "packets"), cycles = rate(sample, NULL, "cycles");
+	json_t *rates = json_object();
+
+	json_object_set(rates, "name", json_object_get(sample->now, "name"));
+	json_object_set(rates, "state", json_object_get(sample->now, "state"));
+	json_object_set_new(rates, "found_ps", json_real(polls > empty ? polls - empty : 0));
+	for (unsigned i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
+		json_object_set_new(rates, counters[i].name,
+				    json_real(rate(sample, NULL, counters[i].of)));
+	json_object_set_new(rates, "waited_share",
+			    json_real(rate(sample, NULL, "waited_ns") / 1e9));
+	json_object_set(rates, "migrated", json_object_get(sample->now, "migrated"));
+	json_object_set_new(rates, "cycles_per_packet",
+			    packets > 0 ? json_real(cycles / packets) : json_null());
+	return rates;
+}
+
+/* Adds those of all devices, or ports. */
+static void add_queues(json_t *list, const json_t *now, const json_t *before, double seconds)
+{
+	const json_t *object, *queue;
+	size_t i, j;
+
+	json_array_foreach((json_t *)now, i, object)
+	{
+		const json_t *then = json_object_get(earlier(before, object), "queues");
+
+		json_array_foreach(json_object_get(object, "queues"), j, queue)
+		{
+			struct sample sample = {
+				.now = queue,
+				.before = earlier(then, queue),
+				.seconds = seconds,
+			};
+
+			json_array_append_new(list, queue_rates(&sample));
+		}
+	}
+}
+
 static json_t *all_rates(const json_t *now, const json_t *before, double seconds)
 {
 	static const struct {
@@ -241,12 +318,15 @@ static json_t *all_rates(const json_t *now, const json_t *before, double seconds
 		{ "machines", machine_rates },
 		{ "cores", core_rates },
 	};
-	json_t *rates = json_object();
+	json_t *rates = json_object(), *queues = json_array();
 
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		json_t *list = json_array(), *object;
 		const char *name = lists[i].list;
 		size_t j;
+
+		add_queues(queues, json_object_get(now, name), json_object_get(before, name),
+			   seconds);
 
 		json_array_foreach(json_object_get(now, name), j, object)
 		{
@@ -260,6 +340,7 @@ static json_t *all_rates(const json_t *now, const json_t *before, double seconds
 		}
 		json_object_set_new(rates, name, list);
 	}
+	json_object_set_new(rates, "queues", queues);
 	json_object_set_new(rates, "seconds", json_real(seconds));
 	return rates;
 }
@@ -284,6 +365,49 @@ static void endpoint_row(struct table *table, const json_t *object)
 		  table_number(n[5], real(object, "traps_ps")),
 		  table_number(n[6], real(object, "interrupts_ps")),
 		  ratio(object, "traps_per_packet", ratio_text, sizeof(ratio_text)));
+}
+
+static int by_cycles(const void *a, const void *b)
+{
+	double x = real(*(const json_t *const *)a, "cycles_ps");
+	double y = real(*(const json_t *const *)b, "cycles_ps");
+
+	return (x < y) - (x > y);
+}
+
+/* Those that took most of their cores' time; a queue that slept has nothing to show. */
+static void print_queues(const json_t *queues)
+{
+	size_t n = json_array_size(queues);
+	const json_t **sorted = calloc(n + 1, sizeof(*sorted));
+	struct table table;
+
+	if (!sorted)
+		return;
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = json_array_get(queues, i);
+	qsort(sorted, n, sizeof(*sorted), by_cycles);
+	table_init(&table, "QUEUE|STATE|>FOUND|>EMPTY|>KICKS|>PARKED|>PACKETS|>LIMITED|>PROMOTED|"
+			   ">WAITED|>MIGRATED|>CYCLES/S|>CYCLES/PACKET");
+	for (size_t i = 0; i < n && i < TOP_QUEUES && real(sorted[i], "cycles_ps") > 0; i++) {
+		const json_t *queue = sorted[i];
+		char text[9][16];
+
+		table_row(&table, "%s|%s|%s|%s|%s|%s|%s|%s|%s|%.1f %%|%lld|%s|%s",
+			  client_text(queue, "name"), client_text(queue, "state"),
+			  table_number(text[0], real(queue, "found_ps")),
+			  table_number(text[1], real(queue, "empty_ps")),
+			  table_number(text[2], real(queue, "kicks_ps")),
+			  table_number(text[3], real(queue, "parked_ps")),
+			  table_number(text[4], real(queue, "packets_ps")),
+			  table_number(text[5], real(queue, "limited_ps")),
+			  table_number(text[6], real(queue, "promoted_ps")),
+			  100 * real(queue, "waited_share"), client_int(queue, "migrated"),
+			  table_number(text[7], real(queue, "cycles_ps")),
+			  table_number(text[8], real(queue, "cycles_per_packet")));
+	}
+	table_done(&table, stdout);
+	free(sorted);
 }
 
 static void print_rates(const json_t *rates)
@@ -323,6 +447,7 @@ static void print_rates(const json_t *rates)
 			  client_int(object, "queues"), client_int(object, "polled"));
 	}
 	table_done(&table, stdout);
+	print_queues(json_object_get(rates, "queues"));
 	fflush(stdout);
 }
 

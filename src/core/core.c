@@ -212,10 +212,14 @@ static void take_events(struct io_core *core, uint64_t timeout_ns)
 	for (int i = 0; i < n; i++) {
 		struct io_queue *queue = events[i].data.ptr;
 
-		if (queue)
+		if (queue) {
+			/* counted beside io_queue_kick() in other threads */
+			if (queue->state == IO_QUEUE_PARKED)
+				__atomic_add_fetch(&queue->stats.kicks, 1, __ATOMIC_RELAXED);
 			io_queue_wake(core, queue, core->last_epoll_ns);
-		else if (read(core->wake_fd, &count, sizeof(count)) < 0)
+		} else if (read(core->wake_fd, &count, sizeof(count)) < 0) {
 			continue;
+		}
 	}
 }
 
@@ -249,7 +253,7 @@ static void nap(struct io_core *core)
 	__atomic_store_n(&core->sleeping, 0, __ATOMIC_SEQ_CST);
 	now = time_now_ns();
 	COUNT(core->stats.sleep_ns, now - core->last_now_ns);
-	core->last_now_ns = now;
+	WRITE_ONCE(core->last_now_ns, now);
 	if (core->n_looked)
 		io_look_due(core, now);
 }
@@ -267,7 +271,7 @@ void io_core_turn(struct io_core *core, bool may_sleep)
 		COUNT(core->stats.busy_ns, now - core->last_now_ns);
 	else
 		COUNT(core->stats.idle_ns, now - core->last_now_ns);
-	core->last_now_ns = now;
+	WRITE_ONCE(core->last_now_ns, now);
 	core->worked = false;
 	core->limited_until_ns = UINT64_MAX;
 
@@ -458,6 +462,13 @@ void io_core_stats(const struct io_core *core, struct io_core_stats *stats)
 	stats->busy_ns = READ_ONCE(core->stats.busy_ns);
 	stats->idle_ns = READ_ONCE(core->stats.idle_ns);
 	stats->sleep_ns = READ_ONCE(core->stats.sleep_ns);
+	/* and the nap that it takes now, which may be a long one; what changes while this is read
+	 * makes it less than it was, never more */
+	if (__atomic_load_n(&core->sleeping, __ATOMIC_ACQUIRE)) {
+		uint64_t since = READ_ONCE(core->last_now_ns), now = core->now_ns();
+
+		stats->sleep_ns += now > since ? now - since : 0;
+	}
 	stats->queues = READ_ONCE(core->stats.queues);
 	stats->polled = READ_ONCE(core->stats.polled);
 	stats->parked = READ_ONCE(core->stats.parked);

@@ -101,7 +101,8 @@ enum io_queue_state { IO_QUEUE_OFF, IO_QUEUE_POLLED, IO_QUEUE_PARKED };
 struct io_queue_stats {
 	uint64_t polls, empty_polls, packets, bytes, cycles;
 	uint64_t limited;	      /* polls that ended by the budget */
-	uint64_t kicks, wakes;	      /* io_queue_kick() calls; returns from parked to polled */
+	uint64_t kicks;		      /* while parked: by wake_fd or io_queue_kick() */
+	uint64_t wakes;		      /* returns from parked to polled */
 	uint64_t looks;		      /* at pending() while parked */
 	uint64_t parked, migrated;    /* times */
 	uint64_t promoted, waited_ns; /* by the scheduler */

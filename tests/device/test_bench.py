@@ -64,6 +64,36 @@ class Server(unittest.TestCase):
             self.assertNotEqual(done.stderr, "")
         return report
 
+    def text(self, *args):
+        """What the command prints without --json."""
+        return subprocess.run([EXITLESS, "--socket", self.dir + "/control.sock", *args], text=True,
+                              check=True, stdout=subprocess.PIPE, timeout=120).stdout
+
+    def expect_tops(self, load, device, what):
+        """While there is a load in the background, top shows it and what the scheduler does."""
+        bench = subprocess.Popen([EXITLESS, "bench", *load, "--seconds", "100"],
+                                 stdout=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 60
+            while True:
+                rates = json.loads(self.text("top", "--json", "--interval", "0.2", "--count", "1"))
+                queue = max(rates["queues"], key=lambda queue: queue["cycles_ps"])
+                shown = {d["name"]: d for d in rates["devices"]}[device]
+                if (all(queue[key] > 0 for key in ("found_ps", "kicks_ps", "parked_ps", "cycles_ps",
+                                                   "packets_ps", "bytes_ps")) and
+                        shown[what] > 0 and all(rates["cores"][0][key] > 0 for key in
+                                                ("busy_share", "idle_share", "sleep_share"))):
+                    break
+                self.assertLess(time.monotonic(), end, rates)
+            self.assertEqual(queue["name"][:3 + len(device)], "vm/" + device)
+            self.assertGreater(queue["cycles_per_packet"], 0)
+            self.assertIn("migrated", queue)
+            self.assertRegex(self.text("top", "--interval", "0.5", "--count", "1"),
+                             r"QUEUE +STATE +FOUND .*\n(.*\n)?vm/%s/" % device)
+        finally:
+            bench.kill()
+            bench.wait()
+
     @staticmethod
     def too_short(done, report):
         if done.returncode:
@@ -134,6 +164,17 @@ class Net(Server):
         self.assertGreater(report["server"]["polls"], 0)
         self.assertGreater(report["server"]["busy_s"], 0)
         self.assertIn("cpu_s", report["server"])
+
+    def test_tables(self):
+        out = self.text("bench", "net", "--seconds", "0.2", "--warmup", "0",
+                        *("%s/vm-%s.sock" % (self.dir, p) for p in ("net0", "net1")))
+        self.assertRegex(out, r"^FLOW +SIZE +FRAMES/S +BITS/S +LOST +P50 ns +P99 ns +P99.9 ns\n"
+                              r"0-1 +64 .*\n1-0 +64 .*\nall ")
+
+    def test_top(self):
+        self.expect_tops(["net", "--rate", "500", "--flow", "0-1",
+                          *("%s/vm-%s.sock" % (self.dir, p) for p in ("net0", "net1"))],
+                         "net0", "sent_pps")
 
     def test_nothing_comes(self):
         socket = self.dir + "/control.sock"
@@ -221,6 +262,15 @@ class Blk(Server):
         # no more than was due since it began
         self.assertLessEqual(report["total"]["requests"], 2000 * self.elapsed)
         self.assertEqual(report["disks"][0]["rate"], 2000)
+
+    def test_tables(self):
+        out = self.text("bench", "blk", "--seconds", "0.2", "--warmup", "0",
+                        self.dir + "/vm-memory.sock")
+        self.assertRegex(out, r"^DISK +.*P99.9 ns\n.*vm-memory.sock ")
+
+    def test_top(self):
+        self.expect_tops(["blk", "--rate", "500", self.dir + "/vm-memory.sock"], "memory",
+                         "received_pps")
 
     def test_many(self):
         report = self.bench("--stats", "--pid", str(self.daemon.pid), "--sequential",

@@ -309,6 +309,8 @@ class Command(Daemon):
         self.assertEqual(len(lines), 2)
         self.assertEqual(len(json.loads(lines[0])["devices"]), 2)
         self.assertEqual([m["name"] for m in json.loads(lines[1])["machines"]], ["vm1", "vm2"])
+        # nothing is to be done: that is seen while it lasts
+        self.assertGreater(json.loads(lines[1])["cores"][0]["sleep_share"], 0)
         for args, words in ((["--interval", "x"], '"x" is no number'), (["--interval"], "needs a"),
                             (["--interval", "0"], "0.05 to 3600"), (["--interval", "nan"], "nan"),
                             (["--count", "-1"], "no number"), (["vm1"], 'what is "vm1"?')):
@@ -399,7 +401,8 @@ class Command(Daemon):
         for args in ([], ["nonsense"], ["--socket"], ["status", "more"], ["help", "nonsense"]):
             done = subprocess.run([EXITLESS, *args], stderr=subprocess.PIPE, timeout=120)
             self.assertEqual(done.returncode, 2, args)
-        for args in (["help"], ["--help"], ["--version"], ["help", "add"], ["add", "--help"]):
+        for args in (["help"], ["--help"], ["--version"], ["help", "add"], ["add", "--help"],
+                     ["bench", "net", "--help"], ["bench", "blk", "--help"]):
             done = subprocess.run([EXITLESS, *args], stdout=subprocess.PIPE, timeout=120)
             self.assertEqual(done.returncode, 0, args)
             self.assertNotEqual(done.stdout, b"")

@@ -341,60 +341,180 @@ static void sparse_queues_pay_too(void **state)
 	io_group_free(fair);
 }
 
-static void maximum_rate(void **state)
+/* Small backlogs of a machine of class "low" go before those of others, in whatever order they
+ * came; but not beyond its share. */
+static void low_class_goes_first(void **state)
+{
+	struct io_group *groups[3];
+	struct io_group_params low = { .latency = IO_LATENCY_LOW }, normal = { 0 };
+	struct fake fakes[3] = { { .spin_ns = 100 },
+				 { .spin_ns = 100 },
+				 { .waiting = UINT64_MAX, .spin_ns = 500 } };
+	struct io_group_stats stats, others;
+
+	core->params.park_after_ns = NS_PER_S; /* stays polled */
+	for (unsigned i = 0; i < 3; i++) {
+		groups[i] = io_group_new("vm");
+		fake_add(&fakes[i], &doorbell_ops, groups[i]);
+	}
+	turns(10);
+	for (unsigned round = 0; round < 20; round++) {
+		unsigned first = round % 2;
+
+		assert_int_equal(io_group_set(groups[first], &low), 0);
+		assert_int_equal(io_group_set(groups[!first], &normal), 0);
+		fakes[0].waiting = fakes[1].waiting = 1;
+		n_order = 0;
+		turns(1);
+		assert_ptr_equal(order[0], &fakes[first]);
+		assert_ptr_equal(order[1], &fakes[!first]);
+		assert_ptr_equal(order[2], &fakes[2]);
+		turns(7);
+	}
+	fakes[1].spin_ns = 500;
+	io_group_stats(groups[1], &stats);
+	io_group_stats(groups[2], &others);
+	stats.busy_ns = -stats.busy_ns;
+	others.busy_ns = -others.busy_ns;
+	for (unsigned t = 0; t < 4000; t++) {
+		fakes[1].waiting = 15;
+		turns(1);
+	}
+	stats.busy_ns += READ_ONCE(groups[1]->stats.busy_ns);
+	others.busy_ns += READ_ONCE(groups[2]->stats.busy_ns);
+	assert_true((double)stats.busy_ns / (double)others.busy_ns < 1.1);
+	for (unsigned i = 0; i < 3; i++) {
+		io_queue_remove(&fakes[i].q);
+		io_group_free(groups[i]);
+	}
+}
+
+/* And those of class "bulk" wait their turn, however small they are. */
+static void bulk_class_goes_before_nobody(void **state)
+{
+	struct io_group *groups[5];
+	struct io_group_params params = { .latency = IO_LATENCY_BULK };
+	struct fake fakes[5] = { 0 };
+	unsigned ahead = 0;
+
+	core->params.park_after_ns = NS_PER_S; /* stays polled */
+	core->params.quantum_ns = 20000; /* three polls: a round is twelve, and no shorter ones */
+	for (unsigned i = 0; i < 5; i++) {
+		groups[i] = io_group_new("vm");
+		fakes[i].waiting = i ? UINT64_MAX : 0;
+		fakes[i].spin_ns = 500;
+		fake_add(&fakes[i], &doorbell_ops, groups[i]);
+	}
+	assert_int_equal(io_group_set(groups[0], &params), 0);
+	turns(50);
+	for (unsigned round = 0; round < 20; round++) {
+		fakes[0].waiting = 1;
+		n_order = 0;
+		turns(40);
+		assert_int_equal(fakes[0].waiting, 0);
+		ahead += order[0] == &fakes[0];
+	}
+	assert_true(ahead < 10); /* it may be its turn just then */
+	assert_int_equal(fakes[0].q.stats.promoted, 0);
+	/* with nobody there to wait for it is served at once */
+	for (unsigned i = 1; i < 5; i++)
+		io_queue_remove(&fakes[i].q);
+	fakes[0].waiting = 1;
+	turns(1);
+	assert_int_equal(fakes[0].waiting, 0);
+	io_queue_remove(&fakes[0].q);
+	for (unsigned i = 0; i < 5; i++)
+		io_group_free(groups[i]);
+}
+
+/* Packets of a thousand bytes each that an endless sender gets through in a second. */
+static double rate_with(const struct io_group_params *params)
 {
 	struct io_group *group = io_group_new("vm");
-	struct io_group_params params = { .max_packets_per_s = 100000 };
-	struct fake fake = { .waiting = UINT64_MAX };
+	struct fake fake = { .waiting = UINT64_MAX, .bytes = 1000 };
 	struct io_group_stats stats;
-	uint64_t start, elapsed;
-	double rate;
+	uint64_t start = fake_now_ns, elapsed;
 
-	assert_int_equal(io_group_set(group, &params), 0);
+	assert_int_equal(io_group_set(group, params), 0);
 	fake_add(&fake, &doorbell_ops, group);
-	start = fake_now_ns;
 	do {
 		turns(10);
 		elapsed = fake_now_ns - start;
 	} while (elapsed < 200 * NS_PER_MS);
-	/* the rate, and one burst */
-	rate = (double)fake.taken * 1e9 / (double)elapsed;
-	assert_true(rate > 99000 && rate < 103000);
 	io_group_stats(group, &stats);
 	assert_true(stats.limited > 0);
 	assert_int_equal(stats.packets, fake.taken);
-	params.weight = 1001;
-	assert_int_equal(io_group_set(group, &params), -EINVAL);
-	params.weight = 1;
-	params.min_packets_per_s = 200000;
-	assert_int_equal(io_group_set(group, &params), -EINVAL);
+	assert_int_equal(stats.bytes, fake.taken * 1000);
 	io_queue_remove(&fake.q);
+	io_group_free(group);
+	return (double)fake.taken * 1e9 / (double)elapsed;
+}
+
+/* The rate, and one burst; of two the lower one. */
+static void maximum_rate(void **state)
+{
+	static const struct io_group_params limits[] = {
+		{ .max_packets_per_s = 100000 },
+		{ .max_bytes_per_s = 100000000 },
+		{ .max_packets_per_s = 100000, .max_bytes_per_s = 200000000 },
+		{ .max_packets_per_s = 200000, .max_bytes_per_s = 100000000 },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(limits); i++) {
+		double rate = rate_with(&limits[i]);
+
+		assert_true(rate > 99000 && rate < 103000);
+	}
+}
+
+static void refused_params(void **state)
+{
+	static const struct io_group_params refused[] = {
+		{ .weight = 1001 },
+		{ .latency = IO_LATENCY_BULK + 1 },
+		{ .min_packets_per_s = 200000, .max_packets_per_s = 100000 },
+		{ .min_bytes_per_s = 2, .max_bytes_per_s = 1 },
+	};
+	struct io_group *group = io_group_new("vm");
+
+	for (unsigned i = 0; i < ARRAY_SIZE(refused); i++)
+		assert_int_equal(io_group_set(group, &refused[i]), -EINVAL);
 	io_group_free(group);
 }
 
 /* Below its minimum a machine is served although its share of time is small. */
-static void minimum_rate(void **state)
+static void served_below(const struct io_group_params *params)
 {
 	struct io_group *groups[5];
-	struct io_group_params params = { .min_packets_per_s = 1000000000 };
 	struct fake fakes[5] = { 0 };
 
 	for (unsigned i = 0; i < 5; i++) {
 		groups[i] = io_group_new("vm");
 		fakes[i].waiting = UINT64_MAX;
+		fakes[i].bytes = 100;
 		fakes[i].spin_ns = 500;
 	}
-	assert_int_equal(io_group_set(groups[4], &params), 0);
+	assert_int_equal(io_group_set(groups[4], params), 0);
 	for (unsigned i = 0; i < 5; i++)
 		fake_add(&fakes[i], &doorbell_ops, groups[i]);
 	turns(2000);
 	/* never reaches so high a minimum: gets nearly all */
 	assert_true(fakes[4].taken >
 		    4 * (fakes[0].taken + fakes[1].taken + fakes[2].taken + fakes[3].taken));
+	assert_true(groups[4]->stats.promoted > 0);
 	for (unsigned i = 0; i < 5; i++) {
 		io_queue_remove(&fakes[i].q);
 		io_group_free(groups[i]);
 	}
+}
+
+static void minimum_rate(void **state)
+{
+	struct io_group_params packets = { .min_packets_per_s = 1000000000 };
+	struct io_group_params bytes = { .min_bytes_per_s = 100000000000 };
+
+	served_below(&packets);
+	served_below(&bytes);
 }
 
 static void spin(uint64_t ns)
@@ -501,7 +621,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(machines_share_not_queues, setup, teardown),
 		cmocka_unit_test_setup_teardown(weights_share_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(sparse_queues_pay_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(low_class_goes_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(bulk_class_goes_before_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(maximum_rate, setup, teardown),
+		cmocka_unit_test(refused_params),
 		cmocka_unit_test_setup_teardown(minimum_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(parks_and_returns, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_lost_wakeup, setup, teardown),
