@@ -37,11 +37,13 @@
 	1024 /* entries of an indirect table, or the ring's size if that is more                   \
 	      */
 
-/* Feature bits that virtqueues implement; a device adds its own. */
+/* Feature bits that virtqueues implement; a device adds its own. Not VIRTIO_F_RING_RESET: QEMU
+ * (11.1) lets a guest have it and does not tell a vhost-user back end when it is used, which would
+ * go on with rings that the guest has freed. */
 #define VIRTQ_FEATURES                                                                             \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC |                        \
 	 1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_F_RING_PACKED |                          \
-	 1ull << VIRTIO_F_IN_ORDER | 1ull << VIRTIO_F_RING_RESET)
+	 1ull << VIRTIO_F_IN_ORDER)
 
 /* What the driver made available: @n_out readable pieces, then @n_in writable ones. */
 struct virtq_chain {
