@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "control/objects.h"
 #include "control/visit.h"
+#include "virtio/device.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -286,6 +287,21 @@ static void add_register(void *arg, const char *name, uint32_t offset, uint32_t 
 	json_array_append_new(list, json);
 }
 
+/* The names of those that the driver took. */
+static json_t *features(const struct virtio_device *virtio)
+{
+	json_t *list = json_array();
+
+	for (unsigned bit = 0; bit < 64; bit++) {
+		const char *name = virtio_feature_name(virtio, bit);
+
+		if (virtio->acked >> bit & 1)
+			json_array_append_new(list, name ? json_string(name)
+							 : json_sprintf("bit %u", bit));
+	}
+	return list;
+}
+
 static void show_device(void *arg, const struct device_info *info)
 {
 	struct visit *visit = arg;
@@ -300,6 +316,8 @@ static void show_device(void *arg, const struct device_info *info)
 	set_uint(memory, "regions", info->memory_regions);
 	json_object_set_new(memory, "failed", json_boolean(info->memory_failed));
 	json_object_set_new(visit->result, "memory", memory);
+	if (info->virtio)
+		json_object_set_new(visit->result, "features", features(info->virtio));
 	if (!info->regs)
 		return;
 	registers = json_array();

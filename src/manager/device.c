@@ -501,6 +501,7 @@ static void device_look(struct device *dev, struct device_info *info)
 		.waits_for = dev->kind->waits_for ? dev->kind->waits_for(dev) : NULL,
 		.object = dev,
 	};
+	info->virtio = dev->virtio;
 	if (dev->nic)
 		info->regs = dev->nic->regs;
 	endpoint_look(&dev->end, &info->end);

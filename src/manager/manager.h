@@ -144,7 +144,9 @@ struct device_info {
 	const char *qemu_device; /* "vfio-user-pci" */
 	bool express;		 /* wants a PCI Express port of its own */
 	uint64_t memory_bytes, memory_regions;
-	bool memory_failed;    /* its VMM truncated its memory */
+	bool memory_failed; /* its VMM truncated its memory */
+	/* NULL if it is none of virtio's */
+	const struct virtio_device *virtio;
 	const char *waits_for; /* "its image": another process has it. NULL: nothing */
 	const void *object;    /* for manager_device_stats() */
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "virtio/device.h"
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <unistd.h>
 
 void virtio_device_set_kick(struct virtio_device *dev, unsigned i, int fd)
@@ -35,4 +37,17 @@ void virtio_device_wake(struct virtio_device *dev, unsigned i)
 {
 	if (dev->io[i])
 		io_queue_kick(dev->io[i]);
+}
+
+const char *virtio_feature_name(const struct virtio_device *dev, unsigned bit)
+{
+	static const char *const rings[64] = {
+		[VIRTIO_RING_F_INDIRECT_DESC] = "INDIRECT_DESC",
+		[VIRTIO_RING_F_EVENT_IDX] = "EVENT_IDX",
+		[VIRTIO_F_VERSION_1] = "VERSION_1",
+		[VIRTIO_F_RING_PACKED] = "RING_PACKED",
+		[VIRTIO_F_IN_ORDER] = "IN_ORDER",
+	};
+
+	return rings[bit] ? rings[bit] : dev->feature_names[bit];
 }

@@ -38,7 +38,9 @@ struct virtio_device {
 	const char *name; /* owned by the device */
 	struct memory_space *space;
 	uint64_t features; /* offered */
-	uint64_t acked;
+	uint64_t acked;	   /* of them by the driver; 0: there is none */
+	/* of its own feature bits, by bit; virtio_feature_name() */
+	const char *const *feature_names;
 	bool in_pairs;	/* counts its queues in pairs: network */
 	bool in_flight; /* tracks them: storage */
 	bool has_config;
@@ -53,6 +55,9 @@ struct virtio_device {
 
 /* Takes over @fd (-1: none) as what the driver kicks queue @i with. */
 void virtio_device_set_kick(struct virtio_device *dev, unsigned i, int fd);
+/* As the specification calls the feature @bit of @dev, without "VIRTIO_F_" and the like; NULL if it
+ * is none of the device's. */
+const char *virtio_feature_name(const struct virtio_device *dev, unsigned bit);
 /* There may be work in queue @i. */
 void virtio_device_wake(struct virtio_device *dev, unsigned i);
 

@@ -129,8 +129,13 @@ def go_round(daemon, testpmd, bursts=1):
         raise Failure("testpmd counts %s, we %s" % (testpmd.counts(), counts(daemon)))
 
 
-def check_devices(daemon):
+def check_devices(daemon, *taken):
+    """They did what they should, and of the features that the drivers took these are some."""
     for n in (1, 2):
+        features = daemon.call("show", object="device", machine="vm%d" % n, name="net0")["features"]
+        for name in ("VERSION_1", *taken):
+            assert name in features, (name, features)
+        assert ("RING_PACKED" in features) == (n == 2), features
         stats = daemon.device("vm%d" % n)
         for name in ("bad_chains", "rings_broken", "tx_malformed", "rx_bad_buffer"):
             assert stats["counters"]["device"][name] == 0, (name, stats)
@@ -161,7 +166,7 @@ def test_in_order(t):
     # more pieces than it makes a table of
     testpmd.send("set txpkts " + ",".join(["64"] * 9))
     go_round(daemon, testpmd, 2)
-    check_devices(daemon)
+    check_devices(daemon, "IN_ORDER", "MRG_RXBUF", "MQ", "INDIRECT_DESC")
 
 
 @needs("fetch-dpdk.sh")

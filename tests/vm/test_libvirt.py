@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The XML of `exitless vmm --libvirt`, as libvirt takes it."""
+"""The XML of `exitless vmm --libvirt` and of the pages in docs/devices, as libvirt takes it."""
 
 import os
+import re
+import xml.etree.ElementTree as ET
 
 from lib import lan
 from lib.context import Skip, limit
 from lib.libvirt import Domain, Libvirt
 from lib.process import Failure
+from lib.vm import TOP
 from test_virtio import wait_devices
 
 
@@ -46,10 +49,35 @@ def test_schema(t):
             assert valid
 
 
+def documented(t):
+    """The elements of a domain on the pages, for the test's devices."""
+    for page, name, mac in (("virtio-net", "net1", lan.mac(2)), ("virtio-blk", "disk0", "")):
+        with open(os.path.join(TOP, "docs", "devices", page + ".md")) as f:
+            text = "".join(re.findall(r"```xml\n(.*?)```", f.read(), re.S)).replace("...\n", "")
+        for device in ("net0", "disk0"):
+            text = text.replace("/run/exitless/vm1-%s.sock" % device, t.path("vm1-%s.sock" % name))
+        yield from ET.fromstring("<all>%s</all>" % text.replace(lan.mac(1), mac))
+
+
+def canonical(element):
+    return ET.canonicalize(ET.tostring(element, encoding="unicode"), strip_text=True)
+
+
+def check_documented(t, xml):
+    """What the pages have is what the command prints."""
+    printed = [canonical(element) for element in ET.fromstring(xml).iter()]
+    kinds = []
+    for element in documented(t):
+        kinds.append(element.tag)
+        if canonical(element) not in printed:
+            raise Failure("not what the page has:\n%s\n%s" % (xml, canonical(element)))
+    assert kinds == ["memoryBacking", "interface", "disk"], kinds
+
+
 @limit(150)
 def test_domain(t):
-    """libvirt runs a domain with virtio-net in both modes, virtio-blk and e1000e over vfio-user, and
-    all of its devices work."""
+    """libvirt runs a domain with virtio-net in both modes, virtio-blk and e1000e over vfio-user, as
+    printed and as documented, and all of its devices work."""
     config = lan.config(["82574L"], [lan.USER_PORT])
     config["machines"][0]["devices"] += [
         {"name": "net1", "kind": "virtio-net", "switch": "lan", "mac": lan.mac(2), "queues": 2},
@@ -63,6 +91,7 @@ def test_domain(t):
         raise Skip("mount namespaces and overlays cannot be made here")
     daemon = t.daemon(config)
     xml = daemon.cli("vmm", "vm1", "--libvirt", "--memory", "256M")
+    check_documented(t, xml)
 
     vm = Domain(libvirt, "vm1", xml, t.logs)
     t.later(vm.kill)

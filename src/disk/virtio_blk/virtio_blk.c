@@ -27,6 +27,19 @@
 #define TURN_REAPED 64
 #define BATCH	    8u /* as many as a cache line of a split ring has used elements */
 
+/* by bit */
+static const char *const feature_names[64] = {
+	[VIRTIO_BLK_F_SEG_MAX] = "SEG_MAX",
+	[VIRTIO_BLK_F_RO] = "RO",
+	[VIRTIO_BLK_F_BLK_SIZE] = "BLK_SIZE",
+	[VIRTIO_BLK_F_FLUSH] = "FLUSH",
+	[VIRTIO_BLK_F_TOPOLOGY] = "TOPOLOGY",
+	[VIRTIO_BLK_F_CONFIG_WCE] = "CONFIG_WCE",
+	[VIRTIO_BLK_F_MQ] = "MQ",
+	[VIRTIO_BLK_F_DISCARD] = "DISCARD",
+	[VIRTIO_BLK_F_WRITE_ZEROES] = "WRITE_ZEROES",
+};
+
 struct blk_request {
 	struct disk_io io; /* first: the backend hands this back */
 	struct virtq_chain chain;
@@ -641,6 +654,7 @@ struct disk *disk_new(const struct disk_config *config, struct memory_space *spa
 			    FEATURE(CONFIG_WCE) | FEATURE(MQ) |
 			    (config->read_only ? FEATURE(RO)
 					       : FEATURE(DISCARD) | FEATURE(WRITE_ZEROES)),
+		.feature_names = feature_names,
 		.in_flight = true,
 		.has_config = true,
 		.n_queues = config->queues,

@@ -21,6 +21,26 @@
 	 FEATURE(HOST_TSO6) | FEATURE(HOST_ECN) | FEATURE(MRG_RXBUF) | FEATURE(STATUS) |           \
 	 FEATURE(GUEST_ANNOUNCE) | FEATURE(MQ) | F_GUEST_USO4 | F_GUEST_USO6 | F_HOST_USO)
 
+/* by bit */
+static const char *const feature_names[64] = {
+	[VIRTIO_NET_F_CSUM] = "CSUM",
+	[VIRTIO_NET_F_GUEST_CSUM] = "GUEST_CSUM",
+	[VIRTIO_NET_F_MTU] = "MTU",
+	[VIRTIO_NET_F_GUEST_TSO4] = "GUEST_TSO4",
+	[VIRTIO_NET_F_GUEST_TSO6] = "GUEST_TSO6",
+	[VIRTIO_NET_F_GUEST_ECN] = "GUEST_ECN",
+	[VIRTIO_NET_F_HOST_TSO4] = "HOST_TSO4",
+	[VIRTIO_NET_F_HOST_TSO6] = "HOST_TSO6",
+	[VIRTIO_NET_F_HOST_ECN] = "HOST_ECN",
+	[VIRTIO_NET_F_MRG_RXBUF] = "MRG_RXBUF",
+	[VIRTIO_NET_F_STATUS] = "STATUS",
+	[VIRTIO_NET_F_GUEST_ANNOUNCE] = "GUEST_ANNOUNCE",
+	[VIRTIO_NET_F_MQ] = "MQ",
+	[54] = "GUEST_USO4",
+	[55] = "GUEST_USO6",
+	[56] = "HOST_USO",
+};
+
 static struct virtio_net *of_dev(struct virtio_device *dev)
 {
 	return container_of(dev, struct virtio_net, dev);
@@ -198,6 +218,7 @@ struct nic *virtio_net_new(const struct nic_config *config, struct memory_space 
 		.name = net->nic.name,
 		.space = space,
 		.features = OFFERED,
+		.feature_names = feature_names,
 		.in_pairs = true,
 		.n_queues = 2 * pairs,
 	};
