@@ -127,7 +127,6 @@ void e1000_rx_wait_first(struct e1000_rx_wait *wait, struct packet *packet, stru
 	packet->off = w->off;
 	packet->tagged = w->tagged;
 	packet->vlan_tci = w->vlan_tci;
-	packet->cookie = 0;
 }
 
 void e1000_rx_wait_pop(struct e1000_rx_call *call)
