@@ -34,11 +34,6 @@ static inline void cpus_add(struct cpus *cpus, unsigned cpu)
 	cpus->bits[cpu / 64] |= 1ull << cpu % 64;
 }
 
-static inline void cpus_remove(struct cpus *cpus, unsigned cpu)
-{
-	cpus->bits[cpu / 64] &= ~(1ull << cpu % 64);
-}
-
 unsigned cpus_count(const struct cpus *cpus);
 bool cpus_equal(const struct cpus *a, const struct cpus *b);
 struct cpus cpus_and(const struct cpus *a, const struct cpus *b);

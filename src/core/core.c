@@ -428,11 +428,6 @@ void io_core_free(struct io_core *core)
 	free(core);
 }
 
-const char *io_core_name(const struct io_core *core)
-{
-	return core->name;
-}
-
 void io_core_params_get(const struct io_core *core, struct io_core_params *params)
 {
 	*params = core->params;

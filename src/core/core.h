@@ -209,9 +209,7 @@ struct io_group *io_group_new(const char *name);
 void io_group_free(struct io_group *group);
 /* Control thread, at any time. -EINVAL: weight above 1000, or a minimum above its maximum. */
 int io_group_set(struct io_group *group, const struct io_group_params *params);
-void io_group_get(const struct io_group *group, struct io_group_params *params);
 void io_group_stats(const struct io_group *group, struct io_group_stats *stats);
-const char *io_group_name(const struct io_group *group);
 
 /* ---- cores ------------------------------------------------------------------------------ */
 
@@ -231,7 +229,6 @@ struct io_core_params {
 struct io_core *io_core_new(const char *name, const struct io_core_params *params);
 /* All queues and timers have been removed. Stops and joins. */
 void io_core_free(struct io_core *core);
-const char *io_core_name(const struct io_core *core);
 void io_core_params_get(const struct io_core *core, struct io_core_params *params);
 /* Changes everything but the CPU while it runs. */
 void io_core_params_set(struct io_core *core, const struct io_core_params *params);

@@ -52,16 +52,6 @@ int io_group_set(struct io_group *group, const struct io_group_params *params)
 	return 0;
 }
 
-void io_group_get(const struct io_group *group, struct io_group_params *params)
-{
-	*params = group->params;
-}
-
-const char *io_group_name(const struct io_group *group)
-{
-	return group->name;
-}
-
 void io_group_stats(const struct io_group *group, struct io_group_stats *stats)
 {
 	stats->packets = READ_ONCE(group->stats.packets);

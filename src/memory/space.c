@@ -27,8 +27,6 @@ struct memory_space {
 	struct memory_map *retired;
 	unsigned n_retired;
 	struct list files;
-	void (*changed)(void *arg);
-	void *changed_arg;
 	int failed;
 	struct memory_stats stats;
 	struct memory_channel channel;
@@ -268,8 +266,6 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
 mapped:
 	space->stats.maps++;
 	space->stats.bytes += size;
-	if (space->changed)
-		space->changed(space->changed_arg);
 	return 0;
 }
 
@@ -334,15 +330,7 @@ out:
 	space->stats.unmaps += removed;
 	if (!space->map->n)
 		WRITE_ONCE(space->failed, 0);
-	if (space->changed)
-		space->changed(space->changed_arg);
 	return removed;
-}
-
-void memory_space_on_change(struct memory_space *space, void (*changed)(void *arg), void *arg)
-{
-	space->changed = changed;
-	space->changed_arg = arg;
 }
 
 bool memory_space_failed(const struct memory_space *space)

@@ -63,9 +63,6 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
  */
 unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t size);
 
-/* Called in the control thread after a change is visible: rings may look at their tables again. */
-void memory_space_on_change(struct memory_space *space, void (*changed)(void *arg), void *arg);
-
 /* Any thread: true once an access ran into a truncated file (until memory_space_unmap() of all). */
 bool memory_space_failed(const struct memory_space *space);
 

@@ -69,11 +69,6 @@ int net_switch_addresses_set(struct net_switch *sw, unsigned addresses_max)
 	return fdb_resize(&sw->fdb, addresses_limit(addresses_max), fdb_tick(time_now_ns()));
 }
 
-const char *net_switch_name(const struct net_switch *sw)
-{
-	return sw->name;
-}
-
 /* ---- rules ------------------------------------------------------------------------------------
  */
 

@@ -74,7 +74,6 @@ struct switch_port {
 struct net_switch *net_switch_new(const struct switch_config *config);
 /* No port is attached any more. */
 void net_switch_free(struct net_switch *sw);
-const char *net_switch_name(const struct net_switch *sw);
 /*
  * As in the configuration, while packets are forwarded. Control thread.
  *

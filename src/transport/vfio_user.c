@@ -433,8 +433,3 @@ void vfio_user_server_stats(const struct vfio_user_server *s, struct vfio_user_s
 	*stats = s->stats;
 	stats->dma_waiting = s->dma.n_asked;
 }
-
-const char *vfio_user_server_path(const struct vfio_user_server *s)
-{
-	return s->path;
-}

@@ -54,6 +54,5 @@ void vfio_user_server_disconnect(struct vfio_user_server *server);
 /* Drops a client whose memory file failed under us (memory_space_failed()); the manager calls it
  * now and then. */
 void vfio_user_server_check(struct vfio_user_server *server);
-const char *vfio_user_server_path(const struct vfio_user_server *server);
 
 #endif
