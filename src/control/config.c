@@ -333,6 +333,31 @@ static void check_whole(struct reader *reader, const struct config *config)
 
 /* ---- reading ----------------------------------------------------------------------------- */
 
+/* jansson says what is wrong; for some of it, not what was expected. */
+static void syntax_mistake(struct reader *reader, const json_error_t *error)
+{
+	static const struct {
+		const char *start, *expected;
+	} rows[] = {
+		{ "unexpected token", "expected a value" },
+		{ "invalid token", "expected a value" },
+		{ "unexpected newline", "expected the quote that ends a text" },
+		{ "premature end of input", "expected the quote that ends a text" },
+		{ "invalid escape", "expected an escape of JSON's" },
+		{ "unable to decode", "expected UTF-8" },
+		{ "too big", "expected a number of 64 bits" },
+	};
+	char text[sizeof(error->text) + 64];
+	const char *expected = NULL;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows) && !expected; i++)
+		if (!strncmp(error->text, rows[i].start, strlen(rows[i].start)))
+			expected = rows[i].expected;
+	snprintf(text, sizeof(text), "%s%s%s", expected ? expected : "", expected ? ": " : "",
+		 error->text);
+	text_mistake(reader, (unsigned)MAX(error->line, 1), text);
+}
+
 static void decode(struct reader *reader, const char *text, size_t len, const json_t *json,
 		   struct config *config)
 {
@@ -392,7 +417,7 @@ int config_parse(const char *name, char *text, size_t len, struct config *config
 		if (json)
 			decode(reader, text, len, json, config);
 		else
-			text_mistake(reader, (unsigned)MAX(error.line, 1), error.text);
+			syntax_mistake(reader, &error);
 		json_decref(json);
 	}
 	tell(reader, name, mistake, arg);

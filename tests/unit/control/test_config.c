@@ -32,6 +32,17 @@ static int parse(const char *text, struct config *config)
 static const struct {
 	const char *text, *said;
 } bad[] = {
+	/* text that is not JSON: also what was expected there */
+	{ "{\n\"cores\": [ {}, ] }", "2: expected a value: unexpected token near ']'" },
+	{ "{ \"log_level\": 'info' }", "1: expected a value: " },
+	{ "{ \"log_level\": info }", "1: expected a value: invalid token near 'info'" },
+	{ "{ \"log_level\":\n\"in\nfo\" }", "2: expected the quote that ends a text: " },
+	{ "{ \"log_level\": \"info }", "1: expected the quote that ends a text: " },
+	{ "{ \"log_level\": \"\\x\" }", "1: expected an escape of JSON's: " },
+	{ "{ \"log_level\": \"\xff\" }", "1: expected UTF-8: " },
+	{ "{ log_level: 1 }", "1: string or '}' expected near 'log'" },
+	{ "{ \"log_level\" \"info\" }", "1: ':' expected near" },
+	{ "{ \"log_level\": \"info\" \"cores\": [] }", "1: '}' expected near" },
 	{ "", "f:1: " },
 	{ "{", "f:1: " },
 	{ "{\n\n]", "f:3: " },
