@@ -4,13 +4,13 @@
 V=$((VCPUS - 1))
 VCPU=$((CPU + V))
 
-# tiny_start: its process is $TINY
+# tiny_start [bus=NS]: its process is $TINY
 tiny_start()
 {
 	rm -f /tmp/t.in /tmp/t.out
 	mkfifo /tmp/t.in /tmp/t.out
 	# shellcheck disable=SC2046 # words
-	tiny $(seq $CPU $VCPU) </tmp/t.in >/tmp/t.out &
+	tiny "$@" $(seq $CPU $VCPU) </tmp/t.in >/tmp/t.out &
 	exec 7>/tmp/t.in 8</tmp/t.out
 	read -r _ TINY <&8
 }

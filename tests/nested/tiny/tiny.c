@@ -3,21 +3,25 @@
  * A guest of a few instructions and the VMM for it: for machines too slow for Linux as L2, and for
  * a guest that does what no honest one would.
  *
- *	tiny CPU [CPU]
+ *	tiny [bus=NS] CPU [CPU]
  *
- * A vCPU for each CPU, with its thread pinned there. "pid N" tells that the guest runs. Commands
- *come on standard input, one per line; each is answered by one line. VCPU is 0 if it is not given:
+ * A vCPU for each CPU, with its thread pinned there; its LAPIC's timer counts by NS nanoseconds
+ *(KVM's default is 1). "pid N" tells that the guest runs. Commands come on standard input, one per
+ *line; each is answered by one line. VCPU is 0 if it is not given:
  *
  *	mode NAME [VCPU]  what that vCPU does from now on
  *	kick N [VCPU]     N times: an eventfd is written, and the vCPU's interrupt awaited
  *	show [VCPU]       counters: name=value...; vN=count for vectors
  *	regs [VCPU]       where it is in the guest, which it leaves for a moment
- *	end               the guest ends, and the VMM
+ *	move N            N times: the guest's memory goes to the other of two NUMA nodes and back,
+ *and each vCPU's interrupt is awaited; idt=N: so often its IDT went, too end               the
+ *guest ends, and the VMM
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -29,14 +33,21 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tiny.h"
 
+#ifndef KVM_CAP_X86_APIC_BUS_CYCLES_NS
+#define KVM_CAP_X86_APIC_BUS_CYCLES_NS 237
+#endif
+
 #define VECTOR	0x51
 #define GSI	24
-#define LATE_NS 2000000000ull
+#define LATE_NS 2000000000ull  /* for another mode */
+#define KICK_NS 20000000000ull /* for an interrupt; far more than a busy machine needs */
+#define PAGE	4096
 
 extern const uint8_t tiny_code[], tiny_code_end[], tiny_stubs[], tiny_stubs_end[];
 
@@ -254,24 +265,78 @@ static void *vcpu_run(void *arg)
 	}
 }
 
-static void kick(const struct vcpu *v, unsigned long n)
+/* False: it was not taken. */
+static bool kick_once(const struct vcpu *v)
 {
 	volatile uint64_t *count = counter(TINY_COUNTS + v->apart + VECTOR * 8);
-	uint64_t one = 1, before, begin;
+	uint64_t one = 1, before = *count, begin = now_ns();
+
+	if (write(v->kick_fd, &one, sizeof(one)) != sizeof(one))
+		die("kick");
+	while (*count == before)
+		if (now_ns() - begin > KICK_NS)
+			return false;
+	return true;
+}
+
+static void kick(const struct vcpu *v, unsigned long n)
+{
 	unsigned long i;
 
-	for (i = 0; i < n; i++) {
-		before = *count;
-		begin = now_ns();
-		if (write(v->kick_fd, &one, sizeof(one)) != sizeof(one))
-			die("kick");
-		while (*count == before)
-			if (now_ns() - begin > LATE_NS) {
-				printf("late after %lu\n", i);
-				return;
-			}
-	}
+	for (i = 0; i < n; i++)
+		if (!kick_once(v)) {
+			printf("late after %lu\n", i);
+			return;
+		}
 	printf("taken %lu\n", i);
+}
+
+/* All pages to a node, the IDT's before all others. Is that one there now? */
+static bool pages_move(int node)
+{
+	static void *page[TINY_MEMORY / PAGE];
+	static int to[TINY_MEMORY / PAGE], status[TINY_MEMORY / PAGE];
+
+	for (int i = 0; i < TINY_MEMORY / PAGE; i++) {
+		int of = i == 0 ? TINY_IDT / PAGE : i == TINY_IDT / PAGE ? 0 : i;
+
+		page[i] = memory + of * PAGE;
+		to[i] = node;
+		status[i] = -1;
+	}
+	if (syscall(SYS_move_pages, 0, TINY_MEMORY / PAGE, page, to, status, MPOL_MF_MOVE) < 0)
+		die("move_pages");
+	return status[0] == node;
+}
+
+/* Each vCPU goes some times around its loop. */
+static void beats_await(void)
+{
+	for (int i = 0; i < n_vcpus; i++) {
+		volatile uint64_t *beats = counter(TINY_BEATS + vcpus[i].apart);
+		uint64_t begin = now_ns(), before = *beats;
+
+		while (*beats < before + 1000 && now_ns() - begin < KICK_NS)
+			sched_yield();
+	}
+}
+
+/* After the first move of two the guest runs, but KVM has its IDT not mapped, as no interrupt has
+ * come: so the second takes that away without a look of KVM's at the guest, and the other pages,
+ * which it uses, make it exit while it is away. */
+static void move(unsigned long n)
+{
+	unsigned long i, idt = 0;
+	bool taken = true;
+
+	for (i = 0; i < n && taken; i++) {
+		idt += pages_move(1);
+		beats_await();
+		idt += pages_move(0);
+		for (int v = 0; v < n_vcpus && taken; v++)
+			taken = kick_once(&vcpus[v]);
+	}
+	printf("%s %lu idt=%lu\n", taken ? "taken" : "late after", i, idt);
 }
 
 static void mode_set(const struct vcpu *v, const char *name)
@@ -345,7 +410,7 @@ static bool obey(char *line)
 	char *verb = strtok(line, " "), *word[2] = { strtok(NULL, " "), strtok(NULL, " ") };
 	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick"));
 	const char *which = two ? word[1] : word[0];
-	int i = which ? atoi(which) : 0;
+	int i = which && strcmp(verb, "move") != 0 ? atoi(which) : 0;
 
 	if (!verb || (two && !word[0]) || i < 0 || i >= n_vcpus)
 		printf("what?\n");
@@ -353,6 +418,8 @@ static bool obey(char *line)
 		mode_set(&vcpus[i], word[0]);
 	else if (!strcmp(verb, "kick"))
 		kick(&vcpus[i], strtoul(word[0], NULL, 0));
+	else if (word[0] && !strcmp(verb, "move"))
+		move(strtoul(word[0], NULL, 0));
 	else if (!strcmp(verb, "show"))
 		show(&vcpus[i]);
 	else if (!strcmp(verb, "regs"))
@@ -368,11 +435,17 @@ static bool obey(char *line)
 int main(int argc, char **argv)
 {
 	struct kvm_userspace_memory_region region = { .memory_size = TINY_MEMORY };
+	struct kvm_enable_cap bus = { .cap = KVM_CAP_X86_APIC_BUS_CYCLES_NS };
 	char line[64];
 
+	if (argc > 1 && !strncmp(argv[1], "bus=", 4)) {
+		bus.args[0] = strtoul(argv[1] + 4, NULL, 0);
+		argc--;
+		argv++;
+	}
 	n_vcpus = argc - 1;
 	if (n_vcpus < 1 || n_vcpus > TINY_VCPUS) {
-		fprintf(stderr, "usage: tiny CPU [CPU]\n");
+		fprintf(stderr, "usage: tiny [bus=NS] CPU [CPU]\n");
 		return 2;
 	}
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -380,6 +453,8 @@ int main(int argc, char **argv)
 		die("/dev/kvm");
 	vm = call(kvm, KVM_CREATE_VM, NULL, "KVM_CREATE_VM");
 	call(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000, "KVM_SET_TSS_ADDR");
+	if (bus.args[0])
+		call(vm, KVM_ENABLE_CAP, &bus, "KVM_CAP_X86_APIC_BUS_CYCLES_NS");
 	call(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
 	memory_fill();
 	region.userspace_addr = (uint64_t)memory;
