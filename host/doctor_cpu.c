@@ -153,7 +153,7 @@ void doctor_cpu(struct doctor *d)
 		   host_printf("TSC deadline timer: %s", deadline ? "yes" : "no"),
 		   deadline
 			   ? "a guest uses the deadline if it is shown one, and direct mode passes "
-			     "the count of the one-shot timer only"
+			     "that only if the guest's TSC has no offset, the count always"
 			   : "guests use the count of the one-shot timer, which direct mode passes",
 		   deadline ? "QEMU: -cpu ...,tsc-deadline=off for guests with --timer" : NULL);
 }

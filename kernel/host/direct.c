@@ -28,6 +28,8 @@
 #include "direct.h"
 #include "lapic.h"
 
+#define TIMER_MODE (3u << 17) /* of the LVT */
+
 DEFINE_PER_CPU(struct ex_vcpu *, ex_here);
 const struct ex_ops *ex_ops;
 struct ex_trouble ex_trouble;
@@ -102,36 +104,61 @@ static void kept_raise(struct ex_vcpu *d, const struct ex_map *map)
 		ex_lapic_self(RESCHEDULE_VECTOR);
 }
 
+bool ex_deadline_may(const struct ex_vcpu *d)
+{
+	const struct kvm_vcpu_arch *arch = &d->vcpu->arch;
+
+	return boot_cpu_has(X86_FEATURE_TSC_DEADLINE_TIMER) && !arch->tsc_offset &&
+	       arch->virtual_tsc_khz == tsc_khz && !arch->tsc_catchup && !arch->tsc_always_catchup;
+}
+
+static void timer_disarm(const struct ex_vcpu *d)
+{
+	if (d->deadline)
+		wrmsrq_(MSR_IA32_TSC_DEADLINE, 0);
+	else
+		ex_lapic_write(APIC_TMICT, 0);
+}
+
 /* Takes the timer from the guest. A tick too early makes it program the timer again, by way of KVM
  * from then on. */
 static void timer_take(struct ex_vcpu *d)
 {
-	ex_lapic_write(APIC_TMICT, 0);
+	timer_disarm(d);
 	d->timer_own = false;
 	ex_tick_inject(d);
 }
 
 /* Follows the guest's timer registers, which it reaches only through KVM: the mode must be one-shot
- * (the divider is taken as it is), or the timer stays KVM's. The vector stays the host's. */
+ * (the divider is taken as it is) or by TSC deadlines, or the timer stays KVM's. The vector stays
+ * the host's. */
 static void timer_follow(struct ex_vcpu *d)
 {
 	u8 *regs = ex_lapic_regs(d);
 	u32 lvtt = *(u32 *)(regs + APIC_LVTT), tdcr = *(u32 *)(regs + APIC_TDCR);
-	bool may = d->timer_on && d->wish & EX_WISH_TIMER && !(lvtt & (3u << 17)) &&
-		   (lvtt & APIC_VECTOR_MASK) >= 32;
+	u32 mode = lvtt & TIMER_MODE;
+	bool may = d->timer_on && d->wish & EX_WISH_TIMER && (lvtt & APIC_VECTOR_MASK) >= 32;
+
+	if (mode == APIC_LVT_TIMER_TSCDEADLINE)
+		may = may && ex_deadline_may(d);
+	else
+		may = may && !mode && d->count_may;
 
 	if (!d->timer_own && !may)
 		return;
 	if (d->timer_own && may && lvtt == d->lvtt && tdcr == d->tdcr)
 		return;
-	if (!may) {
+	if (d->timer_own && (!may || d->deadline != !!mode))
 		timer_take(d);
+	if (!may)
 		return;
-	}
+	d->deadline = mode;
 	ex_lapic_write(APIC_TDCR, tdcr & 0xb);
-	ex_lapic_write(APIC_LVTT, (lvtt & APIC_LVT_MASKED) | EX_TIMER_VECTOR);
+	ex_lapic_write(APIC_LVTT, (lvtt & APIC_LVT_MASKED) | mode | EX_TIMER_VECTOR);
+	/* Before any deadline (SDM volume 3, 12.5.4.1). */
+	mb();
 	if (!d->timer_own)
-		ex_lapic_write(APIC_TMICT, 0);
+		timer_disarm(d);
 	d->timer_own = true;
 	d->lvtt = lvtt;
 	d->tdcr = tdcr;

@@ -77,6 +77,9 @@ struct ex_vcpu {
 	u64 entered_ns, ipi_ns;		 /* ktime of the entry; of the first host IPI since */
 	bool again;			 /* the next entry is stock, to run an instruction again */
 	bool timer_own, tick_pending;
+	bool count_may; /* its counts mean the same to the hardware; set before it may own the timer
+			 */
+	bool deadline;	/* the timer that it owns goes by deadlines */
 	u32 lvtt, tdcr; /* the guest's, as loaded */
 	u32 wish;	/* EX_WISH_*, the guest's */
 	struct {
@@ -139,8 +142,8 @@ struct ex_ops {
 	/* The vector of an interrupt (no exception, no NMI) that KVM injects with this entry, or
 	 * -1. */
 	int (*injected)(struct ex_vcpu *d);
-	/* Opens interrupts and EOI (the timer, and if d->ipi_own the interrupt command), loads
-	 * @idt, with no limit above the guest's. */
+	/* Opens interrupts and EOI (the timer, by count or by d->deadline; and if d->ipi_own the
+	 * interrupt command), loads @idt, with no limit above the guest's. */
 	void (*enter)(struct ex_vcpu *d, const struct ex_idt *idt, bool timer);
 	/* Undoes it. Returns the vector of a host interrupt whose delivery failed, or -1; the exit
 	 * is then one for an interrupt to KVM. *again: a stock entry is to run the instruction. */
@@ -172,6 +175,8 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa);
 void ex_hand_back(u8 vector);
 /* The same: ends those of @direct, a bit for each vector, that are in service; how many. */
 unsigned int ex_retire(const u32 direct[8]);
+/* Any context: a TSC deadline of the guest's means the same to the hardware, which has them. */
+bool ex_deadline_may(const struct ex_vcpu *d);
 /* Process context; on return the vCPU is stock and all state is KVM's again. */
 void ex_vcpu_stop(struct ex_vcpu *d);
 /* On the CPU, interrupts off: a timer interrupt of the guest's. */

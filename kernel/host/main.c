@@ -152,9 +152,6 @@ static int vcpu_on(int pid, int index, int cpu, bool timer, bool ipi)
 		return -ESHUTDOWN;
 	if (cpu < 0 || cpu >= nr_cpu_ids || !cpu_online(cpu) || index < 0)
 		return -EINVAL;
-	/* Without x2APIC a guest cannot be given some registers, and not others. */
-	if (timer && !x2apic_mode)
-		return -EOPNOTSUPP;
 	/* The watchdog's CPU is the host's. */
 	if (cpu == cpumask_first(cpu_online_mask))
 		return -EINVAL;

@@ -56,6 +56,17 @@ static void msr_pass(struct vmcb_control_area *c, u32 msr, u8 which, bool pass)
 		*byte |= bits;
 }
 
+/* The guest's own timer. */
+static void timer_pass(struct vmcb_control_area *c, bool deadline, bool pass)
+{
+	if (deadline) {
+		msr_pass(c, MSR_IA32_TSC_DEADLINE, 3, pass);
+		return;
+	}
+	msr_pass(c, EX_X2APIC(APIC_TMICT), 3, pass);
+	msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, pass);
+}
+
 static int svm_init(void)
 {
 	return boot_cpu_has(X86_FEATURE_SVM) ? 0 : -ENODEV;
@@ -127,10 +138,8 @@ static void svm_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 		v->save.idtr.base = idt->base;
 	if (x2apic_mode)
 		msr_pass(c, EX_X2APIC(APIC_EOI), 2, true);
-	if (timer) {
-		msr_pass(c, EX_X2APIC(APIC_TMICT), 3, true);
-		msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, true);
-	}
+	if (timer)
+		timer_pass(c, d->deadline, true);
 	if (d->ipi_own)
 		msr_pass(c, EX_X2APIC(APIC_ICR), 2, true);
 	d->saved[3] = timer;
@@ -153,10 +162,8 @@ static int svm_leave(struct ex_vcpu *d, bool *again)
 		msr_pass(c, EX_X2APIC(APIC_EOI), 2, false);
 	if (d->ipi_own)
 		msr_pass(c, EX_X2APIC(APIC_ICR), 2, false);
-	if (d->saved[3]) {
-		msr_pass(c, EX_X2APIC(APIC_TMICT), 3, false);
-		msr_pass(c, EX_X2APIC(APIC_TMCCT), 1, false);
-	}
+	if (d->saved[3])
+		timer_pass(c, d->deadline, false);
 	c->clean = 0;
 
 	/* KVM has no handler for it: make it an exit that needs none. */

@@ -281,16 +281,21 @@ static int frequency_check(struct ex_vcpu *d)
 			return 0;
 		}
 	}
-	pr_warn("the LAPIC timer counts %u in %llu ns, but a guest takes %llu ns for a count\n",
-		m.count, m.ns, bus_ns);
+	pr_warn("the LAPIC timer counts %u in %llu ns, but a guest takes %llu ns for a count%s\n",
+		m.count, m.ns, bus_ns, ex_deadline_may(d) ? "; deadlines are good" : "");
 	return -ERANGE;
 }
 
 int ex_proxy_start(struct ex_vcpu *d)
 {
-	struct ex_proxy *p = kzalloc(sizeof(*p), GFP_KERNEL);
+	struct ex_proxy *p;
 	int err;
 
+	/* Without x2APIC a guest cannot be given some of the LAPIC's registers, and not others. The
+	 * deadline is another register. */
+	if (!x2apic_mode && !ex_deadline_may(d))
+		return -EOPNOTSUPP;
+	p = kzalloc(sizeof(*p), GFP_KERNEL);
 	if (!p)
 		return -ENOMEM;
 	p->cpu = d->cpu;
@@ -319,9 +324,12 @@ int ex_proxy_start(struct ex_vcpu *d)
 		kfree(p);
 		return err;
 	}
-	err = frequency_check(d);
-	if (err)
-		ex_proxy_stop(d);
+	if (x2apic_mode)
+		err = frequency_check(d);
+	d->count_may = x2apic_mode && !err;
+	if (!err || ex_deadline_may(d))
+		return 0;
+	ex_proxy_stop(d);
 	return err;
 }
 

@@ -62,8 +62,14 @@ static void msr_pass(u32 msr, bool write, bool pass)
 		__set_bit(msr + (write ? 2048 * 8 : 0), map);
 }
 
-static void timer_pass(bool pass)
+/* The guest's own timer. */
+static void timer_pass(bool deadline, bool pass)
 {
+	if (deadline) {
+		msr_pass(MSR_IA32_TSC_DEADLINE, false, pass);
+		msr_pass(MSR_IA32_TSC_DEADLINE, true, pass);
+		return;
+	}
 	msr_pass(EX_X2APIC(APIC_TMICT), false, pass);
 	msr_pass(EX_X2APIC(APIC_TMICT), true, pass);
 	msr_pass(EX_X2APIC(APIC_TMCCT), false, pass);
@@ -141,7 +147,7 @@ static void vmx_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 	if (d->ipi_own)
 		msr_pass(EX_X2APIC(APIC_ICR), true, true);
 	if (timer)
-		timer_pass(true);
+		timer_pass(d->deadline, true);
 }
 
 static int vmx_leave(struct ex_vcpu *d, bool *again)
@@ -164,7 +170,7 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	if (d->ipi_own)
 		msr_pass(EX_X2APIC(APIC_ICR), true, false);
 	if (d->saved[TIMER])
-		timer_pass(false);
+		timer_pass(d->deadline, false);
 
 	*again = (u16)*reason == EXIT_REASON_GDTR_IDTR &&
 		 !(d->saved[SECONDARY] & SECONDARY_EXEC_DESC);

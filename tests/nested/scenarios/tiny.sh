@@ -40,6 +40,66 @@ kicks "after that"
 
 off
 kicks "stock again"
+
+# taken: the ticks that the guest took, and that KVM injected
+taken()
+{
+	tell show
+	TICKS=$(of v97) INJECTED=$(stat ticks)
+	TICKS=${TICKS:-0} INJECTED=${INJECTED:-0}
+}
+# ticks WHEN: of a second, $DIRECT came without KVM
+ticks()
+{
+	taken
+	DIRECT=$((INJECTED - TICKS))
+	sleep 1
+	BEFORE=$TICKS
+	taken
+	DIRECT=$((DIRECT + TICKS - INJECTED))
+	note "$1: $((TICKS - BEFORE)) ticks, $DIRECT of them direct"
+	check "$1: there are ticks" [ $((TICKS - BEFORE)) -ge 10 ]
+}
+# soon TEST...
+soon()
+{
+	i=0
+	until "$@"; do
+		i=$((i + 1))
+		[ $i -lt 100 ] || return 1
+		sleep 0.2
+	done
+}
+is() { [ "$(stat "$1")" = "$2" ]; }
+if grep -q tsc_deadline_timer /proc/cpuinfo; then
+	# The timer by TSC deadlines, which needs no x2APIC in the host, but one TSC for host and guest.
+	tell tsc 1000000000
+	tell mode tick
+	check "a guest that ticks by deadlines ($ANSWER)" [ "$ANSWER" = "mode tick" ]
+	sh -c "echo 'on pid=$TINY vcpu=0 cpu=$CPU timer=1' >$CTL" 2>/tmp/err &&
+		fail "a TSC of the guest's own is refused"
+	note "$(cat /tmp/err)"
+	tell tsc 0
+	echo "on pid=$TINY vcpu=0 cpu=$CPU timer=1" >$CTL || fail "on"
+	check "the timer is the guest's" soon is timer 1
+	ticks "its timer"
+	sed 's/^/NOTE: /' $CTL
+	check "its timer: nine of ten come direct" [ $((DIRECT * 10)) -ge $(((TICKS - BEFORE) * 9)) ]
+	kicks "its timer"
+	check "the host's own timers run there" timeout 60 taskset -c $CPU sleep 0.1
+	tell tsc 1000000000
+	check "with a TSC of its own the timer is KVM's" soon is timer 0
+	ticks "KVM's timer"
+	check "KVM's timer: none comes direct" [ $DIRECT -le 1 ]
+	tell tsc 0
+	check "the timer is the guest's again" soon is timer 1
+	off
+	tell mode spin
+	check "it goes on ($ANSWER)" [ "$ANSWER" = "mode spin" ]
+	kicks "after ticks"
+else
+	note "no TSC deadlines here"
+fi
 vectors_check
 tiny_end
 check "the module unloads" rmmod exitless_kvm

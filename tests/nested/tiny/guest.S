@@ -40,6 +40,8 @@ loop:
 	je	do_liar
 	cmpl	$TINY_SHADOW_IDT, %eax
 	je	do_shadow
+	cmpl	$TINY_TICK, %eax
+	je	do_tick
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
 	jmp	loop
 
@@ -166,6 +168,34 @@ shadow_register:
 	xorl	%edx, %edx
 	wrmsr
 	ret
+
+/* The LAPIC's timer by TSC deadlines, one after the other. */
+do_tick:
+	movl	$0x832, %ecx
+	movl	$(2 << 17 | TINY_TICK_VECTOR), %eax
+	xorl	%edx, %edx
+	wrmsr
+	mfence
+1:	movq	TINY_COUNTS+TINY_TICK_VECTOR*8(%r15), %rbx
+	rdtsc
+	shlq	$32, %rdx
+	leaq	TINY_TICK_CYCLES(%rax,%rdx), %rax
+	movq	%rax, %rdx
+	shrq	$32, %rdx
+	movl	$0x6e0, %ecx
+	wrmsr
+2:	incq	TINY_BEATS(%r15)
+	cmpl	$TINY_TICK, TINY_MODE(%r15)
+	jne	3f
+	cmpq	%rbx, TINY_COUNTS+TINY_TICK_VECTOR*8(%r15)
+	je	2b
+	incq	TINY_DONE(%r15)
+	jmp	1b
+3:	movl	$0x832, %ecx
+	movl	$(1 << 16 | TINY_TICK_VECTOR), %eax
+	xorl	%edx, %edx
+	wrmsr
+	jmp	loop
 
 do_halt:
 	hlt

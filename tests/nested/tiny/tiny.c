@@ -5,17 +5,19 @@
  *
  *	tiny [bus=NS] CPU [CPU]
  *
- * A vCPU for each CPU, with its thread pinned there; its LAPIC's timer counts by NS nanoseconds
- *(KVM's default is 1). "pid N" tells that the guest runs. Commands come on standard input, one per
- *line; each is answered by one line. VCPU is 0 if it is not given:
+ * A vCPU for each CPU, with its thread pinned there; its LAPIC's timer counts by NS nanoseconds, 1
+ * by default. "pid N" tells that the guest runs. Commands come on standard input, one per line;
+ * each is answered by one line. VCPU is 0 if it is not given:
  *
  *	mode NAME [VCPU]  what that vCPU does from now on
  *	kick N [VCPU]     N times: an eventfd is written, and the vCPU's interrupt awaited
  *	show [VCPU]       counters: name=value...; vN=count for vectors
  *	regs [VCPU]       where it is in the guest, which it leaves for a moment
- *	move N            N times: the guest's memory goes to the other of two NUMA nodes and back,
- *and each vCPU's interrupt is awaited; idt=N: so often its IDT went, too end               the
- *guest ends, and the VMM
+ *	tsc N [VCPU]      the guest's time-stamp counter is the host's plus N
+ *	move N            N times: the guest's memory goes to the other of two NUMA nodes and
+ *	                  back, and each vCPU's interrupt is awaited; idt=N: so often its IDT
+ *	                  went, too
+ *	end               the guest ends, and the VMM
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -55,7 +57,7 @@ static const char *const modes[] = {
 	[TINY_SPIN] = "spin",	[TINY_LIDT] = "lidt",	      [TINY_GP] = "gp",
 	[TINY_CLI] = "cli",	[TINY_LOST_IDT] = "lost-idt", [TINY_MSRS] = "msrs",
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
-	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow",
+	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
@@ -70,7 +72,8 @@ static struct vcpu {
 	uint32_t apart; /* its own data, from the first one's */
 	struct kvm_run *run;
 	pthread_t thread;
-	volatile int regs_wanted; /* answered by the thread */
+	volatile int regs_wanted, tsc_wanted; /* answered by the thread */
+	uint64_t tsc_offset;
 } vcpus[TINY_VCPUS];
 
 static void die(const char *what)
@@ -155,7 +158,7 @@ static void cpuid_set(const struct vcpu *v)
 	call(kvm, KVM_GET_SUPPORTED_CPUID, cpuid, "KVM_GET_SUPPORTED_CPUID");
 	for (uint32_t i = 0; i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == 1)
-			cpuid->entries[i].ecx |= 1u << 21; /* x2APIC */
+			cpuid->entries[i].ecx |= 1u << 21 | 1u << 24; /* x2APIC, TSC deadline */
 	call(v->fd, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
 	free(cpuid);
 }
@@ -230,6 +233,18 @@ static void regs_show(const struct vcpu *v)
 	       events.nmi.masked);
 }
 
+static void tsc_set(const struct vcpu *v)
+{
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uint64_t)(uintptr_t)&v->tsc_offset,
+	};
+
+	call(v->fd, KVM_SET_DEVICE_ATTR, &attr, "KVM_VCPU_TSC_OFFSET");
+	printf("tsc %llu\n", (unsigned long long)v->tsc_offset);
+}
+
 static void on_signal(int number)
 {
 	(void)number;
@@ -254,6 +269,10 @@ static void *vcpu_run(void *arg)
 		if (v->regs_wanted) {
 			regs_show(v);
 			v->regs_wanted = 0;
+		}
+		if (v->tsc_wanted) {
+			tsc_set(v);
+			v->tsc_wanted = 0;
 		}
 		if (run->exit_reason == KVM_EXIT_IO && *word(TINY_MODE + v->apart) == TINY_END)
 			return NULL;
@@ -381,6 +400,15 @@ static void regs(struct vcpu *v)
 		sched_yield();
 }
 
+static void tsc(struct vcpu *v, uint64_t offset)
+{
+	v->tsc_offset = offset;
+	v->tsc_wanted = 1;
+	pthread_kill(v->thread, SIGUSR1);
+	while (v->tsc_wanted)
+		sched_yield();
+}
+
 static void vcpu_new(int i)
 {
 	struct vcpu *v = &vcpus[i];
@@ -408,7 +436,7 @@ static void vcpu_start(struct vcpu *v)
 static bool obey(char *line)
 {
 	char *verb = strtok(line, " "), *word[2] = { strtok(NULL, " "), strtok(NULL, " ") };
-	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick"));
+	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick") || !strcmp(verb, "tsc"));
 	const char *which = two ? word[1] : word[0];
 	int i = which && strcmp(verb, "move") != 0 ? atoi(which) : 0;
 
@@ -416,6 +444,8 @@ static bool obey(char *line)
 		printf("what?\n");
 	else if (!strcmp(verb, "mode"))
 		mode_set(&vcpus[i], word[0]);
+	else if (!strcmp(verb, "tsc"))
+		tsc(&vcpus[i], strtoull(word[0], NULL, 0));
 	else if (!strcmp(verb, "kick"))
 		kick(&vcpus[i], strtoul(word[0], NULL, 0));
 	else if (word[0] && !strcmp(verb, "move"))
@@ -453,9 +483,9 @@ int main(int argc, char **argv)
 		die("/dev/kvm");
 	vm = call(kvm, KVM_CREATE_VM, NULL, "KVM_CREATE_VM");
 	call(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000, "KVM_SET_TSS_ADDR");
+	call(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
 	if (bus.args[0])
 		call(vm, KVM_ENABLE_CAP, &bus, "KVM_CAP_X86_APIC_BUS_CYCLES_NS");
-	call(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
 	memory_fill();
 	region.userspace_addr = (uint64_t)memory;
 	call(vm, KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");

@@ -56,5 +56,9 @@
 #define TINY_END	8
 #define TINY_LIAR	9
 #define TINY_SHADOW_IDT 10
+#define TINY_TICK	11
+
+#define TINY_TICK_VECTOR 0x61
+#define TINY_TICK_CYCLES 200000
 
 #endif
