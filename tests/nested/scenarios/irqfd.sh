@@ -37,5 +37,22 @@ off
 tell kick 20
 check "stock again ($ANSWER)" [ "$ANSWER" = "taken 20" ]
 vectors_check
+
+# The guest's timer must count as the hardware's, or the guest is told wrong times: ERANGE.
+timer_on() { sh -c "echo 'on pid=$TINY vcpu=0 cpu=$CPU timer=1' >$CTL" 2>/tmp/err; }
+check "a timer of the hardware's frequency" timer_on
+tell kick 20
+check "and direct with it ($ANSWER)" [ "$(stat why) $ANSWER" = "direct taken 20" ]
+off
+tiny_end
+tiny_start bus=7
+if timer_on; then fail "another frequency is refused"; else pass "another frequency is refused"; fi
+note "$(cat /tmp/err)"
+check "as out of range" grep -q "result out of range" /tmp/err
+check "and told" sh -c "dmesg | grep -q 'a guest takes 7 ns for a count'"
+check "nobody is direct by that" [ -z "$(stat why)" ]
+on
+tell kick 20
+check "direct, but for the timer ($ANSWER)" [ "$(stat why) $ANSWER" = "direct taken 20" ]
 tiny_end
 check "the module unloads" rmmod exitless_kvm
