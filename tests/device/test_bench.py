@@ -5,6 +5,7 @@
 That the loads run, and that what they report is what was asked for: figures mean nothing here.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -94,6 +96,34 @@ class Server(unittest.TestCase):
             bench.kill()
             bench.wait()
 
+    @contextlib.contextmanager
+    def moving(self, *devices):
+        """Meanwhile these change between two cores all the time, by hand."""
+        self.text("add", "core", "io1")
+        ending = threading.Event()
+        moves = []
+
+        def move():
+            while not ending.is_set():
+                for device in devices:
+                    self.text("set", "device", "vm/" + device, "core=io%d" % (len(moves) % 2))
+                    moves.append(device)
+
+        thread = threading.Thread(target=move)
+        thread.start()
+        try:
+            yield moves
+        finally:
+            ending.set()
+            thread.join()
+            for device in devices:
+                self.text("set", "device", "vm/" + device, "core=io0")
+            self.text("remove", "core", "io1")
+
+    def counters(self, device):
+        stats = json.loads(self.text("stats", "--json", "vm/" + device))["devices"][0]
+        return stats["counters"]["device"]
+
     @staticmethod
     def too_short(done, report):
         if done.returncode:
@@ -175,6 +205,22 @@ class Net(Server):
         self.expect_tops(["net", "--rate", "500", "--flow", "0-1",
                           *("%s/vm-%s.sock" % (self.dir, p) for p in ("net0", "net1"))],
                          "net0", "sent_pps")
+
+    def test_moves(self):
+        """Between cores under load: what one device sent, the other one got."""
+        window, runs = 64, 0
+        before = [self.counters(name) for name in ("net0", "net1")]
+        with self.moving("net0", "net1", "net0") as moves:
+            while len(moves) < 4:
+                self.bench("--window", str(window), "--verify")
+                runs += 1
+        grown = [{key: value - then[key] for key, value in self.counters(name).items()}
+                 for name, then in zip(("net0", "net1"), before)]
+        for sender, receiver in (grown, reversed(grown)):
+            # those on their way when the client ended have no ring, or no buffer, any more
+            late = receiver["rx_off"] + receiver["rx_no_buffer"]
+            self.assertEqual(sender["tx_packets"], receiver["rx_packets"] + late, grown)
+            self.assertLessEqual(late, window * runs, grown)
 
     def test_nothing_comes(self):
         socket = self.dir + "/control.sock"
@@ -271,6 +317,13 @@ class Blk(Server):
     def test_top(self):
         self.expect_tops(["blk", "--rate", "500", self.dir + "/vm-memory.sock"], "memory",
                          "received_pps")
+
+    def test_moves(self):
+        """Between cores under load: no request is lost, and each block is what was written last."""
+        for disk in ("memory", "file"):
+            with self.moving(disk, disk, disk) as moves:
+                while len(moves) < 4:
+                    self.bench("--verify", "--read", "50", "--queues", "2", disks=(disk,))
 
     def test_many(self):
         report = self.bench("--stats", "--pid", str(self.daemon.pid), "--sequential",

@@ -4,7 +4,7 @@
 import json
 
 from lib import lan
-from lib.context import limit
+from lib.context import Skip, limit
 from lib.process import Failure
 
 USER = [lan.USER_PORT]
@@ -114,3 +114,40 @@ def test_large_segments(t):
     lan.transfer(a, b, lan.address(1))
     a.check_log()
     b.check_log()
+
+
+def free_huge_pages():
+    """Of 2 MB, in MB."""
+    with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") as f:
+        return 2 * int(f.read())
+
+
+@limit(120)
+def test_huge_pages(t):
+    """A guest whose memory is on huge pages: a NIC of each kind and a disk."""
+    try:
+        if free_huge_pages() < 300:
+            raise Skip("there are no 300 MB of huge pages")
+    except FileNotFoundError:
+        raise Skip("there are no huge pages")
+    config = network(["virtio-net"])
+    config["machines"][0]["devices"] += [
+        {"name": "net1", "model": "82574L", "mac": lan.mac(2), "switch": "lan"},
+        {"name": "disk0", "kind": "virtio-blk", "model": "malloc", "size_bytes": 1 << 20}]
+    daemon = t.daemon(config)
+    vm = t.vm("vm1", [a + ",hugetlb=on,hugetlbsize=2M" if a.startswith("memory-backend-memfd,") else a
+                      for a in daemon.qemu_args("vm1")])
+    vm.wait_boot()
+    wait_devices(vm)
+    found = {vm.run("cat /sys/class/net/%s/address" % name).strip(): name
+             for name in vm.run("ls /sys/class/net").split()}
+    for number in (1, 2):
+        name = found[lan.mac(number)]
+        lan.configure(vm, number, name)
+        lan.wait_ping(vm, lan.GATEWAY)
+        lan.expect_ping(vm, lan.GATEWAY, count=5, size=1400)
+        vm.run("ip addr flush dev %s; ip link set %s down" % (name, name))
+    vm.run("dd if=/dev/urandom of=/tmp/data bs=64k count=16 2>/dev/null; "
+           "dd if=/tmp/data of=/dev/vda oflag=direct bs=64k 2>/dev/null; "
+           "dd if=/dev/vda iflag=direct bs=64k count=16 2>/dev/null | cmp - /tmp/data")
+    vm.check_log()
