@@ -305,6 +305,12 @@ static const struct schema_row device_rows[] = {
 	PLUG_ROWS(NETWORK),
 	{ "check_source", SCHEMA_BOOL, SCHEMA_RUNTIME, FIELD(plug.check_source), .only = NETWORK,
 	  .unset = "false", .help = "Frames from another address than `mac` are dropped." },
+	{ "max_packets_per_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(max_packets_per_s),
+	  .max = 1000000000000ll, .unset = "0",
+	  .help = "Packets that its guest may send, or I/O operations, per second; 0: no limit but "
+		  "the machine's." },
+	{ "max_bytes_per_s", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(max_bytes_per_s),
+	  .max = 1000000000000ll, .unset = "0", .help = "The same in bytes per second." },
 	{ "max_rate_bps", SCHEMA_UINT, SCHEMA_RUNTIME, FIELD(max_rate_bps), .only = "nic",
 	  .max = 1000000000000ll, .unset = "0",
 	  .help = "Bits per second that its guest may send; 0 for no limit." },

@@ -126,8 +126,11 @@ struct io_queue {
 	const struct io_queue_ops *ops;
 	const char *name;	/* "vm1/net0/tx0"; owned by the device */
 	struct io_group *group; /* the machine it belongs to; NULL: the core's own */
-	int wake_fd;		/* readable when there may be work; -1: none. Only while parked */
-	bool drain_wake_fd;	/* an eventfd: the core reads it when it wakes by it */
+	/* With the maximum rates of its device alone; NULL: it has none. May change at any time
+	 * (WRITE_ONCE()); not freed before the queue is removed. */
+	struct io_group *own;
+	int wake_fd;	    /* readable when there may be work; -1: none. Only while parked */
+	bool drain_wake_fd; /* an eventfd: the core reads it when it wakes by it */
 	/* IO_DOORBELL_BYTES in one cache line, aligned to their size, in which something changes
 	 * before pending() says yes (or the queue is kicked); NULL: none, ask pending(). Saves a
 	 * sleeping core from looking at more than that. */

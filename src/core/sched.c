@@ -20,7 +20,7 @@
  * of late), so that is what they wait for; what they gave away is flushed before it.
  *
  * A machine below its minimum rate goes before the round robin; one above its maximum is
- * skipped until its time comes.
+ * skipped until its time comes, and so is a device that is above a maximum of its own.
  *
  * With params.round_robin all of that is off but maximum rates: no queue is bulk, and each turn
  * polls all of them within their budgets. It is there to be measured against.
@@ -163,15 +163,19 @@ static unsigned slice_packets(const struct io_core *core, const struct io_queue 
 static bool poll_queue(struct io_core *core, struct io_queue *queue)
 {
 	struct io_turn *turn = &core->turn;
-	struct io_group *group = queue->share->group;
+	struct io_group *group = queue->share->group, *own = READ_ONCE(queue->own);
 	struct io_work work = { 0 };
 	uint64_t start = turn->now_ns, cycles;
 	unsigned packets = core->params.turn_packets;
 	uint64_t bytes = core->params.turn_bytes;
 
-	if (group) {
-		uint64_t until_ns = io_group_limit(group, start, &packets, &bytes);
+	if (group || own) {
+		uint64_t until_ns = 0;
 
+		if (group)
+			until_ns = io_group_limit(group, start, &packets, &bytes);
+		if (own && !until_ns)
+			until_ns = io_group_limit(own, start, &packets, &bytes);
 		if (until_ns) {
 			COUNT(queue->stats.limited, 1);
 			core->limited_until_ns = MIN(core->limited_until_ns, until_ns);
@@ -199,6 +203,8 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 	if (group)
 		io_group_charge(group, turn->now_ns, work.packets, work.bytes,
 				turn->now_ns - start);
+	if (own)
+		io_group_charge(own, turn->now_ns, work.packets, work.bytes, turn->now_ns - start);
 	COUNT(queue->stats.limited, work.more);
 	if (work.more && !core->params.round_robin)
 		make_bulk(core, queue, turn->now_ns);

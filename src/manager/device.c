@@ -191,6 +191,18 @@ static int device_resolve(struct device *dev, struct why *why)
 
 /* ---- adding and removing ----------------------------------------------------------------- */
 
+/* What is in its spec, for all of its queues. */
+static void limit_rates(struct device *dev)
+{
+	struct io_group_params params = { .max_packets_per_s = dev->spec.max_packets_per_s,
+					  .max_bytes_per_s = dev->spec.max_bytes_per_s };
+	bool any = params.max_packets_per_s || params.max_bytes_per_s;
+
+	io_group_set(dev->own, &params);
+	for (unsigned i = 0; i < dev->end.n_queues; i++)
+		WRITE_ONCE(dev->end.queues[i]->own, any ? dev->own : NULL);
+}
+
 int manager_device_add(struct manager *m, const char *machine_name, const struct device_spec *spec,
 		       struct why *why)
 {
@@ -217,13 +229,15 @@ int manager_device_add(struct manager *m, const char *machine_name, const struct
 		goto free_device;
 	}
 	dev->space = memory_space_new(dev->id);
-	if (!dev->space) {
+	dev->own = io_group_new(dev->id);
+	if (!dev->space || !dev->own) {
 		err = why_set(why, -ENOMEM, "out of memory");
-		goto free_device;
+		goto free_space;
 	}
 	err = dev->kind->build(dev, why);
 	if (err)
 		goto free_space;
+	limit_rates(dev);
 	err = endpoint_start(&dev->end, core, machine->group, why);
 	if (err)
 		goto destroy;
@@ -244,6 +258,7 @@ stop:
 destroy:
 	dev->kind->destroy(dev);
 free_space:
+	io_group_free(dev->own);
 	memory_space_free(dev->space);
 free_device:
 	free(dev);
@@ -255,6 +270,7 @@ static void device_destroy(struct device *dev)
 	endpoint_unplug(&dev->end);
 	endpoint_stop(&dev->end);
 	dev->kind->destroy(dev);
+	io_group_free(dev->own);
 	memory_space_free(dev->space);
 	free(dev);
 }
@@ -428,6 +444,9 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 		if (err)
 			return err;
 	}
+	dev->spec.max_packets_per_s = spec->max_packets_per_s;
+	dev->spec.max_bytes_per_s = spec->max_bytes_per_s;
+	limit_rates(dev);
 	if (dev->kind->network) {
 		err = endpoint_replug(m, &dev->end, &dev->spec.plug, &spec->plug, dev->spec.mac,
 				      why);

@@ -65,6 +65,7 @@ struct device {
 	const struct device_kind *kind;
 	struct memory_space *space;
 	struct endpoint end;
+	struct io_group *own; /* its maximum rates */
 	/* the kind's: one of them */
 	struct nic *nic;
 	struct disk *disk;

@@ -102,6 +102,7 @@ struct device_spec {
 	struct plug_spec plug;
 	uint8_t mac[6]; /* all zero: made of the device's and its machine's name */
 	bool link_up;
+	uint64_t max_packets_per_s, max_bytes_per_s; /* that it sends, or operations; 0: none */
 	uint64_t max_rate_bps;
 	bool trap_doorbells;
 	/* virtio devices */

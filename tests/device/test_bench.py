@@ -325,6 +325,24 @@ class Blk(Server):
                 while len(moves) < 4:
                     self.bench("--verify", "--read", "50", "--queues", "2", disks=(disk,))
 
+    def test_limits(self):
+        """A disk's own rates, set while it lives, and taken away again."""
+        for key, rate, per in (("max_packets_per_s", 2000, 1), ("max_bytes_per_s", 8 << 20, 4096)):
+            self.text("set", "device", "vm/null", "%s=%d" % (key, rate))
+            report = self.bench("--depth", "16", disks=("null",))
+            # and a burst before, in each of its runs
+            most = (self.elapsed + 0.1) * rate / per + 100
+            self.assertLessEqual(report["total"]["requests"], most)
+            stats = json.loads(self.text("stats", "--json", "vm/null"))["devices"][0]
+            self.assertGreater(sum(queue["limited"] for queue in stats["queues"]), 0)
+            self.text("set", "device", "vm/null", key + "=0")
+        for seconds in ("0.3", "3", "30"):
+            report = self.bench("--depth", "16", "--seconds", seconds, disks=("null",))
+            if report["total"]["requests"] > (self.elapsed + 0.1) * 2000 + 100:
+                break
+        else:
+            self.fail("it is still held back")
+
     def test_many(self):
         report = self.bench("--stats", "--pid", str(self.daemon.pid), "--sequential",
                             disks=("null,depth=0", "memory,size=8k,depth=2,read=0", "file"))

@@ -177,6 +177,7 @@ class Command(Daemon):
                     "min_bytes_per_s": 20},
         "device": {"link": "down", "switch": "lan2", "trunk": True, "pvid": 7, "vids": [7, 8],
                    "isolated": True, "check_source": True, "max_rate_bps": 5000000,
+                   "max_packets_per_s": 3000, "max_bytes_per_s": 4000000,
                    "size_bytes": 2 << 20, "core": "io1"},
         "balance": {"mode": "dry_run", "interval_us": 2000000, "high_percent": 70,
                     "gain_percent": 20, "hold_us": 5000000},

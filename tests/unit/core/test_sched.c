@@ -427,30 +427,37 @@ static void bulk_class_goes_before_nobody(void **state)
 		io_group_free(groups[i]);
 }
 
-/* Packets of a thousand bytes each that an endless sender gets through in a second. */
-static double rate_with(const struct io_group_params *params)
+/* Packets of a thousand bytes each that an endless sender gets through in a second, of a machine
+ * and a device with these limits; NULL: it has none. */
+static double rate_with(const struct io_group_params *params, const struct io_group_params *own)
 {
-	struct io_group *group = io_group_new("vm");
+	struct io_group *group = io_group_new("vm"), *device = io_group_new("device");
 	struct fake fake = { .waiting = UINT64_MAX, .bytes = 1000 };
-	struct io_group_stats stats;
+	struct io_group_stats stats, of_device;
 	uint64_t start = fake_now_ns, elapsed;
 
 	assert_int_equal(io_group_set(group, params), 0);
 	fake_add(&fake, &doorbell_ops, group);
+	if (own) {
+		assert_int_equal(io_group_set(device, own), 0);
+		fake.q.own = device;
+	}
 	do {
 		turns(10);
 		elapsed = fake_now_ns - start;
 	} while (elapsed < 200 * NS_PER_MS);
 	io_group_stats(group, &stats);
-	assert_true(stats.limited > 0);
+	io_group_stats(device, &of_device);
+	assert_true(stats.limited + of_device.limited > 0);
 	assert_int_equal(stats.packets, fake.taken);
 	assert_int_equal(stats.bytes, fake.taken * 1000);
 	io_queue_remove(&fake.q);
 	io_group_free(group);
+	io_group_free(device);
 	return (double)fake.taken * 1e9 / (double)elapsed;
 }
 
-/* The rate, and one burst; of two the lower one. */
+/* The rate, and one burst; of several the lowest one. */
 static void maximum_rate(void **state)
 {
 	static const struct io_group_params limits[] = {
@@ -459,11 +466,14 @@ static void maximum_rate(void **state)
 		{ .max_packets_per_s = 100000, .max_bytes_per_s = 200000000 },
 		{ .max_packets_per_s = 200000, .max_bytes_per_s = 100000000 },
 	};
+	static const struct io_group_params none, more = { .max_packets_per_s = 150000 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(limits); i++) {
-		double rate = rate_with(&limits[i]);
+		double rates[] = { rate_with(&limits[i], NULL), rate_with(&none, &limits[i]),
+				   rate_with(&more, &limits[i]), rate_with(&limits[i], &more) };
 
-		assert_true(rate > 99000 && rate < 103000);
+		for (unsigned k = 0; k < ARRAY_SIZE(rates); k++)
+			assert_true(rates[k] > 99000 && rates[k] < 103000);
 	}
 }
 
