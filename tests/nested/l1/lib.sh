@@ -15,6 +15,18 @@ check()
 	if "$@"; then pass "$what"; else fail "$what"; fi
 }
 
+# patiently TEST...: until it is so, for half a minute at most. For what takes no time, but on a busy
+# machine.
+patiently()
+{
+	tries=0
+	until "$@"; do
+		tries=$((tries + 1))
+		[ $tries -lt 300 ] || return 1
+		sleep 0.1
+	done
+}
+
 # selftest WHEN: the host module's own
 selftest()
 {
@@ -187,7 +199,7 @@ l2_wait()
 l2()
 {
 	l2_async "$@"
-	l2_wait 120
+	l2_wait 300
 }
 # l2_value COMMAND: its output, as one line, into $VALUE
 l2_value()

@@ -10,7 +10,7 @@ phase()
 	exits_begin
 	sleep $WINDOW
 	exits_end "$1"
-	check "$1: cyclictest ends" l2_wait 30
+	check "$1: cyclictest ends" l2_wait 60
 	# Latency, count: the median, and so on; the last line of a histogram has the overflows.
 	l2_value "awk '/^[0-9]/ { n += \$2; at[i++] = \$1 + 0; sum[i - 1] = n }" \
 		"/^# Total:/ { total = \$3 } /^# (Min|Avg|Max)/ { l = l \" \" \$2 \$4 + 0 }" \

@@ -8,7 +8,7 @@ phase()
 	exits_begin
 	sleep 4
 	exits_end "$1"
-	check "$1: no ping is lost" l2_wait 12
+	check "$1: no ping is lost" l2_wait 60
 	note "$1: exits for interrupts and timer: $(exits "$1")"
 }
 ticks()

@@ -32,6 +32,13 @@ stat()
 {
 	sed -n "s/^vcpu .* index=${2:-$V} .* $1=\([^ ]*\).*/\1/p" $CTL
 }
+# above N NAME: so is the module's counter for that vCPU; shown_above N NAME: the guest's
+above() { [ "$(stat "$2")" -gt "$1" ]; }
+shown_above()
+{
+	tell show $V
+	[ "$(of "$2")" -gt "$1" ]
+}
 # honest [VCPU]: it does what is to be done to be direct, and no more
 honest()
 {

@@ -47,8 +47,7 @@
 
 #define VECTOR	0x51
 #define GSI	24
-#define LATE_NS 2000000000ull  /* for another mode */
-#define KICK_NS 20000000000ull /* for an interrupt; far more than a busy machine needs */
+#define LATE_NS 20000000000ull /* far more than a busy machine needs */
 #define PAGE	4096
 
 extern const uint8_t tiny_code[], tiny_code_end[], tiny_stubs[], tiny_stubs_end[];
@@ -293,7 +292,7 @@ static bool kick_once(const struct vcpu *v)
 	if (write(v->kick_fd, &one, sizeof(one)) != sizeof(one))
 		die("kick");
 	while (*count == before)
-		if (now_ns() - begin > KICK_NS)
+		if (now_ns() - begin > LATE_NS)
 			return false;
 	return true;
 }
@@ -335,7 +334,7 @@ static void beats_await(void)
 		volatile uint64_t *beats = counter(TINY_BEATS + vcpus[i].apart);
 		uint64_t begin = now_ns(), before = *beats;
 
-		while (*beats < before + 1000 && now_ns() - begin < KICK_NS)
+		while (*beats < before + 1000 && now_ns() - begin < LATE_NS)
 			sched_yield();
 	}
 }
