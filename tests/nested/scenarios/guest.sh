@@ -13,16 +13,6 @@ pings()
 	l2 "for c in 0 1; do taskset -c \$c ping -q -c 100 -i 0.02 10.0.2.2 >/tmp/ping\$c & done; wait;" \
 		"[ \$(cat /tmp/ping? | grep -c ' 0%') = 2 ]"
 }
-# soon COMMAND...: it comes to be so
-soon()
-{
-	i=0
-	until "$@"; do
-		i=$((i + 1))
-		[ $i -lt 100 ] || return 1
-		sleep 0.2
-	done
-}
 are() { [ "$(vcpus "$1")" = "$2" ]; }
 registered() { l2_value "cat /sys/kernel/exitless/registered" && [ "$VALUE" = "$1" ]; }
 
@@ -35,7 +25,7 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "no host there: nothing is registered" registered 0
 
 	check "on" direct on l2 --seconds 0
-	check "on: every vCPU has its shadow IDT" soon registered 2
+	check "on: every vCPU has its shadow IDT" patiently registered 2
 	check "on: no ping is lost" pings
 	check "on: both, the timer KVM's, IPIs by exits ($(vcpus timer), $(vcpus ipi))" \
 		[ "$(vcpus timer) $(vcpus ipi)" = "0 0 0 0" ]
@@ -52,7 +42,7 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "off: no ping is lost" pings
 
 	check "on, one vCPU, its timer" direct on l2 --vcpu 1 --timer --seconds 0
-	check "one vCPU: it has its shadow IDT" soon registered 1
+	check "one vCPU: it has its shadow IDT" patiently registered 1
 	check "one vCPU: no ping is lost" pings
 	check "one vCPU: that one" are index 1
 	check "one vCPU: its timer" are timer 1
@@ -64,9 +54,9 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 
 	check "on, timer and IPIs" direct on l2 --timer --ipi --seconds 2
 	sed 's/^/NOTE: /' /tmp/direct
-	check "all: every vCPU has its shadow IDT" soon registered 2
+	check "all: every vCPU has its shadow IDT" patiently registered 2
 	check "all: no ping is lost" pings
-	check "all: the guest sends IPIs itself" soon are ipi "1 1"
+	check "all: the guest sends IPIs itself" patiently are ipi "1 1"
 	check "all: the timer is the guest's" are timer "1 1"
 	sed 's/^/NOTE: /' $CTL
 
@@ -78,19 +68,19 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "and sees its timers" [ "$(grep -c '/timer:1' /tmp/sysfs)" = 2 ]
 
 	check "the guest disables" l2 "echo 1 >/sys/kernel/exitless/disable"
-	check "no vCPU is direct, as it wishes" soon are why "guest-off guest-off"
+	check "no vCPU is direct, as it wishes" patiently are why "guest-off guest-off"
 	l2_value "cat /sys/kernel/exitless/enabled /sys/kernel/exitless/cpu*/state | sort | uniq"
 	check "the guest sees it ($VALUE)" [ "$VALUE" = "0 off" ]
 	BEFORE=$(vcpus entries_direct)
 	check "disabled: no ping is lost" pings
 	check "disabled: no entry was direct" are entries_direct "$BEFORE"
 	check "the guest enables" l2 "echo 1 >/sys/kernel/exitless/enable"
-	check "every vCPU has its shadow IDT again" soon registered 2
+	check "every vCPU has its shadow IDT again" patiently registered 2
 	check "enabled: no ping is lost" pings
 	check "enabled: entries are direct ($BEFORE, then $(vcpus entries_direct))" \
 		sh -c "set -- $BEFORE $(vcpus entries_direct); [ \$3 -gt \$1 ] && [ \$4 -gt \$2 ]"
 	check "the guest module unloads" l2 "rmmod exitless_guest"
-	check "without it they are stock" soon are why "shared-idt shared-idt"
+	check "without it they are stock" patiently are why "shared-idt shared-idt"
 	check "unloaded: no ping is lost" pings
 	check "off at last" direct off l2 --seconds 0
 	l2_stop

@@ -62,17 +62,6 @@ ticks()
 	note "$1: $((TICKS - BEFORE)) ticks, $DIRECT of them direct"
 	check "$1: there are ticks" [ $((TICKS - BEFORE)) -ge 10 ]
 }
-# soon TEST...
-soon()
-{
-	i=0
-	until "$@"; do
-		i=$((i + 1))
-		[ $i -lt 100 ] || return 1
-		sleep 0.2
-	done
-}
-is() { [ "$(stat "$1")" = "$2" ]; }
 if grep -q tsc_deadline_timer /proc/cpuinfo; then
 	# The timer by TSC deadlines, which needs no x2APIC in the host, but one TSC for host and guest.
 	tell tsc 1000000000
@@ -83,18 +72,18 @@ if grep -q tsc_deadline_timer /proc/cpuinfo; then
 	note "$(cat /tmp/err)"
 	tell tsc 0
 	echo "on pid=$TINY vcpu=0 cpu=$CPU timer=1" >$CTL || fail "on"
-	check "the timer is the guest's" soon is timer 1
+	check "the timer is the guest's" patiently is timer 1
 	ticks "its timer"
 	sed 's/^/NOTE: /' $CTL
 	check "its timer: nine of ten come direct" [ $((DIRECT * 10)) -ge $(((TICKS - BEFORE) * 9)) ]
 	kicks "its timer"
 	check "the host's own timers run there" timeout 60 taskset -c $CPU sleep 0.1
 	tell tsc 1000000000
-	check "with a TSC of its own the timer is KVM's" soon is timer 0
+	check "with a TSC of its own the timer is KVM's" patiently is timer 0
 	ticks "KVM's timer"
 	check "KVM's timer: none comes direct" [ $DIRECT -le 1 ]
 	tell tsc 0
-	check "the timer is the guest's again" soon is timer 1
+	check "the timer is the guest's again" patiently is timer 1
 	off
 	tell mode spin
 	check "it goes on ($ANSWER)" [ "$ANSWER" = "mode spin" ]

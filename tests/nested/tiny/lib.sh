@@ -39,6 +39,8 @@ shown_above()
 	tell show $V
 	[ "$(of "$2")" -gt "$1" ]
 }
+# is NAME VALUE: of that vCPU
+is() { [ "$(stat "$1")" = "$2" ]; }
 # honest [VCPU]: it does what is to be done to be direct, and no more
 honest()
 {
