@@ -24,8 +24,9 @@ if [ $# = 1 ]; then
 	trap 'for _ in 1 2 3 4 5 6 7 8 9; do
 		find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.2; done' EXIT
 	status=0
+	# all of it dies with this shell
 	sh -c 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"' - "$cgroup" \
-		unshare --mount --pid --fork --kill-child --cgroup --net --uts --ipc \
+		setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --cgroup --net --uts --ipc \
 		"$0" "$folder" inside || status=$?
 	exit $status
 fi
