@@ -116,6 +116,7 @@ class Exitless(Server):
     name, label = "exitless", "exitless (learning switch)"
     kind = {"kind": "virtio-net"}
     core = {}
+    config = {} # beside that
 
     @staticmethod
     def version():
@@ -131,14 +132,18 @@ class Exitless(Server):
             "switches": [{"name": "lan"}],
             # one device each: a machine's devices share what it gets
             "machines": [{"name": "vm%d" % i, "devices": [d]} for i, d in enumerate(devices)],
+            **self.config,
         }
         with open(self.dir + "/config.json", "w") as f:
             json.dump(config, f)
-        daemon = self.run([BUILD + "/src/exitlessd", "--config", "config.json"])
+        daemon = self.run(self.daemon([BUILD + "/src/exitlessd", "--config", "config.json"]))
         self.pid = daemon.pid
         os.sched_setaffinity(daemon.pid, {CLIENT_CPU})
         self.wait_for(lambda: os.path.exists(self.dir + "/control.sock"), "control socket")
         return ["%s/vm%d-net%d.sock" % (self.dir, i, i) for i in range(self.devices)]
+
+    def daemon(self, argv):
+        return argv
 
     def client_options(self):
         return super().client_options() + ["--stats"]
