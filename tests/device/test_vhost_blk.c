@@ -11,6 +11,7 @@
 #include "transport/vhost_user.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/virtio_blk.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -22,6 +23,8 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -363,6 +366,107 @@ static void configuration(void **state)
 	server_kill();
 }
 
+/* cachestat(2), since Linux 6.5; newer than some systems' headers. */
+#define SYS_CACHESTAT 451
+
+struct cachestat_result {
+	uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+static struct cachestat_result look_at_cache(int fd)
+{
+	struct cachestat_result stats = { 0 };
+	uint64_t range[2] = { 0, 0 }; /* all of it */
+
+	if (syscall(SYS_CACHESTAT, fd, range, &stats, 0))
+		stats = (struct cachestat_result){ 0 };
+	return stats;
+}
+
+/* Whether it can be seen here what has been stored: not with an older kernel, nor in memory, nor on
+ * layers of file systems, where a file has no pages of its own. */
+static bool cache_is_seen(void)
+{
+	int fd = open(image, O_RDWR | O_CLOEXEC);
+	static const char zeroes[4096];
+	struct cachestat_result stats;
+	struct statfs fs;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, zeroes, sizeof(zeroes), 0), sizeof(zeroes));
+	stats = look_at_cache(fd);
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	close(fd);
+	return stats.cached && fs.f_type != TMPFS_MAGIC;
+}
+
+/* Pages of the image that only the host's memory has. */
+static uint64_t not_stored(void)
+{
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+	struct cachestat_result stats;
+
+	assert_true(fd >= 0);
+	stats = look_at_cache(fd);
+	close(fd);
+	return stats.dirty + stats.writeback;
+}
+
+static void set_wce(uint8_t on)
+{
+	struct {
+		uint32_t offset, size, flags;
+		uint8_t value;
+	} __attribute__((packed)) m = { offsetof(struct virtio_blk_config, wce), 1, 0, on };
+
+	assert_int_equal(vhost_request(&c, VHOST_SET_CONFIG, &m, sizeof(m), -1), 0);
+}
+
+static void expect_stored(bool stored)
+{
+	for (unsigned i = 0;; i++) {
+		assert_int_equal(request(VIRTIO_BLK_T_OUT, 8 * (i % 16), 4096, false),
+				 VIRTIO_BLK_S_OK);
+		if (stored) {
+			assert_int_equal(not_stored(), 0);
+			if (i == 16)
+				return;
+		} else {
+			/* the host may write it at any time, but not each time at once */
+			if (not_stored() > 0)
+				return;
+			assert_true(i < 10000);
+		}
+	}
+}
+
+/* A write is done when the host has it, if the guest can flush and its write cache is on; otherwise
+ * when storage has it (section 5.2.6.2). */
+static void what_a_write_means(void **state)
+{
+	if (!cache_is_seen())
+		skip();
+	cached = true;
+	server_start("file", false);
+	guest_start(V1 | F(FLUSH) | F(CONFIG_WCE));
+	expect_stored(false);
+	assert_int_equal(request(VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+	assert_int_equal(not_stored(), 0);
+	set_wce(0);
+	expect_stored(true);
+	set_wce(1);
+	expect_stored(false);
+	guest_stop();
+	server_kill();
+
+	server_start("file", false);
+	guest_start(V1); /* cannot flush */
+	expect_stored(true);
+	guest_stop();
+	server_kill();
+	cached = false;
+}
+
 static void hostile(void **state)
 {
 	static const struct {
@@ -675,10 +779,15 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(malloc_disk),	       cmocka_unit_test(file_disk),
-		cmocka_unit_test(configuration),       cmocka_unit_test(hostile),
-		cmocka_unit_test(survives_kills),      cmocka_unit_test(image_is_handed_over),
-		cmocka_unit_test(waits_for_its_image), cmocka_unit_test(leaves_requests_in_flight),
+		cmocka_unit_test(malloc_disk),
+		cmocka_unit_test(file_disk),
+		cmocka_unit_test(configuration),
+		cmocka_unit_test(what_a_write_means),
+		cmocka_unit_test(hostile),
+		cmocka_unit_test(survives_kills),
+		cmocka_unit_test(image_is_handed_over),
+		cmocka_unit_test(waits_for_its_image),
+		cmocka_unit_test(leaves_requests_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
