@@ -161,5 +161,48 @@ class StuckStorage(Daemon):
         self.assertEqual(self.process.wait(timeout=120), 0)
 
 
+class BlockDevice(Daemon):
+    """A disk on a block device of the host, by a link to it."""
+
+    config = CONFIG.replace('"name": "vm2", "devices": [', """"name": "vm2", "devices": [
+        { "name": "d", "kind": "virtio-blk", "file": "%(dir)s/disk", "queues": 2 },""")
+
+    def setUp(self):
+        super().setUp()
+        image = self.dir + "/image"
+        with open(image, "wb") as f:
+            f.truncate(16 << 20)
+        try:
+            done = subprocess.run(["/sbin/losetup", "--find", "--show", image], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+        except FileNotFoundError:
+            done = None
+        if not done or done.returncode:
+            self.tearDown()
+            self.skipTest("loop devices cannot be made here")
+        device = done.stdout.strip()
+        self.addCleanup(subprocess.run, ["/sbin/losetup", "--detach", device], check=True)
+        os.symlink(device, self.dir + "/disk")
+
+    def test_block_device(self):
+        self.start()
+        for options in ((), ("--size", "512"), ("--size", "64k", "--packed", "--indirect")):
+            for seconds in ("0.3", "3", "20"):  # the machine may have no time for it
+                done = subprocess.run([EXITLESS, "bench", "blk", "--seconds", seconds, "--warmup",
+                                       "0", "--queues", "2", "--verify", "--read", "50", *options,
+                                       self.dir + "/vm2-d.sock"], text=True, timeout=120,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                if "nothing was done" not in done.stderr:
+                    break
+            self.assertEqual(done.returncode, 0, done.stderr)
+        counters = self.cli_json("stats", "vm2/d")["devices"][0]["counters"]["device"]
+        self.assertEqual(counters["size_bytes"], 16 << 20)
+        self.assertGreater(counters["writes"], 0)
+        self.assertEqual(counters.get("errors", 0), 0)
+        self.assertEqual(self.stop(), 0)
+        with open(self.dir + "/image", "rb") as f:
+            self.assertNotEqual(f.read(), bytes(16 << 20))
+
+
 if __name__ == "__main__":
     main()
