@@ -252,6 +252,9 @@ int ex_timer_init(void);
 void ex_timer_done(void);
 /* For the watchdog, with interrupts off on the vCPU's CPU. */
 void ex_poke(void *vcpu);
+/* Process context, before the two below, and not under ex_lock: kprobes take the lock of CPU
+ * hotplug, whose callback takes that. */
+void ex_timer_find(int cpu);
 /* Process context. -ENOMEM; -EOPNOTSUPP: the host does not keep time by the LAPIC there; -ERANGE:
  * the guest's timer frequency is not the hardware's. */
 int ex_proxy_start(struct ex_vcpu *d);

@@ -32,8 +32,8 @@
 
 extern struct tracepoint __tracepoint_kvm_entry, __tracepoint_kvm_exit;
 
-static DEFINE_MUTEX(ex_lock);
-static LIST_HEAD(vcpus); /* written under ex_lock, read under RCU too */
+static DEFINE_MUTEX(ex_lock); /* taken in a callback of CPU hotplug, so inside of its lock */
+static LIST_HEAD(vcpus);      /* written under ex_lock, read under RCU too */
 static enum cpuhp_state hotplug;
 static bool ending; /* the machine; under ex_lock */
 
@@ -266,6 +266,8 @@ static ssize_t ctl_write(struct file *file, const char __user *from, size_t n, l
 	}
 	if (err)
 		return err;
+	if (timer && cpu >= 0 && cpu < nr_cpu_ids && cpu_online(cpu))
+		ex_timer_find(cpu);
 	mutex_lock(&ex_lock);
 	if (!strcmp(verb, "on"))
 		err = vcpu_on(pid, vcpu, cpu, timer, ipi);

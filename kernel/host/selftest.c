@@ -309,7 +309,6 @@ static void tests_run(void *data)
 	struct tests *t = data;
 	int cpu;
 
-	cpus_read_lock();
 	told(t, "btf", -1, ex_btf_test(ex_ops->btf));
 	for_each_online_cpu(cpu) {
 		told(t, "lapic", cpu, lapic_test(cpu));
@@ -319,15 +318,19 @@ static void tests_run(void *data)
 	}
 	ex_all_locked(idt_test, t);
 	told(t, "trouble", -1, trouble());
-	cpus_read_unlock();
 }
 
 static int selftest_show(struct seq_file *m, void *data)
 {
 	struct tests t = { .m = m };
+	int cpu;
 
 	seq_puts(m, "KTAP version 1\n");
+	for_each_online_cpu(cpu)
+		ex_timer_find(cpu);
+	cpus_read_lock();
 	ex_locked(tests_run, &t);
+	cpus_read_unlock();
 	seq_printf(m, "1..%u\n# %u failed\n", t.n, t.failed);
 	return 0;
 }

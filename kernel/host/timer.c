@@ -98,7 +98,8 @@ struct lapic_hunt {
 	struct clock_event_device *found;
 	int cpu;
 };
-static struct lapic_hunt hunt; /* under the lock of main.c */
+static struct lapic_hunt hunt;
+static DEFINE_MUTEX(hunt_lock);
 
 static int lapic_programmed(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -117,18 +118,16 @@ static void hunt_timer(void *data)
 	hrtimer_start(&hunt.timer, ns_to_ktime(200 * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
 }
 
-/* It stays what it is, however often the CPU comes and goes. */
+/* It stays what it is, however often the CPU comes and goes; NULL: not known. */
 static DEFINE_PER_CPU(struct clock_event_device *, lapic_device);
 
-/* NULL if the CPU does not use it, or this kernel programs it by other functions. */
-static struct clock_event_device *lapic_find(int cpu)
+/* It stays unknown if the CPU does not use it, or this kernel programs it by other functions. */
+static void lapic_find(int cpu)
 {
 	static const char *const by[] = { "lapic_next_event", "lapic_next_deadline" };
-	struct clock_event_device *found = per_cpu(lapic_device, cpu);
+	struct clock_event_device *found;
 	unsigned int i, tries;
 
-	if (found)
-		return found;
 	hunt.found = NULL;
 	hunt.cpu = cpu;
 	ex_hrtimer_init(&hunt.timer, hunt_ends);
@@ -147,9 +146,16 @@ static struct clock_event_device *lapic_find(int cpu)
 	found = hunt.found;
 	if (!found || strncmp(found->name, "lapic", 5) ||
 	    !cpumask_equal(found->cpumask, cpumask_of(cpu)))
-		return NULL;
-	per_cpu(lapic_device, cpu) = found;
-	return found;
+		return;
+	WRITE_ONCE(per_cpu(lapic_device, cpu), found);
+}
+
+void ex_timer_find(int cpu)
+{
+	mutex_lock(&hunt_lock);
+	if (!per_cpu(lapic_device, cpu))
+		lapic_find(cpu);
+	mutex_unlock(&hunt_lock);
 }
 
 static void nothing(void *data)
@@ -214,7 +220,7 @@ const char *ex_timer_test(int cpu)
 	ex_all_locked(proxied, &own);
 	if (own < 0)
 		return "skip: a guest has it";
-	if (!lapic_find(cpu))
+	if (!READ_ONCE(per_cpu(lapic_device, cpu)))
 		return "skip: the host does not keep time by it";
 	for (i = 0; i < MASK_TRIES; i++) {
 		if (smp_call_function_single(cpu, mask_test, &m, 1))
@@ -309,7 +315,7 @@ int ex_proxy_start(struct ex_vcpu *d)
 	p->device.set_state_shutdown = proxy_shutdown;
 	p->device.set_state_oneshot = proxy_oneshot;
 	p->device.set_state_oneshot_stopped = proxy_shutdown;
-	p->lapic = lapic_find(d->cpu);
+	p->lapic = READ_ONCE(per_cpu(lapic_device, d->cpu));
 	if (!p->lapic) {
 		pr_warn("CPU %d does not keep time by its LAPIC\n", d->cpu);
 		kfree(p);
