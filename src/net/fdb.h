@@ -66,9 +66,10 @@ static inline struct fdb_bucket *fdb_bucket_in(const struct fdb *fdb, uintptr_t 
 
 	uint64_t hash = (key ^ fdb->seed) * fdb->multiplier;
 
-	/* once is not enough: addresses that follow each other would crowd some buckets, with some
-	 * multipliers */
+	/* Once is not enough: addresses that follow each other would crowd some buckets, with some
+	 * multipliers. Twice with the same is not for one multiplier in a million. */
 	hash = (hash ^ hash >> 32) * fdb->multiplier;
+	hash = (hash ^ hash >> 29) * 0xff51afd7ed558ccdull;
 	return &buckets[hash >> (table & FDB_SHIFT_MASK)];
 }
 
