@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Installs the peers that bench/ measures exitless against, and what the report is drawn with, on
-# Debian 12: only what is missing. Silent when there is nothing to do. The packages' services are
-# not started: bench/ runs its own.
+# Installs the peers that bench/ measures exitless against, what the report is drawn with and what
+# bench/profile runs, on Debian 12: only what is missing. Silent when there is nothing to do. The
+# packages' services are not started: bench/ runs its own.
 set -eu
 
 missing=
-for p in dpdk openvswitch-switch-dpdk librsvg2-bin python3 procps; do
+for p in dpdk openvswitch-switch-dpdk librsvg2-bin python3 procps valgrind linux-perf; do
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] ||
 		missing="$missing $p"
 done
