@@ -133,15 +133,16 @@ def test_linux_7(t):
 def test_no_translation(t):
     """A device behind a virtual IOMMU: QEMU says that it cannot be, and the daemon goes on."""
     daemon = devices(t)
-    args = documented(t, "virtio-net.md")
-    args[-1] += ",iommu_platform=on"
-    try:
-        run([vm.qemu_path(), "-nodefaults", "-display", "none", "-accel", "tcg", "-S", *args])
-    except Failure as failure:
-        assert "iommu_platform=true is not supported" in str(failure), failure
-    else:
-        raise Failure("QEMU started")
-    daemon.check_alive()
+    for name in ("virtio-net.md", "virtio-blk.md"):
+        args = documented(t, name)
+        args[-1] += ",iommu_platform=on"
+        try:
+            run([vm.qemu_path(), "-nodefaults", "-display", "none", "-accel", "tcg", "-S", *args])
+        except Failure as failure:
+            assert "iommu_platform=true is not supported" in str(failure), failure
+        else:
+            raise Failure("QEMU started")
+        daemon.check_alive()
 
 
 def boot_sector(t):
