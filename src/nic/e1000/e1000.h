@@ -85,6 +85,9 @@ struct e1000_tx {
 	int recheck;
 	const uint32_t *ring_page; /* the ring's registers, from TDBAL on */
 	uint32_t seen_tail, seen_len, seen_base;
+	/* Done since the guest was told (irq.tx_told) of it, about. */
+	unsigned told, untold;
+	uint64_t untold_octets;
 	char name[48];
 	pthread_mutex_t lock;
 	struct memory_reader ring_reader, data_reader;
@@ -119,7 +122,9 @@ struct e1000_irq {
 	uint32_t notified;		      /* bits of icr & ims that the guest was told of */
 	uint64_t next_ns[E1000_VECTORS];      /* earliest next interrupt; [0] also for ITR */
 	uint64_t rdtr_ns, radv_ns;	      /* deadlines of delayed RXT0; UINT64_MAX: none */
-	uint64_t tidv_ns, tadv_ns;	      /* and TXDW */
+	uint64_t tidv_ns, tadv_ns;	      /* and TXDW; tadv_ns: tx_held's in MSI-X mode */
+	uint32_t tx_held;		      /* MSI-X: TXQn that wait for more to report */
+	unsigned tx_told;		      /* counts when they have been set; any thread */
 	uint64_t timer_ns;		      /* what the timer is set to */
 	uint64_t raised, messages, throttled; /* statistics */
 	uint64_t cause[32];		      /* how often each cause was set */
@@ -224,6 +229,11 @@ void e1000_head_init(struct e1000_head *head, uint32_t *page);
 void e1000_head_publish(struct e1000_head *head);
 
 /* irq.c */
+enum e1000_tx_urgency {
+	E1000_TX_AT_ONCE,    /* a descriptor without IDE */
+	E1000_TX_MUCH,	     /* all have IDE, but there is much to report: no longer than TIDV */
+	E1000_TX_MAY_GATHER, /* all have IDE */
+};
 void e1000_irq_init(struct e1000 *dev);
 void e1000_irq_reset(struct e1000 *dev);
 /* Any thread: sets causes in ICR, and whatever follows from that. */
@@ -231,7 +241,8 @@ void e1000_irq_raise(struct e1000 *dev, uint32_t causes);
 /* Data path: frames were received into queues of @causes (RXQn, RXDMT0), or descriptors written
  * back; chooses the cause for the mode in use and obeys the delay timers. */
 void e1000_irq_rx(struct e1000 *dev, uint32_t causes, uint64_t now_ns);
-void e1000_irq_tx(struct e1000 *dev, uint32_t causes, bool delay, uint64_t now_ns);
+void e1000_irq_tx(struct e1000 *dev, uint32_t causes, enum e1000_tx_urgency urgency,
+		  uint64_t now_ns);
 /* The mode, or the client's set-up, changed. */
 void e1000_irq_state_changed(struct e1000 *dev);
 /* Handlers of the register table. */

@@ -11,8 +11,10 @@
  *           then EIAC's bits are cleared in ICR and IMS, so that the driver re-arms by IMS
  *
  * Throttling delays and never drops: what waits stays out of `notified`, and the timer looks again.
- * RDTR/RADV and TIDV/TADV delay the cause itself, and only without MSI-X. One timer serves all
- * deadlines. Everything is under irq_lock, which may be taken under any queue's lock.
+ * RDTR/RADV and TIDV/TADV delay the cause itself, and only without MSI-X. With it, transmit
+ * interrupts that may be delayed (IDE) gather for some of the receive vector's intervals while
+ * these are long. One timer serves all deadlines. Everything is under irq_lock, which may be taken
+ * under any queue's lock.
  */
 #include "nic/e1000/e1000.h"
 
@@ -21,11 +23,16 @@
 #define NEVER	      UINT64_MAX
 #define ITR_UNIT_NS   256
 #define DELAY_UNIT_NS 1024
+/* RXQ0's EITR from which on the driver means throughput: Linux's values are 50 us, and 71 to 250 */
+#define BULK_ITR       250u
+#define TX_HOLD_ITR    4
+#define TX_HOLD_MAX_NS (500 * NS_PER_US)
 
 static void irq_forget_delays(struct e1000_irq *irq)
 {
 	irq->rdtr_ns = irq->radv_ns = NEVER;
 	irq->tidv_ns = irq->tadv_ns = NEVER;
+	irq->tx_held = 0;
 	memset(irq->next_ns, 0, sizeof(irq->next_ns));
 }
 
@@ -182,19 +189,71 @@ void e1000_irq_rx(struct e1000 *dev, uint32_t causes, uint64_t now_ns)
 	pthread_mutex_unlock(&dev->irq_lock);
 }
 
-/* Descriptors were written back; @delay: all of them had IDE. */
-void e1000_irq_tx(struct e1000 *dev, uint32_t causes, bool delay, uint64_t now_ns)
+/*
+ * Linux re-arms the transmit vector by a write that traps, and learns from the interrupt only that
+ * memory can be freed. So one that may be delayed waits for more, for some times as long as the
+ * driver lets received frames wait, once it has made that long: its traffic is bulk. 0: it does
+ * not.
+ */
+static uint64_t tx_hold_ns(struct e1000 *dev, uint32_t causes)
+{
+	uint32_t ivar = e1000_get(dev, IVAR), rx = ivar & 0xf, tx, interval;
+
+	tx = ivar >> (causes & ICR_TXQ0 ? 8 : 12) & 0xf;
+	if (!(rx & 8) || (rx & 7) >= E1000_VECTORS || tx == rx || !(e1000_page(dev, TIDV) & 0xffff))
+		return 0;
+	interval = e1000_get(dev, EITR0 + 4 * (rx & 7)) & 0xffff;
+	if (interval < BULK_ITR)
+		return 0;
+	return MIN((uint64_t)TX_HOLD_ITR * interval * ITR_UNIT_NS, TX_HOLD_MAX_NS);
+}
+
+/* The guest is told of what was held. */
+static uint32_t irq_tx_release(struct e1000_irq *irq)
+{
+	uint32_t held = irq->tx_held;
+
+	irq->tx_held = 0;
+	irq->tadv_ns = NEVER;
+	WRITE_ONCE(irq->tx_told, irq->tx_told + 1);
+	return held;
+}
+
+/* What is to be set now of @causes. */
+static uint32_t irq_tx_msix(struct e1000 *dev, uint32_t causes, enum e1000_tx_urgency urgency,
+			    uint64_t now_ns)
+{
+	struct e1000_irq *irq = &dev->irq;
+	uint32_t queues = causes & ICR_MSIX_CAUSES;
+	uint64_t hold_ns = 0;
+
+	if (!queues)
+		return causes;
+	if (urgency == E1000_TX_MAY_GATHER)
+		hold_ns = tx_hold_ns(dev, causes);
+	if (hold_ns) {
+		irq->tx_held |= queues;
+		if (irq->tadv_ns == NEVER)
+			irq->tadv_ns = now_ns + hold_ns;
+		return causes & ~queues;
+	}
+	return causes | irq_tx_release(irq);
+}
+
+/* Descriptors were written back. */
+void e1000_irq_tx(struct e1000 *dev, uint32_t causes, enum e1000_tx_urgency urgency,
+		  uint64_t now_ns)
 {
 	struct e1000_irq *irq = &dev->irq;
 	uint32_t tidv, tadv, now_causes = causes & ~ICR_MSIX_CAUSES;
 
 	pthread_mutex_lock(&dev->irq_lock);
 	if (is_msix(dev)) {
-		now_causes = causes;
+		now_causes = irq_tx_msix(dev, causes, urgency, now_ns);
 	} else if (causes & ICR_MSIX_CAUSES) {
 		tidv = e1000_page(dev, TIDV) & 0xffff;
 		tadv = e1000_page(dev, TADV) & 0xffff;
-		if (!delay || !tidv) {
+		if (urgency == E1000_TX_AT_ONCE || !tidv) {
 			now_causes |= ICR_TXDW;
 			irq->tidv_ns = irq->tadv_ns = NEVER;
 		} else {
@@ -221,8 +280,10 @@ static void irq_fire(struct io_timer *timer, struct io_turn *turn)
 		irq_set_causes(dev, ICR_RXT0);
 	}
 	if (now >= MIN(irq->tidv_ns, irq->tadv_ns)) {
-		irq->tidv_ns = irq->tadv_ns = NEVER;
-		irq_set_causes(dev, ICR_TXDW);
+		uint32_t held = irq_tx_release(irq);
+
+		irq->tidv_ns = NEVER;
+		irq_set_causes(dev, is_msix(dev) ? held : ICR_TXDW);
 	}
 	irq_update(dev, now);
 	pthread_mutex_unlock(&dev->irq_lock);
@@ -260,6 +321,7 @@ void e1000_irq_state_changed(struct e1000 *dev)
 void e1000_irq_timers_clear(struct e1000 *dev)
 {
 	pthread_mutex_lock(&dev->irq_lock);
+	irq_set_causes(dev, dev->irq.tx_held);
 	irq_forget_delays(&dev->irq);
 	irq_update(dev, time_now_ns());
 	pthread_mutex_unlock(&dev->irq_lock);
@@ -369,6 +431,8 @@ void e1000_wrote_irq_config(void *opaque, unsigned index, uint32_t old, uint32_t
 	if (old == written)
 		return;
 	pthread_mutex_lock(&dev->irq_lock);
+	if (dev->irq.tx_held && !tx_hold_ns(dev, dev->irq.tx_held))
+		irq_set_causes(dev, irq_tx_release(&dev->irq));
 	irq_update(dev, time_now_ns());
 	pthread_mutex_unlock(&dev->irq_lock);
 }

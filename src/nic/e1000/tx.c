@@ -14,6 +14,7 @@
 #include "nic/e1000/remote.h"
 
 #define RATE_BURST_BYTES 16384ull
+#define GATHER_OCTETS	 (256u * 1024)
 
 _Static_assert(sizeof(struct e1000_tx_scratch) <= IO_SCRATCH_BYTES / 2, "scratch");
 
@@ -201,6 +202,27 @@ static void rate_fire(struct io_timer *timer, struct io_turn *turn)
 	e1000_tx_kick(container_of(timer, struct e1000, rate_timer));
 }
 
+/* A guest that has much to free, or a part of its ring that it notices, is told without more ado:
+ * it may be waiting for that. */
+static enum e1000_tx_urgency urgency(struct e1000_tx *tx, const struct tx_poll *poll,
+				     uint32_t n_desc, uint64_t octets)
+{
+	unsigned told = READ_ONCE(tx->dev->irq.tx_told);
+
+	if (told != tx->told) {
+		tx->told = told;
+		tx->untold = 0;
+		tx->untold_octets = 0;
+	}
+	tx->untold += n_desc;
+	tx->untold_octets += octets;
+	if (!poll->all_delayed)
+		return E1000_TX_AT_ONCE;
+	return tx->untold >= poll->ring.n / 4 || tx->untold_octets >= GATHER_OCTETS
+		       ? E1000_TX_MUCH
+		       : E1000_TX_MAY_GATHER;
+}
+
 static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work *work)
 {
 	struct e1000 *dev = tx->dev;
@@ -237,16 +259,21 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 	causes = poll.rs ? ICR_TXQ0 << tx->index : 0;
 	if (tx->head.head == poll.ring.tail)
 		causes |= ICR_TXQE;
+	octets = tx->count.good.octets - octets;
 	if (unlikely(poll.remote)) {
 		e1000_tx_remote_end(tx, &poll.ring, causes, poll.all_delayed, turn->now_ns);
 	} else if (tx->head.head != head) {
 		write_back(tx, &poll);
 		if (causes)
-			e1000_irq_tx(dev, causes, poll.all_delayed, turn->now_ns);
+			e1000_irq_tx(dev, causes,
+				     urgency(tx, &poll,
+					     (tx->head.head + poll.ring.n - head) % poll.ring.n,
+					     octets),
+				     turn->now_ns);
 	}
 
 	work->packets = batch->n;
-	work->bytes = tx->count.good.octets - octets;
+	work->bytes = octets;
 	work->more = tx->head.head != poll.ring.tail && !poll.stuck && tx->head.head != head;
 	work->more |= tx->remote && !poll.remote;
 	if (work->more)

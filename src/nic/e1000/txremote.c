@@ -144,7 +144,8 @@ static void finish(struct e1000_tx *tx, uint64_t now_ns)
 
 	e1000_head_publish(&tx->head);
 	if (r->causes)
-		e1000_irq_tx(tx->dev, r->causes, r->delay, now_ns);
+		e1000_irq_tx(tx->dev, r->causes, r->delay ? E1000_TX_MUCH : E1000_TX_AT_ONCE,
+			     now_ns);
 	end_round(r);
 	if (!r->needed) {
 		e1000_tx_remote_free(r);

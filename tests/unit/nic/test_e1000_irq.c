@@ -275,6 +275,148 @@ static void test_eitr_0_lets_go(void **state)
 	assert_int_equal(fired(0), 1);
 }
 
+/* ---- transmit interrupts that gather ----------------------------------------------------- */
+
+#define BULK	    976 /* Linux: 4000 a second */
+#define LOW_LATENCY 195 /* and 20000 */
+
+static unsigned sent_before;
+
+static void gather_start(uint32_t eitr)
+{
+	msix();
+	wr(EITR0, eitr);
+	tx_start(0);
+	wr(TIDV, 8);
+	sent_before = 0;
+}
+
+static void send_one(uint32_t len, uint32_t ide)
+{
+	unsigned at_index = sent_before++ % RING_N;
+	uint64_t address = TX_BUFFER + at_index * 4096ull;
+
+	frame_udp(at(address), peer_mac, len - 42);
+	tx_desc(0, at_index, address, len | TXD_EOP | TXD_RS | ide, 0);
+	wr(TDT(0), sent_before % RING_N);
+	tx_poll(0);
+	/* that it is done can be seen at once */
+	assert_int_equal(((uint8_t *)at(TX_RING + at_index * 16))[12], TXD_STA_DD);
+	assert_int_equal(rd(TDH(0)), sent_before % RING_N);
+}
+
+static void test_bulk_gathers(void **state)
+{
+	gather_start(BULK);
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t start = turn.now_ns;
+
+		for (unsigned i = 0; i < 5; i++)
+			send_one(1000, TXD_IDE);
+		assert_int_equal(fired(1), 0);
+		assert_true(timer_run());
+		assert_int_equal(fired(1), 1);
+		assert_true(turn.now_ns - start <= 500000);
+		assert_false(timer_run());
+		wr(IMS, ICR_TXQ0);
+		assert_int_equal(fired(1), 0);
+	}
+	/* one that is not to be delayed takes the others along */
+	send_one(1000, TXD_IDE);
+	assert_int_equal(fired(1), 0);
+	send_one(1000, 0);
+	assert_int_equal(fired(1), 1);
+	assert_false(timer_run());
+}
+
+static void test_others_do_not_gather(void **state)
+{
+	/* latency matters to the driver */
+	gather_start(LOW_LATENCY);
+	send_one(1000, TXD_IDE);
+	assert_int_equal(fired(1), 1);
+	/* it does not want transmit interrupts delayed */
+	wr(EITR0, BULK);
+	wr(TIDV, 0);
+	wr(IMS, ICR_TXQ0);
+	send_one(1000, TXD_IDE);
+	assert_int_equal(fired(1), 1);
+	/* one vector for both directions */
+	wr(TIDV, 8);
+	wr(IVAR, 0x800a0808);
+	wr(IMS, ICR_TXQ0);
+	send_one(1000, TXD_IDE);
+	assert_int_equal(fired(0), 1);
+	/* no vector to receive with */
+	wr(IVAR, 0x800a0900);
+	wr(IMS, ICR_TXQ0);
+	send_one(1000, TXD_IDE);
+	assert_int_equal(fired(1), 1);
+}
+
+/* A guest that may be waiting for it is told: much data, or a quarter of its ring. */
+static void test_much_is_told(void **state)
+{
+	gather_start(BULK);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < RING_N / 4; i++) {
+			assert_int_equal(fired(1), 0);
+			send_one(100, TXD_IDE);
+		}
+		assert_int_equal(fired(1), 1);
+		wr(IMS, ICR_TXQ0);
+	}
+	/* what has been told is not counted again */
+	send_one(100, TXD_IDE);
+	assert_true(timer_run());
+	assert_int_equal(fired(1), 1);
+	wr(IMS, ICR_TXQ0);
+	for (unsigned i = 0; i < RING_N / 4 - 1; i++)
+		send_one(100, TXD_IDE);
+	assert_int_equal(fired(1), 0);
+}
+
+static void test_much_data_is_told(void **state)
+{
+	uint64_t sent_octets = 0;
+
+	gather_start(BULK);
+	/* a ring of 4096: its quarter is more than what follows */
+	wr(TDBAL(0), GUEST_BASE + 0x200000);
+	wr(TDLEN(0), 0x10000);
+	for (unsigned i = 0; sent_octets < 256 * 1024; i++) {
+		uint64_t desc = GUEST_BASE + 0x200000 + i * 16;
+
+		assert_int_equal(fired(1), 0);
+		frame_udp(at(TX_BUFFER), peer_mac, 9000);
+		store_le64(at(desc), TX_BUFFER);
+		store_le32(at(desc + 8), 9042 | TXD_EOP | TXD_RS | TXD_IDE);
+		wr(TDT(0), i + 1);
+		tx_poll(0);
+		sent_octets += 9046;
+	}
+	assert_int_equal(fired(1), 1);
+}
+
+static void test_gathered_is_let_go(void **state)
+{
+	gather_start(BULK);
+	send_one(1000, TXD_IDE);
+	wr(EITR0, LOW_LATENCY); /* the driver has changed its mind */
+	assert_int_equal(fired(1), 1);
+	wr(EITR0, BULK);
+	wr(IMS, ICR_TXQ0);
+	send_one(1000, TXD_IDE);
+	wr(CTRL_EXT, CTRL_EXT_IAME | CTRL_EXT_INT_TIMERS_CLR);
+	assert_int_equal(fired(1), 1);
+	wr(IMS, ICR_TXQ0);
+	send_one(1000, TXD_IDE);
+	wr(CTRL, rd(CTRL) | CTRL_RST);
+	assert_false(timer_run());
+	assert_int_equal(fired(1), 0);
+	assert_int_equal(rd(ICS), 0);
+}
+
 /* ---- delays without MSI-X ---------------------------------------------------------------- */
 
 static void test_itr(void **state)
@@ -414,6 +556,11 @@ int main(void)
 		l(test_msix_vector_out_of_range),
 		l(test_eitr_delays_and_does_not_lose),
 		l(test_eitr_0_lets_go),
+		l(test_bulk_gathers),
+		l(test_others_do_not_gather),
+		l(test_much_is_told),
+		l(test_much_data_is_told),
+		l(test_gathered_is_let_go),
 		both(test_itr),
 		both(test_rdtr_and_radv),
 		trap(test_rdtr_flush),
