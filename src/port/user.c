@@ -37,7 +37,7 @@
 #define RING_BYTES	 (2u << 20)
 #define USER_SEGMENT_MAX 32768u
 #define INPUT_BURST	 256
-#define OUTPUT_BURST	 32
+#define OUTPUT_BURST	 64
 #define SLEEP_MAX_MS	 1000
 #define TIMERS_MAX	 8
 
