@@ -45,7 +45,8 @@ void io_queue_park(struct io_core *core, struct io_queue *queue)
 	if (queue->ops->notify)
 		more = queue->ops->notify(queue, true);
 	else
-		more = queue->looked && queue->ops->pending(queue);
+		/* also if nobody will look: a kick that still found it polled left it at that */
+		more = queue->wake_fd < 0 && queue->ops->pending(queue);
 	if (more || __atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
 		io_queue_wake(core, queue, core->now_ns());
 }
