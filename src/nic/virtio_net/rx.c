@@ -321,11 +321,14 @@ static inline bool give_whole(struct giving *g, const struct packet *packet, uin
  */
 static inline void fetch_payload(const struct giving *g, const struct packet *next)
 {
-	const struct virtq_chain *chain = &g->chains[g->at + 1];
+	const struct virtq_chain *chain;
 	const uint8_t *from, *to;
 	size_t len;
 
-	if (next->n_pieces != 2 || g->at + 1 >= g->n || chain->n_in != 1)
+	if (next->n_pieces != 2 || g->at + 1 >= g->n)
+		return;
+	chain = &g->chains[g->at + 1];
+	if (chain->n_in != 1)
 		return;
 	from = next->pieces[1].iov_base;
 	to = (const uint8_t *)chain->iov[0].iov_base + 2 * CACHE_LINE;
