@@ -29,6 +29,16 @@
 #define unlikely(x)	 __builtin_expect(!!(x), 0)
 #define CACHE_LINE	 64
 
+/* For a function that a signal may run in the middle of anything, with locks of a sanitizer's
+ * runtime held: it is compiled without instrumentation. */
+#define UNINSTRUMENTED
+#ifdef __has_attribute
+#if __has_attribute(disable_sanitizer_instrumentation)
+#undef UNINSTRUMENTED
+#define UNINSTRUMENTED __attribute__((disable_sanitizer_instrumentation))
+#endif
+#endif
+
 /* One load or store that the compiler neither repeats nor tears; for memory that a guest or another
  * thread may write at any time. Plain machine accesses, no ordering. */
 #define READ_ONCE(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)

@@ -6,7 +6,8 @@
  * machine's memory is garbage from then on, which is its own doing; its space is marked.
  *
  * The handler may run on any thread at any point, so the slots are plain atomics and mmap() is the
- * only call made (a bare system call in glibc and musl).
+ * only call made, as a bare system call. That includes points inside of ThreadSanitizer's own code,
+ * which does our atomic accesses with its locks held: the handler must not come there again.
  */
 #include "memory/map.h"
 
@@ -14,6 +15,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SLOTS 4096
 
@@ -25,7 +28,7 @@ static struct slot {
 static unsigned n_slots; /* highest ever used, plus one */
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void bus_error(int signo, siginfo_t *info, void *context)
+static UNINSTRUMENTED void bus_error(int signo, siginfo_t *info, void *context)
 {
 	uintptr_t at = (uintptr_t)info->si_addr;
 	unsigned n = LOAD_ACQUIRE(n_slots);
@@ -36,9 +39,8 @@ static void bus_error(int signo, siginfo_t *info, void *context)
 
 		if (!base || at < base || at - base >= READ_ONCE(slots[i].size))
 			continue;
-		if (mmap((void *)base, slots[i].size, PROT_READ | PROT_WRITE,
-			 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			 0) == MAP_FAILED)
+		if (syscall(SYS_mmap, base, slots[i].size, PROT_READ | PROT_WRITE,
+			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) < 0)
 			break;
 		WRITE_ONCE(slots[i].file->faulted, 1);
 		memory_space_fault(slots[i].file->space);

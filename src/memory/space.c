@@ -338,7 +338,7 @@ bool memory_space_failed(const struct memory_space *space)
 	return READ_ONCE(space->failed);
 }
 
-void memory_space_fault(struct memory_space *space)
+UNINSTRUMENTED void memory_space_fault(struct memory_space *space)
 {
 	WRITE_ONCE(space->failed, 1);
 	__atomic_add_fetch(&space->stats.faults, 1, __ATOMIC_RELAXED);

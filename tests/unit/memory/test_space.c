@@ -222,6 +222,24 @@ static void survives_truncation(void **state)
 	close(other_fd);
 }
 
+/* The fault may come in an atomic access, in the middle of what ThreadSanitizer does for it. */
+static void survives_truncation_in_atomics(void **state)
+{
+	struct memory_stats stats;
+	uint8_t *at;
+
+	assert_int_equal(memory_faults_init(), 0);
+	map(0, PAGES * PAGE, RW, 0);
+	at = memory_at(&reader, 3 * PAGE, 1, MEMORY_WRITE);
+	assert_non_null(at);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	STORE_RELEASE(*at, 1);
+	assert_int_equal(LOAD_ACQUIRE(*at), 1);
+	assert_true(memory_space_failed(space));
+	memory_space_stats(space, &stats);
+	assert_int_equal(stats.faults, 1);
+}
+
 /* A reader thread translates and reads all the time while regions come and go under it. */
 static int stop_reading;
 static uint64_t reads;
@@ -316,6 +334,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(remote_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
+		cmocka_unit_test_setup_teardown(survives_truncation_in_atomics, setup, teardown),
 		cmocka_unit_test_setup_teardown(logs_dirty_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_under_a_reader, setup, teardown),
 	};
