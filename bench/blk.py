@@ -15,14 +15,13 @@ program, if it shall take part.
 """
 
 import argparse
-import datetime
 import json
 import os
-import statistics
 import subprocess
 import sys
 
 import disks
+from rounds import ratio, record, spread
 from servers import BUILD, CLIENT_CPU, EXITLESS, Failed
 
 CASES = {"%s-%d" % (disk, depth): (disk, depth) for disk in disks.DISKS for depth in (1, 32)}
@@ -50,15 +49,11 @@ def one_round(running, cases, options, number, out):
             server.pause()
             disk, depth = CASES[case]
             iops = report["total"]["iops"]
-            row = {"suite": "blk", "case": case, "server": server.name,
-                   "title": "4 KiB random reads, %s, depth %d" % (TITLES[disk], depth),
-                   "value": iops, "unit": "IOPS", "better": "higher", "label": server.label,
-                   "version": server.version(), "round": number, "command": command,
-                   "started_with": server.commands,
-                   "time": datetime.datetime.now(datetime.timezone.utc).isoformat(),
-                   "report": report}
-            out.write(json.dumps(row) + "\n")
-            out.flush()
+            record(out, suite="blk", case=case, server=server.name,
+                   title="4 KiB random reads, %s, depth %d" % (TITLES[disk], depth),
+                   value=iops, unit="IOPS", better="higher", label=server.label,
+                   version=server.version(), round=number, command=command,
+                   started_with=server.commands, report=report)
             result[case, server.name] = iops
             print("%3d  %-10s %-12s %9.1f kIOPS" % (number, case, server.name, iops / 1e3),
                   flush=True)
@@ -70,12 +65,11 @@ def summary(rounds, cases, names):
     for case in cases:
         for name in names:
             values = [r[case, name] / 1e3 for r in rounds]
-            line = "%-10s %-12s %10.1f %22s" % (case, name, statistics.median(values), "%.1f..%.1f" %
-                                                (min(values), max(values)))
+            line = "%-10s %-12s %10.1f %22s" % (case, name, spread(values)["median"],
+                                                "%(min).1f..%(max).1f" % spread(values))
             if "exitless" in names and name != "exitless":
-                ratios = [r[case, "exitless"] / r[case, name] for r in rounds]
-                line += " %26s" % ("%.2f (%.2f..%.2f)" % (statistics.median(ratios), min(ratios),
-                                                          max(ratios)))
+                ratios = ratio([r[case, "exitless"] / 1e3 for r in rounds], values)
+                line += " %26s" % ("%(median).2f (%(min).2f..%(max).2f)" % ratios)
             print(line)
 
 
@@ -97,7 +91,8 @@ def main():
                      (", ".join(CASES), ", ".join(s.name for s in disks.ALL)))
     os.makedirs(os.path.dirname(options.out), exist_ok=True)
     running, rounds = [], []
-    images = disks.DiskServer.images = disks.Images(options.directory, options.size_mib << 20)
+    images = disks.DiskServer.images = disks.Images(
+        {"file": options.directory, "tmpfs": "/dev/shm"}, options.size_mib << 20)
     try:
         for kind in disks.ALL:
             if kind.name in names:

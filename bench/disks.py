@@ -15,11 +15,11 @@ NULL_BYTES = 1 << 30
 
 
 class Images:
-    """Files full of random data: of storage, and of memory."""
+    """Files full of random data. places: {name: directory}."""
 
-    def __init__(self, directory, size):
+    def __init__(self, places, size):
         self.paths = {}
-        for name, place in (("file", directory), ("tmpfs", "/dev/shm")):
+        for name, place in places.items():
             fd, path = tempfile.mkstemp(prefix="exitless-bench-", dir=place)
             self.paths[name] = path
             with open(fd, "wb") as f:

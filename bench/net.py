@@ -13,7 +13,6 @@ Needs root and bench/deps.sh.
 """
 
 import argparse
-import datetime
 import json
 import os
 import resource
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import time
 
+import rounds
 import servers
 import virtio_user
 from servers import (BUILD, CLIENT_CPU, EXITLESS, SERVER_CPU, Exitless, ExitlessE1000,
@@ -204,16 +204,13 @@ def one_round(cases, kinds, options, number, out):
 def write(case, server, number, out, report, command, lost):
     for metric in case.metrics:
         value = metric.value(report)
-        row = {"suite": "net", "case": case.name + metric.suffix,
-               "title": case.title + metric.title, "server": server.name, "label": server.label,
-               "value": value, "unit": metric.unit, "better": metric.better, "lost_cpu": lost,
-               "version": server.version(), "round": number,
-               "time": datetime.datetime.now(datetime.timezone.utc).isoformat(),
-               "command": command, "started_with": server.commands, "report": report}
-        out.write(json.dumps(row) + "\n")
-        out.flush()
+        rounds.record(out, suite="net", case=case.name + metric.suffix,
+                      title=case.title + metric.title, server=server.name, label=server.label,
+                      value=value, unit=metric.unit, better=metric.better, lost_cpu=lost,
+                      version=server.version(), round=number, command=command,
+                      started_with=server.commands, report=report)
         print("%3d  %-20s %-22s %12.6g %s%s" %
-              (number, row["case"], server.name, value, metric.unit,
+              (number, case.name + metric.suffix, server.name, value, metric.unit,
                "  (others took %.0f %%)" % (100 * lost) if lost > 0.02 else ""), flush=True)
 
 

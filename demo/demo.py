@@ -15,16 +15,16 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(TOP, "tests", "vm"))
+sys.path[:0] = [os.path.join(TOP, "tests", "vm"), os.path.join(TOP, "bench")]
 
 from lib import lan, vm  # noqa: E402
 from lib.context import Context  # noqa: E402
 from lib.process import Failure, cpu_seconds, run  # noqa: E402
+from rounds import ratio, spread  # noqa: E402
 
 OUT = os.path.join(TOP, "build", "demo")
 BUILTIN = {"82574L": "e1000e", "82540EM": "e1000"}
@@ -241,12 +241,10 @@ def summary(values):
         for label, by_side in labels.items():
             plain = {side: [v["mbit_s"] if isinstance(v, dict) else v for v in by_side[side]]
                      for side in SIDES}
-            ratios = [a / b for a, b in zip(plain["exitless"], plain["qemu"]) if a > 0 < b]
-            entry = {side: {"median": statistics.median(plain[side]), "min": min(plain[side]),
-                            "max": max(plain[side])} for side in SIDES}
+            entry = {side: spread(plain[side]) for side in SIDES}
+            ratios = ratio(plain["exitless"], plain["qemu"])
             if ratios:
-                entry["ratio"] = {"median": statistics.median(ratios), "min": min(ratios),
-                                  "max": max(ratios)}
+                entry["ratio"] = ratios
             result.setdefault(what, {})[label] = entry
     return result
 
