@@ -351,7 +351,7 @@ def bench(options, cases, names, isolated):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=int, default=1, help="of each load")
     parser.add_argument("--out", default=os.path.join(BUILD, "bench", "guest.jsonl"))
     parser.add_argument("--json", help="for medians, extremes and ratios")
