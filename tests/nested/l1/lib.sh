@@ -104,6 +104,9 @@ l2_start()
 	exec 9>/tmp/l2.in
 	QEMU=$!
 	N_DONE=0
+	# Before it boots: on isolated CPUs the scheduler spreads nothing, and vCPUs that halt without an
+	# exit give up nothing, so that all of them would share CPU 0 with the rest of L1.
+	[ -n "${NO_PIN:-}" ] || { patiently vcpus_there && pin; }
 	i=0
 	while ! grep -q 'L2 READY' /tmp/l2.out; do
 		i=$((i + 1))
@@ -116,6 +119,9 @@ l2_start()
 	done
 	[ -n "${NO_PIN:-}" ] || pin
 }
+
+# QEMU has all its vCPUs' threads.
+vcpus_there() { [ "$(cat /proc/$QEMU/task/*/comm | grep -c '^CPU ')" = "${VCPUS:-1}" ]; }
 
 # Puts vCPU n on CPU n + 1, and the rest of QEMU on CPU 0.
 pin()
