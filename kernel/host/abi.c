@@ -123,6 +123,10 @@ void ex_abi_exit(struct ex_vcpu *d)
 		icr_write(d, &m);
 		return;
 	}
+	if (ex_timer_msr(d, &m)) {
+		ex_ops->msr_done(d, &m);
+		return;
+	}
 	if (m.index - EX_MSR_BASE >= EX_MSR_COUNT)
 		return;
 	d->n_abi++;

@@ -11,8 +11,10 @@
 /* In bytes from the start of their structure. */
 struct ex_offsets {
 	u32 lapic_regs, lapic_isr_count, lapic_isr_count_bytes, lapic_irr_pending;
+	u32 lapic_timer; /* and in that: */
+	u32 timer_hrtimer, timer_period, timer_target, timer_deadline, timer_hv_in_use;
 	u32 svm_vmcb;
-	u32 vmx_exit_reason, vmx_idt_vectoring_info;
+	u32 vmx_exit_reason, vmx_idt_vectoring_info, vmx_hv_deadline_tsc;
 	u32 eventfd_kref, eventfd_wqh;
 };
 

@@ -28,8 +28,6 @@
 #include "direct.h"
 #include "lapic.h"
 
-#define TIMER_MODE (3u << 17) /* of the LVT */
-
 DEFINE_PER_CPU(struct ex_vcpu *, ex_here);
 const struct ex_ops *ex_ops;
 struct ex_trouble ex_trouble;
@@ -49,17 +47,6 @@ void ex_inject(struct ex_vcpu *d, u8 vector)
 	cpu = READ_ONCE(d->vcpu->cpu);
 	if (cpu >= 0 && cpu != raw_smp_processor_id() && cpu_online(cpu))
 		ex_lapic_send(cpu, APIC_DM_FIXED | RESCHEDULE_VECTOR);
-}
-
-void ex_tick_inject(struct ex_vcpu *d)
-{
-	u32 lvtt = *(u32 *)(ex_lapic_regs(d) + APIC_LVTT), vector = lvtt & APIC_VECTOR_MASK;
-
-	d->tick_pending = false;
-	if (lvtt & APIC_LVT_MASKED || vector < 32)
-		return;
-	ex_inject(d, vector);
-	d->n_ticks_injected++;
 }
 
 bool ex_keep(struct ex_vcpu *d, u8 host, u8 guest)
@@ -102,66 +89,6 @@ static void kept_raise(struct ex_vcpu *d, const struct ex_map *map)
 	/* These come by KVM, after an exit at once. */
 	if (kept_inject(d))
 		ex_lapic_self(RESCHEDULE_VECTOR);
-}
-
-bool ex_deadline_may(const struct ex_vcpu *d)
-{
-	const struct kvm_vcpu_arch *arch = &d->vcpu->arch;
-
-	return boot_cpu_has(X86_FEATURE_TSC_DEADLINE_TIMER) && !arch->tsc_offset &&
-	       arch->virtual_tsc_khz == tsc_khz && !arch->tsc_catchup && !arch->tsc_always_catchup;
-}
-
-static void timer_disarm(const struct ex_vcpu *d)
-{
-	if (d->deadline)
-		wrmsrq_(MSR_IA32_TSC_DEADLINE, 0);
-	else
-		ex_lapic_write(APIC_TMICT, 0);
-}
-
-/* Takes the timer from the guest. A tick too early makes it program the timer again, by way of KVM
- * from then on. */
-static void timer_take(struct ex_vcpu *d)
-{
-	timer_disarm(d);
-	d->timer_own = false;
-	ex_tick_inject(d);
-}
-
-/* Follows the guest's timer registers, which it reaches only through KVM: the mode must be one-shot
- * (the divider is taken as it is) or by TSC deadlines, or the timer stays KVM's. The vector stays
- * the host's. */
-static void timer_follow(struct ex_vcpu *d)
-{
-	u8 *regs = ex_lapic_regs(d);
-	u32 lvtt = *(u32 *)(regs + APIC_LVTT), tdcr = *(u32 *)(regs + APIC_TDCR);
-	u32 mode = lvtt & TIMER_MODE;
-	bool may = d->timer_on && d->wish & EX_WISH_TIMER && (lvtt & APIC_VECTOR_MASK) >= 32;
-
-	if (mode == APIC_LVT_TIMER_TSCDEADLINE)
-		may = may && ex_deadline_may(d);
-	else
-		may = may && !mode && d->count_may;
-
-	if (!d->timer_own && !may)
-		return;
-	if (d->timer_own && may && lvtt == d->lvtt && tdcr == d->tdcr)
-		return;
-	if (d->timer_own && (!may || d->deadline != !!mode))
-		timer_take(d);
-	if (!may)
-		return;
-	d->deadline = mode;
-	ex_lapic_write(APIC_TDCR, tdcr & 0xb);
-	ex_lapic_write(APIC_LVTT, (lvtt & APIC_LVT_MASKED) | mode | EX_TIMER_VECTOR);
-	/* Before any deadline (SDM volume 3, 12.5.4.1). */
-	mb();
-	if (!d->timer_own)
-		timer_disarm(d);
-	d->timer_own = true;
-	d->lvtt = lvtt;
-	d->tdcr = tdcr;
 }
 
 static bool in_service(struct ex_vcpu *d)
@@ -236,7 +163,7 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	map = rcu_dereference_sched(d->map);
 	why = may_enter(d, map, immediate);
 	if (why != EX_OFF)
-		timer_follow(d);
+		ex_timer_follow(d, why);
 	if (why == EX_DIRECT && unlikely(READ_ONCE(d->test)))
 		ex_idt_test(d, map);
 	if (why == EX_DIRECT)
@@ -259,6 +186,8 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 		return;
 	}
 	d->ipi_own = d->wish & EX_WISH_IPI && READ_ONCE(d->ipi.ready);
+	if (d->timer_own)
+		ex_timer_pull(d);
 	ex_ops->enter(d, &idt, d->timer_own);
 	kept_raise(d, map);
 	if (d->tick_pending) {
@@ -336,8 +265,8 @@ void ex_poke(void *data)
 	if (d->tick_pending)
 		ex_tick_inject(d);
 	kept_inject(d);
-	if (d->timer_own && READ_ONCE(d->vcpu->cpu) != d->cpu)
-		timer_take(d);
+	if (READ_ONCE(d->vcpu->cpu) != d->cpu || READ_ONCE(d->out) >= EX_OUT_LOOKS)
+		ex_timer_stop(d);
 }
 
 /* On the CPU, in an IPI: the vCPU is not in the guest. */
@@ -355,8 +284,7 @@ static void stop_here(void *data)
 	}
 	d->on = false;
 	d->timer_on = false;
-	if (d->timer_own)
-		timer_take(d);
+	ex_timer_stop(d);
 	if (d->vcpu) {
 		kept_inject(d);
 		ex_ops->dirty(d);

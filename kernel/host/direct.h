@@ -19,8 +19,9 @@
 #include "btf_need.h"
 #include "vectors.h"
 
-#define EX_MAPS_MAX 32
-#define EX_IPIS_MAX 8 /* vectors by which vCPUs interrupt one vCPU directly */
+#define EX_MAPS_MAX  32
+#define EX_OUT_LOOKS 10
+#define EX_IPIS_MAX  8 /* vectors by which vCPUs interrupt one vCPU directly */
 
 /* Why an entry was not direct. */
 enum ex_why {
@@ -59,7 +60,10 @@ struct ex_vcpu {
 	int index, cpu;
 	bool timer_wanted;
 
-	unsigned int looks; /* the watchdog's, at what waits for an entry */
+	/* The watchdog's. */
+	unsigned int looks; /* at what waits for an entry */
+	unsigned int out;   /* since the vCPU was last in a direct entry, or halted */
+	u64 out_since;
 
 	/* Process context, ex_lock. */
 	call_single_data_t poke; /* the watchdog's */
@@ -80,8 +84,9 @@ struct ex_vcpu {
 	bool count_may; /* its counts mean the same to the hardware; set before it may own the timer
 			 */
 	bool deadline;	/* the timer that it owns goes by deadlines */
-	u32 lvtt, tdcr; /* the guest's, as loaded */
-	u32 wish;	/* EX_WISH_*, the guest's */
+	bool timer_written; /* this exit was to write a timer register, which is KVM's to do */
+	u32 lvtt, tdcr;	    /* the guest's, as loaded */
+	u32 wish;	    /* EX_WISH_*, the guest's */
 	struct {
 		u8 __user *where;  /* the guest's own */
 		u32 bytes;	   /* of it that are replaced */
@@ -114,6 +119,7 @@ struct ex_vcpu {
 	u64 n_why[EX_WHYS], n_handed_back, n_ticks_raised, n_ticks_injected, n_nmi, n_eoi_retired;
 	u64 n_injected, n_ticks; /* by KVM: interrupts but the timer's; the timer's */
 	u64 n_abi, n_shadow_dropped;
+	u64 n_pulled, n_given;				  /* deadlines, from KVM and to it */
 	u64 n_line_sent, n_line_fell, n_kept, n_ipi_sent; /* the last one by this vCPU */
 	enum ex_why why, why_not; /* of the last entry; of the last that was not direct */
 };
@@ -153,6 +159,8 @@ struct ex_ops {
 	/* It is done with: the result goes to the guest, and the exit becomes one that needs no
 	 * more of KVM. */
 	void (*msr_done)(struct ex_vcpu *d, const struct ex_msr *m);
+	/* KVM has the timer's deadline in hardware: not any more. NULL: it never has. */
+	void (*timer_cancel)(struct ex_vcpu *d);
 	/* KVM must load all state at the next entry. */
 	void (*dirty)(struct ex_vcpu *d);
 };
@@ -175,12 +183,8 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa);
 void ex_hand_back(u8 vector);
 /* The same: ends those of @direct, a bit for each vector, that are in service; how many. */
 unsigned int ex_retire(const u32 direct[8]);
-/* Any context: a TSC deadline of the guest's means the same to the hardware, which has them. */
-bool ex_deadline_may(const struct ex_vcpu *d);
 /* Process context; on return the vCPU is stock and all state is KVM's again. */
 void ex_vcpu_stop(struct ex_vcpu *d);
-/* On the CPU, interrupts off: a timer interrupt of the guest's. */
-void ex_tick_inject(struct ex_vcpu *d);
 /* Any context: KVM's virtual LAPIC of @d gets an edge-triggered interrupt; the vCPU wakes up. */
 void ex_inject(struct ex_vcpu *d, u8 vector);
 /* Any context, under RCU: is the vCPU in a direct entry, or out of one for a moment? */
@@ -195,6 +199,21 @@ static inline u8 *ex_lapic_regs(struct ex_vcpu *d)
 {
 	return *(u8 **)((char *)d->vcpu->arch.apic + ex_off.lapic_regs);
 }
+
+/* guest_timer.c. Any context: a TSC deadline of the guest's means the same to the hardware, which
+ * has them. */
+bool ex_deadline_may(const struct ex_vcpu *d);
+/* That CPU, interrupts off. A timer interrupt of the guest's, by KVM. */
+void ex_tick_inject(struct ex_vcpu *d);
+/* Before each entry: follows the guest's timer registers, which it reaches only through KVM, and
+ * has the timer be the guest's or KVM's. */
+void ex_timer_follow(struct ex_vcpu *d, enum ex_why why);
+/* Before a direct entry with the timer: a deadline that KVM has goes to the LAPIC. */
+void ex_timer_pull(struct ex_vcpu *d);
+/* After an exit for @m. True: @m is read, and done with. */
+bool ex_timer_msr(struct ex_vcpu *d, struct ex_msr *m);
+/* In an IPI: the timer is KVM's. */
+void ex_timer_stop(struct ex_vcpu *d);
 
 /* idt.c, that CPU, interrupts off. put() writes the guest's memory, restore() puts that back. */
 enum ex_why ex_idt_put(struct ex_vcpu *d, const struct ex_map *map, struct ex_idt *idt);

@@ -294,6 +294,7 @@ static void vcpu_show(struct seq_file *m, struct ex_vcpu *d)
 		   !!d->shadow.base, d->n_shadow_dropped, d->n_abi, d->n_injected, d->n_ticks);
 	seq_printf(m, " line_sent=%llu line_fell=%llu kept=%llu ipi_sent=%llu", d->n_line_sent,
 		   d->n_line_fell, d->n_kept, d->n_ipi_sent);
+	seq_printf(m, " deadlines_taken=%llu deadlines_given=%llu", d->n_pulled, d->n_given);
 	for (i = 0; i < EX_WHYS; i++)
 		seq_printf(m, " entries_%s=%llu", whys[i], d->n_why[i]);
 	for (i = 0; i < ARRAY_SIZE(d->n_vector); i++)

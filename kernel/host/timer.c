@@ -403,7 +403,7 @@ static void look_at(struct ex_vcpu *d, u64 now)
 {
 	struct ex_proxy *p = smp_load_acquire(&d->proxy); /* ex_proxy_start() published it */
 	/* ex_entry() has set the times before it. */
-	bool active = smp_load_acquire(&d->active), waiting;
+	bool active = smp_load_acquire(&d->active), waiting, halted;
 	u64 ipi = READ_ONCE(d->ipi_ns), entered = READ_ONCE(d->entered_ns);
 
 	if (p && READ_ONCE(p->deadline) <= now) {
@@ -422,10 +422,14 @@ static void look_at(struct ex_vcpu *d, u64 now)
 	}
 	/* For an entry that does not come: the vCPU halts, or its VMM has it. */
 	waiting = READ_ONCE(d->tick_pending) || !bitmap_empty(d->kept, 256);
+	halted = rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu));
 	d->looks = waiting && !active ? d->looks + 1 : 0;
-	if (d->looks == KEPT_LOOKS ||
-	    (waiting && rcuwait_active(kvm_arch_vcpu_get_wait(d->vcpu))) ||
-	    (READ_ONCE(d->timer_own) && READ_ONCE(d->vcpu->cpu) != d->cpu))
+	/* A VMM that has it for long may have stopped the machine, to read or save its state. */
+	WRITE_ONCE(d->out, active || halted || entered != d->out_since ? 0 : d->out + 1);
+	d->out_since = entered;
+	if (d->looks == KEPT_LOOKS || (waiting && halted) ||
+	    (READ_ONCE(d->timer_own) &&
+	     (READ_ONCE(d->vcpu->cpu) != d->cpu || d->out >= EX_OUT_LOOKS)))
 		smp_call_function_single_async(d->cpu, &d->poke);
 }
 

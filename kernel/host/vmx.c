@@ -225,6 +225,12 @@ static void vmx_msr_done(struct ex_vcpu *d, const struct ex_msr *m)
 	*member(d, ex_off.vmx_exit_reason) = EXIT_REASON_INTERRUPT_WINDOW;
 }
 
+/* The preemption timer: KVM sets it, or not, after the hook. */
+static void vmx_timer_cancel(struct ex_vcpu *d)
+{
+	*(u64 *)((char *)d->vcpu + ex_off.vmx_hv_deadline_tsc) = ~0ull;
+}
+
 static void vmx_dirty(struct ex_vcpu *d)
 {
 }
@@ -240,5 +246,6 @@ const struct ex_ops ex_vmx = {
 	.leave = vmx_leave,
 	.msr = vmx_msr,
 	.msr_done = vmx_msr_done,
+	.timer_cancel = vmx_timer_cancel,
 	.dirty = vmx_dirty,
 };

@@ -221,7 +221,8 @@ l2_net()
 }
 
 # ticks_begin; ticks_end NAME: each programming of the guest's timer and each interrupt of it is
-# traced in the guest meanwhile, and looked at by ticks.awk: $TICKS, $LOST, $DOUBLED, $STUCK
+# traced in the guest meanwhile, and looked at by ticks.awk: $TICKS, $LOST, $DOUBLED, $ROW,
+# $STUCK
 ticks_begin()
 {
 	l2 "mount -t tracefs t $T 2>/dev/null; cd $T; echo 40000 >buffer_size_kb;" \
@@ -235,6 +236,7 @@ ticks_end()
 		"echo >trace; echo >kprobe_events; echo 1 >tracing_on; cd /"
 	note "$1: $VALUE"
 	LOST=${VALUE#*lost=} DOUBLED=${VALUE#*doubled=} TICKS=${VALUE#*ticks=} STUCK=${VALUE#*stuck=}
+	ROW=${VALUE#*row=} ROW=${ROW%% *}
 	LOST=${LOST%% *} DOUBLED=${DOUBLED%% *} TICKS=${TICKS%% *} STUCK=${STUCK%% *}
 	check "$1: the trace is whole" sh -c "case '$VALUE' in *strange=0*) ;; *) exit 1 ;; esac
 		case '$VALUE' in *overrun:\ [1-9]*) exit 1 ;; esac"

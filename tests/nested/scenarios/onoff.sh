@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Direct mode on and off, 1,000 times, by the host and then by the guest, while the guest pings,
 # has a TCP connection that echoes, and a thread that wakes up by the timer. Nothing may be lost or
-# doubled, and of the timer's interrupts one at most each time.
+# doubled; of the timer's interrupts few, and never two in a row, as stock KVM loses one when the
+# guest programs the timer as it expires.
 ROUNDS=${ROUNDS:-1000}
 load_start()
 {
@@ -17,8 +18,9 @@ load_end()
 	ticks_end "$1"
 	check "$1: the timer ticked" [ "$TICKS" -gt 100 ]
 	check "$1: it never stood still" [ "$STUCK" = 0 ]
-	check "$1: at most one tick is lost or doubled each time ($LOST, $DOUBLED)" \
-		[ $((LOST + DOUBLED)) -le "$2" ]
+	check "$1: of $TICKS ticks, and $2 times on or off, few are lost or doubled ($LOST, $DOUBLED)" \
+		[ $((LOST + DOUBLED)) -le $((5 + $2 / 100 + TICKS / 500)) ]
+	check "$1: never two in a row" [ "$ROW" -le 1 ]
 	l2 "touch /tmp/stop; sleep 3; kill \$N; kill -INT \$P \$C; wait; tail -n 3 /tmp/ping"
 	# The last may have been on its way.
 	l2_value "sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) packets received, .*/\1 \2/p' /tmp/ping"

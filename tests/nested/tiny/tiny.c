@@ -13,6 +13,7 @@
  *	kick N [VCPU]     N times: an eventfd is written, and the vCPU's interrupt awaited
  *	show [VCPU]       counters: name=value...; vN=count for vectors
  *	regs [VCPU]       where it is in the guest, which it leaves for a moment
+ *	timer [VCPU]      the VMM has it for a while, and reads the LAPIC's timer from KVM
  *	tsc N [VCPU]      the guest's time-stamp counter is the host's plus N
  *	move N            N times: the guest's memory goes to the other of two NUMA nodes and
  *	                  back, and each vCPU's interrupt is awaited; idt=N: so often its IDT
@@ -49,6 +50,7 @@
 #define GSI	24
 #define LATE_NS 20000000000ull /* far more than a busy machine needs */
 #define PAGE	4096
+#define OUT_US	100000
 
 extern const uint8_t tiny_code[], tiny_code_end[], tiny_stubs[], tiny_stubs_end[];
 
@@ -57,6 +59,7 @@ static const char *const modes[] = {
 	[TINY_CLI] = "cli",	[TINY_LOST_IDT] = "lost-idt", [TINY_MSRS] = "msrs",
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
 	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
+	[TINY_COUNT] = "count",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
@@ -71,7 +74,7 @@ static struct vcpu {
 	uint32_t apart; /* its own data, from the first one's */
 	struct kvm_run *run;
 	pthread_t thread;
-	volatile int regs_wanted, tsc_wanted; /* answered by the thread */
+	volatile int regs_wanted, timer_wanted, tsc_wanted; /* answered by the thread */
 	uint64_t tsc_offset;
 } vcpus[TINY_VCPUS];
 
@@ -232,6 +235,25 @@ static void regs_show(const struct vcpu *v)
 	       events.nmi.masked);
 }
 
+static uint32_t lapic_reg(const struct kvm_lapic_state *lapic, uint32_t at)
+{
+	uint32_t value;
+
+	memcpy(&value, lapic->regs + at, sizeof(value));
+	return value;
+}
+
+/* As a VMM that stops the machine to save it. */
+static void timer_show(const struct vcpu *v)
+{
+	struct kvm_lapic_state lapic;
+
+	usleep(OUT_US);
+	call(v->fd, KVM_GET_LAPIC, &lapic, "KVM_GET_LAPIC");
+	printf("lvtt=%#x tmict=%u tmcct=%u\n", lapic_reg(&lapic, 0x320), lapic_reg(&lapic, 0x380),
+	       lapic_reg(&lapic, 0x390));
+}
+
 static void tsc_set(const struct vcpu *v)
 {
 	struct kvm_device_attr attr = {
@@ -268,6 +290,10 @@ static void *vcpu_run(void *arg)
 		if (v->regs_wanted) {
 			regs_show(v);
 			v->regs_wanted = 0;
+		}
+		if (v->timer_wanted) {
+			timer_show(v);
+			v->timer_wanted = 0;
 		}
 		if (v->tsc_wanted) {
 			tsc_set(v);
@@ -391,21 +417,19 @@ static void show(const struct vcpu *v)
 	printf("\n");
 }
 
-static void regs(struct vcpu *v)
+/* Its thread is to do what @wanted asks for. */
+static void have_done(const struct vcpu *v, volatile int *wanted)
 {
-	v->regs_wanted = 1;
+	*wanted = 1;
 	pthread_kill(v->thread, SIGUSR1);
-	while (v->regs_wanted)
+	while (*wanted)
 		sched_yield();
 }
 
 static void tsc(struct vcpu *v, uint64_t offset)
 {
 	v->tsc_offset = offset;
-	v->tsc_wanted = 1;
-	pthread_kill(v->thread, SIGUSR1);
-	while (v->tsc_wanted)
-		sched_yield();
+	have_done(v, &v->tsc_wanted);
 }
 
 static void vcpu_new(int i)
@@ -452,7 +476,9 @@ static bool obey(char *line)
 	else if (!strcmp(verb, "show"))
 		show(&vcpus[i]);
 	else if (!strcmp(verb, "regs"))
-		regs(&vcpus[i]);
+		have_done(&vcpus[i], &vcpus[i].regs_wanted);
+	else if (!strcmp(verb, "timer"))
+		have_done(&vcpus[i], &vcpus[i].timer_wanted);
 	else if (!strcmp(verb, "end"))
 		return false;
 	else

@@ -57,8 +57,10 @@
 #define TINY_LIAR	9
 #define TINY_SHADOW_IDT 10
 #define TINY_TICK	11
+#define TINY_COUNT	12
 
 #define TINY_TICK_VECTOR 0x61
 #define TINY_TICK_CYCLES 200000
+#define TINY_COUNT_INIT	 0xf0000000 /* 4.03 s, a count being a nanosecond */
 
 #endif

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import zlib
 
-WHOLE = ["kvm_lapic", "vcpu_svm", "vcpu_vmx", "vcpu_vt", "apic_chip_data", "eventfd_ctx"]
+WHOLE = ["kvm_lapic", "kvm_timer", "vcpu_svm", "vcpu_vmx", "vcpu_vt", "apic_chip_data",
+         "eventfd_ctx"]
 SIZES = ["kvm_vcpu", "kvm"]
 (INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, PROTO, VAR,
  DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64) = range(1, 20)

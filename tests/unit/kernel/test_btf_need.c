@@ -15,7 +15,7 @@
 #include "host/btf_need.h"
 
 /* What struct ex_offsets has been checked for here. */
-#define N_WORDS 9
+#define N_WORDS 16
 
 static u8 data[65536];
 static struct btf_image image;
@@ -51,36 +51,58 @@ static void expect(const char *module, const u32 *want)
 
 static void finds_members(void **state)
 {
-	/* kvm_lapic's regs, isr_count, its size, irr_pending; vcpu_svm's vmcb; vcpu_vmx's
-	 * exit_reason, idt_vectoring_info; eventfd_ctx's kref, wqh */
+	/* kvm_lapic's regs, isr_count, its size, irr_pending, lapic_timer; kvm_timer's timer,
+	 * period, target_expiration, tscdeadline, hv_timer_in_use; vcpu_svm's vmcb; vcpu_vmx's
+	 * exit_reason, idt_vectoring_info, hv_deadline_tsc; eventfd_ctx's kref, wqh */
 	_Static_assert(sizeof(off) == N_WORDS * sizeof(u32), "all of them");
 	static const struct {
 		const char *kernel;
-		u32 amd[N_WORDS], intel[N_WORDS];
+		u32 lapic[5], timer[5], vmcb, vmx[3], eventfd[2];
 		int vcpu_bytes;
 	} kernels[] = {
 		{ "6.1",
-		  { 168, 156, 2, 154, 6552, [8] = 8 },
-		  { 168, 156, 2, 154, 0, 7808, 6572, 0, 8 },
+		  { 168, 156, 2, 154, 16 },
+		  { 0, 64, 72, 88, 112 },
+		  6552,
+		  { 7808, 6572, 8688 },
+		  { 0, 8 },
 		  6552 },
 		{ "6.12",
-		  { 168, 156, 2, 154, 6480, [8] = 8 },
-		  { 168, 156, 2, 154, 0, 7744, 6500, 0, 8 },
+		  { 168, 156, 2, 154, 16 },
+		  { 0, 64, 72, 88, 112 },
+		  6480,
+		  { 7744, 6500, 8624 },
+		  { 0, 8 },
 		  6480 },
 		{ "7.2",
-		  { 184, 174, 2, 170, 6720, [8] = 8 },
-		  { 184, 174, 2, 170, 0, 6800, 6852, 0, 8 },
+		  { 184, 174, 2, 170, 16 },
+		  { 0, 80, 88, 104, 128 },
+		  6720,
+		  { 6800, 6852, 8888 },
+		  { 0, 8 },
 		  6720 },
 		{ "7.3",
-		  { 184, 174, 2, 170, 6456, [8] = 8 },
-		  { 184, 174, 2, 170, 0, 6544, 6596, 0, 8 },
+		  { 184, 174, 2, 170, 16 },
+		  { 0, 80, 88, 104, 128 },
+		  6456,
+		  { 6544, 6596, 8632 },
+		  { 0, 8 },
 		  6456 },
 	};
 
+	u32 want[N_WORDS];
+
 	for (unsigned i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
 		load(kernels[i].kernel);
-		expect("kvm_amd", kernels[i].amd);
-		expect("kvm_intel", kernels[i].intel);
+		memcpy(want, kernels[i].lapic, sizeof(kernels[i].lapic));
+		memcpy(want + 5, kernels[i].timer, sizeof(kernels[i].timer));
+		memcpy(want + 14, kernels[i].eventfd, sizeof(kernels[i].eventfd));
+		want[10] = kernels[i].vmcb;
+		memset(want + 11, 0, sizeof(kernels[i].vmx));
+		expect("kvm_amd", want);
+		want[10] = 0;
+		memcpy(want + 11, kernels[i].vmx, sizeof(kernels[i].vmx));
+		expect("kvm_intel", want);
 		assert_int_equal(btf_struct_bytes(&image, "kvm_vcpu"), kernels[i].vcpu_bytes);
 	}
 }
@@ -93,8 +115,12 @@ static void refuses_without_one(void **state)
 	} members[] = {
 		{ "kvm_amd", "kvm_lapic", "regs" },
 		{ "kvm_amd", "kvm_lapic", "isr_count" },
+		{ "kvm_amd", "kvm_lapic", "lapic_timer" },
+		{ "kvm_amd", "kvm_timer", "target_expiration" },
+		{ "kvm_amd", "kvm_timer", "hv_timer_in_use" },
 		{ "kvm_amd", "vcpu_svm", "vmcb" },
 		{ "kvm_intel", "vcpu_vmx", "exit_reason" },
+		{ "kvm_intel", "vcpu_vmx", "hv_deadline_tsc" },
 		{ "kvm_amd", "apic_chip_data", "hw_irq_cfg" },
 		{ "kvm_intel", "vcpu_vmx", "idt_vectoring_info" },
 		{ "kvm_amd", "eventfd_ctx", "wqh" },

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# One deadline of four seconds, which goes to and fro between the LAPIC and KVM. It comes once, and
+# not before its time; and a VMM that reads the timer's state finds it.
+. /tiny.sh
+mods kvm-amd
+insmod /exitless_kvm.ko || fail "the module does not load"
+tiny_start
+VECTOR=97 COUNT=4026531840
+
+# In 1/100 s.
+now() { sed 's/\([0-9]*\)\.\([0-9]*\) .*/\1\2/' /proc/uptime; }
+timer_on() { echo "on pid=$TINY vcpu=0 cpu=$CPU timer=1" >$CTL || fail "on"; }
+begin()
+{
+	tell show
+	TICKS=$(of v$VECTOR)
+	TICKS=${TICKS:-0}
+	mode spin
+	BEGIN=$(now)
+	mode count
+	check "$1: programmed ($ANSWER)" [ "$ANSWER" = "mode count" ]
+}
+came()
+{
+	tell show
+	[ "$(of v$VECTOR)" = $((TICKS + 1)) ]
+}
+# Ticks since begin() that came too early.
+early()
+{
+	tell show
+	N=$(of v$VECTOR)
+	N=$((${N:-0} - TICKS))
+	[ $(($(now) - BEGIN)) -ge 400 ] || [ "$N" = 0 ] || fail "$1: $N early"
+}
+once()
+{
+	check "$1: it comes" patiently came
+	[ $(($(now) - BEGIN)) -ge 390 ] || fail "$1: after $(($(now) - BEGIN)) hundredths of a second"
+	sleep 1
+	tell show
+	check "$1: once" [ "$(of v$VECTOR)" = $((TICKS + 1)) ]
+}
+# found WHEN: KVM has what is left, and it is of the count that the guest wrote
+found()
+{
+	tell timer
+	LEFT=${ANSWER##*tmcct=} INITIAL=${ANSWER#*tmict=} INITIAL=${INITIAL%% *}
+	GONE=$((($(now) - BEGIN) * 10000000))
+	note "$1: $ANSWER"
+	[ "$GONE" -ge "$COUNT" ] && return
+	check "$1: the VMM finds the count" [ "$INITIAL" -gt 0 ]
+	check "$1: as it was, or less" [ "$INITIAL" -le $COUNT ]
+	# Not less than is left by now, but for a percent of clocks.
+	check "$1: and what is left of it" [ "$LEFT" -gt 0 ]
+	check "$1: not too little" [ $((LEFT + COUNT / 100)) -ge $((COUNT - GONE)) ]
+	check "$1: not too much" [ "$LEFT" -le "$INITIAL" ]
+}
+
+begin stock
+found stock
+once stock
+
+# Programmed in KVM, taken, given back, 20 times.
+begin "to and fro"
+i=0 MOVES=0
+while [ $i -lt 20 ]; do
+	timer_on
+	early "to and fro, on"
+	MOVES=$((MOVES + $(stat deadlines_taken)))
+	off
+	early "to and fro, off"
+	i=$((i + 1))
+done
+check "to and fro: it went ($MOVES times)" [ $MOVES -gt 0 ]
+once "to and fro"
+
+timer_on
+check "the timer is the guest's" patiently is timer 1
+begin direct
+check "it is in the LAPIC" is timer 1
+early direct
+found direct
+early "direct, after a look"
+once direct
+check "KVM was given one" [ "$(stat deadlines_given)" -ge 1 ]
+check "and it was taken back" [ "$(stat deadlines_taken)" -ge 1 ]
+
+# The guest has programmed the LAPIC, and then all is over.
+begin "given up"
+off
+early "given up"
+found "given up"
+once "given up"
+
+# It is due while the VMM has the vCPU.
+timer_on
+begin "out"
+i=0
+while [ $i -lt 60 ]; do
+	tell timer
+	i=$((i + 1))
+done
+once "out"
+sed 's/^/NOTE: /' $CTL
+off
+vectors_check
+tiny_end
+check "the module unloads" rmmod exitless_kvm
