@@ -12,6 +12,7 @@
 #include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/kvm_host.h>
+#include <linux/llist.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
@@ -70,6 +71,7 @@ struct ex_vcpu {
 	struct ex_proxy *proxy;
 	struct list_head lines;
 	struct list_head link; /* written under ex_lock, read under RCU */
+	struct llist_node gone;
 	struct rcu_head rcu;
 
 	/* That CPU, interrupts off. @vcpu is set once and holds a reference on its kvm. */

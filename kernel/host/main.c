@@ -110,6 +110,22 @@ static void go(void *data)
 	d->on = true;
 }
 
+/* KVM's last reference of a machine takes its locks, in which that of CPU hotplug is taken; and
+ * that one's callback takes ex_lock. So it is given up outside of that. */
+static LLIST_HEAD(gone);
+
+static void gone_free(struct work_struct *work)
+{
+	struct ex_vcpu *d, *next;
+
+	llist_for_each_entry_safe(d, next, llist_del_all(&gone), gone) {
+		kvm_put_kvm(d->vcpu->kvm);
+		kvfree(d);
+	}
+}
+
+static DECLARE_WORK(gone_work, gone_free);
+
 static void vcpu_free(struct ex_vcpu *d)
 {
 	if (d->vcpu)
@@ -121,11 +137,14 @@ static void vcpu_free(struct ex_vcpu *d)
 	synchronize_rcu();
 	ex_lines_free(d);
 	ex_ipi_end(d);
-	if (d->vcpu)
-		kvm_put_kvm(d->vcpu->kvm);
 	kfree(rcu_dereference_protected(d->map, true));
 	put_task_struct(d->leader);
-	kvfree(d);
+	if (!d->vcpu) {
+		kvfree(d);
+		return;
+	}
+	llist_add(&d->gone, &gone);
+	schedule_work(&gone_work);
 }
 
 /* That of the VMM, still alive. */
@@ -446,6 +465,7 @@ static void __exit ex_done(void)
 	tracepoint_probe_unregister(&__tracepoint_kvm_entry, ex_entry, NULL);
 	tracepoint_synchronize_unregister();
 	ex_timer_done();
+	flush_work(&gone_work);
 }
 
 module_init(ex_init);
