@@ -360,3 +360,15 @@ uint32_t frame_tcp(uint8_t *frame, const uint8_t *dst, uint32_t payload)
 		tcp[20 + i] = (uint8_t)(i * 13);
 	return len;
 }
+
+struct offload tcp_segment(uint16_t size)
+{
+	return (struct offload){
+		.flags = OFFLOAD_NEEDS_CSUM,
+		.gso = OFFLOAD_GSO_TCPV4,
+		.gso_size = size,
+		.hdr_len = 54,
+		.csum_start = 34,
+		.csum_offset = 16,
+	};
+}

@@ -8,6 +8,7 @@
 #define EXITLESS_TESTS_UNIT_NIC_E1000_HARNESS_H
 
 #include "base/util.h"
+#include "net/offload.h"
 #include "nic/e1000/e1000.h"
 #include "nic/nic.h"
 
@@ -84,6 +85,8 @@ uint64_t stat(const char *name);
 /* Frames: returns the length. */
 uint32_t frame_udp(uint8_t *frame, const uint8_t *dst, uint32_t payload);
 uint32_t frame_tcp(uint8_t *frame, const uint8_t *dst, uint32_t payload);
+/* What is left to do for such a frame that is to be cut up, each with so much payload. */
+struct offload tcp_segment(uint16_t size);
 extern const uint8_t own_mac[6], peer_mac[6];
 
 /* Rows of a table of tests: on one of the two chips, on both, or with doorbells that trap. */

@@ -141,14 +141,7 @@ static void test_open_checksum_far_behind(void **state)
 static void test_large_segment_is_cut_up(void **state)
 {
 	uint32_t len = frame_tcp(frame, own_mac, 4000);
-	struct offload off = {
-		.flags = OFFLOAD_NEEDS_CSUM,
-		.gso = OFFLOAD_GSO_TCPV4,
-		.gso_size = 1400,
-		.hdr_len = 54,
-		.csum_start = 34,
-		.csum_offset = 16,
-	};
+	struct offload off = tcp_segment(1400);
 
 	wr(RXCSUM, RXCSUM_IPOFL | RXCSUM_TUOFL);
 	rx_start(0, EN);

@@ -213,14 +213,7 @@ static void test_all_sizes(void **state)
 static void test_large_segment(void **state)
 {
 	uint32_t len = frame_tcp(frame, own_mac, 20000);
-	struct offload off = {
-		.flags = OFFLOAD_NEEDS_CSUM,
-		.gso = OFFLOAD_GSO_TCPV4,
-		.gso_size = 1400,
-		.hdr_len = 54,
-		.csum_start = 34,
-		.csum_offset = 16,
-	};
+	struct offload off = tcp_segment(1400);
 	static uint8_t whole[15][BUFFER];
 	static uint16_t lens[15];
 
