@@ -24,11 +24,11 @@
 
 #include "../uapi/exitless_direct.h"
 #include "compat.h"
+#include "count.h"
 #include "direct.h"
 #include "lapic.h"
 
 #define TIMER_MODE (3u << 17) /* of the LVT */
-#define MS_MAX	   1000000000000ull
 
 static u32 lvtt_of(struct ex_vcpu *d)
 {
@@ -79,12 +79,9 @@ static bool armed(const struct ex_vcpu *d)
 	return deadline;
 }
 
-/* Of one count, by the divider (SDM volume 3, figure 12-10). */
 static u64 count_ns(const struct ex_vcpu *d)
 {
-	u32 n = (d->tdcr & 3) | (d->tdcr & 8) >> 1;
-
-	return d->vcpu->kvm->arch.apic_bus_cycle_ns << ((n + 1) & 7);
+	return ex_count_ns(d->vcpu->kvm->arch.apic_bus_cycle_ns, d->tdcr);
 }
 
 void ex_timer_pull(struct ex_vcpu *d)
@@ -107,16 +104,9 @@ void ex_timer_pull(struct ex_vcpu *d)
 	}
 	left = *(s64 *)kvm_has(d, ex_off.timer_target) - ktime_get();
 	if (left > 0)
-		ex_lapic_write(APIC_TMICT, clamp_t(u64, left / count_ns(d), 1, U32_MAX));
+		ex_lapic_write(APIC_TMICT, ex_ns_count(left, count_ns(d)));
 	else
 		d->tick_pending = true;
-}
-
-static u64 tsc_ns(u64 cycles)
-{
-	u64 ms = cycles / tsc_khz;
-
-	return ms > MS_MAX ? MS_MAX * 1000000 : ms * 1000000 + cycles % tsc_khz * 1000000 / tsc_khz;
 }
 
 /* What is left of the deadline, in ns; 0: there is none. It is KVM's to know from now on. */
@@ -129,7 +119,7 @@ static u64 left_of_deadline(struct ex_vcpu *d)
 		return 0;
 	*(u64 *)kvm_has(d, ex_off.timer_deadline) = deadline;
 	now = rdtsc_ordered();
-	return deadline > now ? tsc_ns(deadline - now) : 1;
+	return deadline > now ? ex_cycles_ns(deadline - now, tsc_khz) + 1 : 1;
 }
 
 static u64 left_of_count(struct ex_vcpu *d)
