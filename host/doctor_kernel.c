@@ -146,35 +146,41 @@ static void btf(struct doctor *d)
 		"the module finds kvm's private members by it, and refuses to load where they are "
 		"not as it expects",
 		!bad	? NULL
-		: lacks ? "a kernel that exitless_kvm was tested with: 6.12 to 7.2"
+		: lacks ? "a kernel that exitless_kvm was tested with: 6.12 to 7.3"
 			: "a kernel with CONFIG_DEBUG_INFO_BTF and _BTF_MODULES");
 	free(lacks);
 }
 
 /* Does the firmware check what boots? EFI variable SecureBoot: four bytes of attributes, a value.
  */
-static bool secure_boot(const struct doctor *d)
+static const char *secure_boot(const struct doctor *d)
 {
 	size_t len = 0;
-	char *data = host_read_bytes(d->host,
-				     "/sys/firmware/efi/efivars/"
-				     "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
-				     &len);
-	bool on = data && len >= 5 && data[4] == 1;
+	char *data;
+	bool on;
 
+	if (!host_exists(d->host, "/sys/firmware/efi"))
+		return "off";
+	data = host_read_bytes(d->host,
+			       "/sys/firmware/efi/efivars/"
+			       "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
+			       &len);
+	if (!data && !host_exists(d->host, "/sys/firmware/efi/efivars/"
+					   "SetupMode-8be4df61-93ca-11d2-aa0d-00e098032b8c"))
+		return "unknown (efivarfs is not mounted)";
+	on = data && len >= 5 && data[4] == 1;
 	free(data);
-	return on;
+	return on ? "on" : "off";
 }
 
 static void signatures(struct doctor *d)
 {
 	char *enforce = doctor_parameter(d, "module", "sig_enforce"),
 	     *lockdown = host_read(d->host, "/sys/kernel/security/lockdown");
-	bool locked = lockdown && !strstr(lockdown, "[none]"), boot = secure_boot(d),
-	     must = *enforce == 'Y' || locked;
+	bool locked = lockdown && !strstr(lockdown, "[none]"), must = *enforce == 'Y' || locked;
 
 	doctor_add(d, "module-signatures", "direct", must ? DOCTOR_BETTER : DOCTOR_GOOD,
-		   host_printf("Secure Boot %s; modules %s be signed%s", boot ? "on" : "off",
+		   host_printf("Secure Boot %s; modules %s be signed%s", secure_boot(d),
 			       must ? "must" : "need not", locked ? " (lockdown)" : ""),
 		   "the kernel takes modules that are signed by a key it trusts",
 		   must ? "let DKMS sign exitless_kvm and enrol its key once: mokutil --import "

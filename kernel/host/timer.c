@@ -190,10 +190,16 @@ static void mask_test(void *data)
 	u32 lvtt = ex_lapic_read(APIC_LVTT), tdcr = ex_lapic_read(APIC_TDCR);
 
 	m->periodic = lvtt & APIC_LVT_TIMER_PERIODIC;
-	m->before = ex_lapic_pending(EX_TIMER_VECTOR);
-	if (m->periodic || m->before)
+	if (m->periodic)
 		return;
 	ex_lapic_write(APIC_LVTT, APIC_LVT_MASKED | EX_TIMER_VECTOR);
+	ex_lapic_write(APIC_TMICT, 0);
+	/* Only now: until then the host's own could come. */
+	m->before = ex_lapic_pending(EX_TIMER_VECTOR);
+	if (m->before) {
+		ex_lapic_write(APIC_LVTT, lvtt);
+		return;
+	}
 	ex_lapic_write(APIC_TDCR, APIC_TDR_DIV_1);
 	m->masked = expires(EXPIRE_NOT_NS);
 	ex_lapic_write(APIC_LVTT, EX_TIMER_VECTOR);

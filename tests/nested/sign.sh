@@ -3,7 +3,8 @@
 #
 # Signatures of modules, by the kernel's own scripts/sign-file and openssl from the private tree.
 #
-#	sign.sh sign VERSION IN OUT	signs IN with a new key that nobody trusts
+#	sign.sh sign VERSION IN OUT [CERTIFICATE]
+#					signs IN with a new key that nobody trusts (yet)
 #	sign.sh verify CERTIFICATE KO	is KO signed by that one's key? (DER)
 #
 # sign needs root (chroot).
@@ -62,6 +63,7 @@ sign)
 		"$inside/certificate" "$inside/module.ko"
 	cp "$work/module.ko" "$3"
 	cp "$work/certificate" "$work/mine"
+	[ -z "${4:-}" ] || cp "$work/mine" "$4"
 	verify "$work/mine" "$3"
 	;;
 verify)

@@ -175,6 +175,31 @@ static void put_bytes(const char *path, const void *data, size_t n)
 	free(name);
 }
 
+#define EFIVARS	   "/sys/firmware/efi/efivars"
+#define EFI_GLOBAL "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+static void knows_secure_boot(void **state)
+{
+	load("doctor-amd");
+	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	tree_put(root, EFIVARS "/README", "");
+	examine();
+	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot unknown"));
+	put_bytes(EFIVARS "/SetupMode" EFI_GLOBAL, "\6\0\0\0\0", 5);
+	examine();
+	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	put_bytes(EFIVARS "/SecureBoot" EFI_GLOBAL, "\6\0\0\0\0", 5);
+	examine();
+	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	put_bytes(EFIVARS "/SecureBoot" EFI_GLOBAL, "\6\0\0\0\1", 5);
+	examine();
+	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot on;"));
+	/* cut short */
+	put_bytes(EFIVARS "/SecureBoot" EFI_GLOBAL, "\6\0\0\0", 4);
+	examine();
+	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+}
+
 /* The same check as the module's, on the BTF of a saved kernel. */
 static void matches_btf(void **state)
 {
@@ -215,6 +240,7 @@ int main(void)
 		cmocka_unit_test_teardown(intel_has_better, teardown),
 		cmocka_unit_test_teardown(amd_is_helped, teardown),
 		cmocka_unit_test_teardown(says_what_is_in_the_way, teardown),
+		cmocka_unit_test_teardown(knows_secure_boot, teardown),
 		cmocka_unit_test_teardown(matches_btf, teardown),
 		cmocka_unit_test_teardown(an_empty_host, teardown),
 	};
