@@ -80,6 +80,24 @@ nic_setup()
 	esac
 }
 
+# l2_qemu FIFO [QEMU-ARGUMENT]...: the VMM, $QEMU, whose guest has its serial line from there and to
+# /tmp/l2.out
+l2_qemu()
+{
+	rm -f "$1"
+	mkfifo "$1"
+	IN=$1
+	shift
+	IN=$IN sh -c 'exec qemu-system-x86_64 -L /usr/share/qemu -name l2,debug-threads=on -accel kvm \
+		-machine q35,kernel_irqchip=on \
+		-cpu host,kvm-pv-eoi=off,monitor=off,tsc-deadline=off \
+		-m 512 -smp '"${VCPUS:-1}"' -nodefaults -no-user-config -display none -serial stdio \
+		-no-reboot -kernel /l2/kernel -initrd /tmp/initrd \
+		-append "console=ttyS0 quiet panic=-1 '"${L2_APPEND:-}"'" \
+		-overcommit cpu-pm='"${PM:-on}"' "$@" <"$IN" >>/tmp/l2.out 2>&1' l2 "$@" &
+	QEMU=$!
+}
+
 # l2_start [QEMU-ARGUMENT]...: starts the guest and waits for its shell. $VCPUS, $PM: defaults
 # 1 and on (the guest halts by itself). The guest also has what is in /l2x.
 l2_start()
@@ -91,18 +109,10 @@ l2_start()
 		cd /l2x && find . | cpio -o -H newc
 		cd /
 	} >/tmp/initrd
-	rm -f /tmp/l2.in /tmp/l2.out
-	mkfifo /tmp/l2.in
+	rm -f /tmp/l2.out
 	: >/tmp/l2.out
-	sh -c 'exec qemu-system-x86_64 -L /usr/share/qemu -name l2,debug-threads=on -accel kvm \
-		-machine q35,kernel_irqchip=on \
-		-cpu host,kvm-pv-eoi=off,monitor=off,tsc-deadline=off \
-		-m 512 -smp '"${VCPUS:-1}"' -nodefaults -no-user-config -display none -serial stdio \
-		-no-reboot -kernel /l2/kernel -initrd /tmp/initrd \
-		-append "console=ttyS0 quiet panic=-1 '"${L2_APPEND:-}"'" \
-		-overcommit cpu-pm='"${PM:-on}"' "$@" </tmp/l2.in >>/tmp/l2.out 2>&1' l2 "$@" &
+	l2_qemu /tmp/l2.in "$@"
 	exec 9>/tmp/l2.in
-	QEMU=$!
 	N_DONE=0
 	# Before it boots: on isolated CPUs the scheduler spreads nothing, and vCPUs that halt without an
 	# exit give up nothing, so that all of them would share CPU 0 with the rest of L1.
