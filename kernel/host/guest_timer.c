@@ -128,7 +128,7 @@ static u64 left_of_count(struct ex_vcpu *d)
 
 	if (!initial)
 		return 0;
-	/* It has been delivered; or an emulated timer is late. */
+	/* Its tick was taken; or it is on its way, and an emulated one may be late. */
 	if (!count)
 		d->tick_pending = true;
 	*(u32 *)(ex_lapic_regs(d) + APIC_TMICT) = initial;

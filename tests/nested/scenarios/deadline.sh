@@ -23,7 +23,8 @@ begin()
 came()
 {
 	tell show
-	[ "$(of v$VECTOR)" = $((TICKS + 1)) ]
+	N=$(of v$VECTOR)
+	[ $((${N:-0} - TICKS)) -ge 1 ]
 }
 # Ticks since begin() that came too early.
 early()
@@ -33,13 +34,14 @@ early()
 	N=$((${N:-0} - TICKS))
 	[ $(($(now) - BEGIN)) -ge 400 ] || [ "$N" = 0 ] || fail "$1: $N early"
 }
+# once WHEN [MOST]: times
 once()
 {
 	check "$1: it comes" patiently came
 	[ $(($(now) - BEGIN)) -ge 390 ] || fail "$1: after $(($(now) - BEGIN)) hundredths of a second"
 	sleep 1
-	tell show
-	check "$1: once" [ "$(of v$VECTOR)" = $((TICKS + 1)) ]
+	came
+	check "$1: ${2:-1} times at most ($((N - TICKS)))" [ $((N - TICKS)) -le "${2:-1}" ]
 }
 # found WHEN: KVM has what is left, and it is of the count that the guest wrote
 found()
@@ -61,10 +63,10 @@ begin stock
 found stock
 once stock
 
-# Programmed in KVM, taken, given back, 20 times.
+# Programmed in KVM, taken, given back, up to 20 times; not when it is due.
 begin "to and fro"
 i=0 MOVES=0
-while [ $i -lt 20 ]; do
+while [ $i -lt 20 ] && [ $(($(now) - BEGIN)) -lt 200 ]; do
 	timer_on
 	early "to and fro, on"
 	MOVES=$((MOVES + $(stat deadlines_taken)))
@@ -93,7 +95,8 @@ early "given up"
 found "given up"
 once "given up"
 
-# It is due while the VMM has the vCPU.
+# It is due while the VMM has the vCPU, or a moment before: this guest leaves an expired timer as it
+# is, which nobody can tell from one whose tick is on its way, so that there may be one more.
 timer_on
 begin "out"
 i=0
@@ -101,7 +104,18 @@ while [ $i -lt 60 ]; do
 	tell timer
 	i=$((i + 1))
 done
-once "out"
+once "out" 2
+
+# All ones and zero into each of the timer's registers, and all others, while the timer is its own.
+tell show
+DONE=$(of done)
+mode msrs
+check "every x2APIC register is written" patiently shown_above $((DONE + 1000)) done
+check "the host's own timers run there" timeout 60 taskset -c $CPU sleep 0.1
+begin "after that"
+check "the timer is the guest's again" patiently is timer 1
+early "after that"
+once "after that"
 sed 's/^/NOTE: /' $CTL
 off
 vectors_check
