@@ -21,8 +21,8 @@
 #include "vectors.h"
 
 #define EX_MAPS_MAX  32
-#define EX_OUT_LOOKS 10
-#define EX_IPIS_MAX  8 /* vectors by which vCPUs interrupt one vCPU directly */
+#define EX_OUT_LOOKS 10 /* of the watchdog, each millisecond: then the timer is KVM's */
+#define EX_IPIS_MAX  8	/* vectors by which vCPUs interrupt one vCPU directly */
 
 /* Why an entry was not direct. */
 enum ex_why {

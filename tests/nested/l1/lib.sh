@@ -27,6 +27,17 @@ patiently()
 	done
 }
 
+# refused MODULE WHAT: the kernel does not take our module, and says so
+refused()
+{
+	dmesg -c >/dev/null
+	check "the kernel refuses $1" sh -c "! insmod $1 2>/tmp/insmod"
+	note "insmod: $(cat /tmp/insmod)"
+	note "dmesg: $(dmesg)"
+	check "and says why: $2" sh -c "dmesg | grep -q 'Loading of $2 is rejected'"
+	check "there is no module" [ ! -e /sys/module/exitless_kvm ]
+}
+
 # selftest WHEN: the host module's own
 selftest()
 {
@@ -250,6 +261,17 @@ ticks_end()
 	LOST=${LOST%% *} DOUBLED=${DOUBLED%% *} TICKS=${TICKS%% *} STUCK=${STUCK%% *}
 	check "$1: the trace is whole" sh -c "case '$VALUE' in *strange=0*) ;; *) exit 1 ;; esac
 		case '$VALUE' in *overrun:\ [1-9]*) exit 1 ;; esac"
+}
+
+# ticks_check NAME MOST: after ticks_end; so many may be lost or doubled, apart from those that stock KVM
+# loses, on a busy machine above all
+ticks_check()
+{
+	check "$1: the timer ticked" [ "$TICKS" -gt 100 ]
+	check "$1: it never stood still" [ "$STUCK" = 0 ]
+	check "$1: of $TICKS ticks few are lost or doubled ($LOST, $DOUBLED)" \
+		[ $((LOST + DOUBLED)) -le $(($2 + TICKS / 500)) ]
+	check "$1: never two in a row" [ "$ROW" -le 1 ]
 }
 
 l2_stop()

@@ -178,26 +178,27 @@ static void put_bytes(const char *path, const void *data, size_t n)
 #define EFIVARS	   "/sys/firmware/efi/efivars"
 #define EFI_GLOBAL "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
+static void secure_boot_is(const char *what)
+{
+	examine();
+	assert_non_null(strstr(of("module-signatures", "found"), what));
+}
+
 static void knows_secure_boot(void **state)
 {
 	load("doctor-amd");
-	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	secure_boot_is("Secure Boot off;");
 	tree_put(root, EFIVARS "/README", "");
-	examine();
-	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot unknown"));
+	secure_boot_is("Secure Boot unknown");
 	put_bytes(EFIVARS "/SetupMode" EFI_GLOBAL, "\6\0\0\0\0", 5);
-	examine();
-	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	secure_boot_is("Secure Boot off;");
 	put_bytes(EFIVARS "/SecureBoot" EFI_GLOBAL, "\6\0\0\0\0", 5);
-	examine();
-	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	secure_boot_is("Secure Boot off;");
 	put_bytes(EFIVARS "/SecureBoot" EFI_GLOBAL, "\6\0\0\0\1", 5);
-	examine();
-	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot on;"));
+	secure_boot_is("Secure Boot on;");
 	/* cut short */
 	put_bytes(EFIVARS "/SecureBoot" EFI_GLOBAL, "\6\0\0\0", 4);
-	examine();
-	assert_non_null(strstr(of("module-signatures", "found"), "Secure Boot off;"));
+	secure_boot_is("Secure Boot off;");
 }
 
 /* The same check as the module's, on the BTF of a saved kernel. */
