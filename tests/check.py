@@ -110,10 +110,10 @@ class Check:
                "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
                "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}
         if suite == "asan":
-            argv += ["--timeout-multiplier", "4"]
+            argv += ["--timeout-multiplier", "2"]
         elif suite == "tsan":
             # clang 14's runtime cannot place its shadow where this much is randomised.
-            argv = ["setarch", "-R", *argv, "--timeout-multiplier", "10"]
+            argv = ["setarch", "-R", *argv, "--timeout-multiplier", "2"]
         status, _ = self.run([*argv, *names], env)
         passed = failed = 0
         try:

@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 
+#define HANGS_S 120 /* a test; it takes a second */
+
 struct machine machines[2];
 static struct net_switch *sw;
 static struct io_core *core;
@@ -77,6 +79,7 @@ int nics_start(const char *a, const char *b, int (*announce)(struct vu_client *c
 	struct io_core_params params = { .cpu = -1 };
 	struct switch_config config = { .name = "lan" };
 
+	alarm(HANGS_S);
 	log_set_level(LOG_LEVEL_ERROR);
 	strcpy(directory + strlen(directory) - 6, "XXXXXX");
 	assert_non_null(mkdtemp(directory));
@@ -108,6 +111,7 @@ int nics_stop(void **state)
 	io_core_free(core);
 	loop_free(loop);
 	rmdir(directory);
+	alarm(0);
 	return 0;
 }
 

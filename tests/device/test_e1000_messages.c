@@ -285,6 +285,43 @@ static void test_order_of_transmit(void **state)
 	assert_int_equal(e1000_driver_clean(&a->driver), 1);
 }
 
+/* A packet in two descriptors, the second of which comes while the first is being fetched. */
+static int second_descriptor(struct vu_client *c, const struct vu_dma *dma, void *arg)
+{
+	struct machine *a = &machines[0];
+
+	if (!dma->write && dma->addr == GUEST_BASE) {
+		assert_int_equal(dma->count, 16);
+		c->dma = NULL;
+		vu_write32(c, 0, TDT(0), 2);
+		a->driver.tx_tail = 2;
+	}
+	return vu_dma_serve(c, dma);
+}
+
+static void test_tail_moves_during_a_round(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t frame[2048], got[2048], *ring = a->driver.memory;
+	uint32_t len = make_frame(frame, a, b, 1, 1000), first = 400;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t buffer = a->driver.tx_buffers + i * (uint64_t)E1000_DRIVER_BUFFER;
+
+		memcpy(ring + (buffer - a->driver.tx_ring), frame + i * first,
+		       i ? len - first : first);
+		store_le64(ring + i * 16, buffer);
+	}
+	store_le64(ring + 8, first);
+	store_le64(ring + 24, (len - first) | TXD_EOP | TXD_RS);
+	a->client.dma = second_descriptor;
+	vu_write32(&a->client, 0, TDT(0), 1);
+	assert_int_equal(wait_frame(b, got), len);
+	assert_memory_equal(got, frame, len);
+	assert_null(a->client.dma);
+	transfer(a, b, 10);
+}
+
 /* Memory gets its file while traffic flows, and loses it: as a VMM that changes its mind. */
 static void test_back_and_forth(void **state)
 {
@@ -558,6 +595,8 @@ int main(void)
 		test(82540em, test_order_of_what_the_guest_sees),
 		test(82574l, test_order_of_transmit),
 		test(82540em, test_order_of_transmit),
+		test(82574l, test_tail_moves_during_a_round),
+		test(82540em, test_tail_moves_during_a_round),
 		test(82574l, test_back_and_forth),
 		test(82540em, test_back_and_forth),
 		test(82574l, test_reset_in_flight),

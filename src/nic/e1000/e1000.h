@@ -53,11 +53,17 @@ struct e1000_variant {
 	uint16_t phy_status; /* PSSR when the link is up */
 };
 
+/* What a ring's page says, as read. */
+struct e1000_ring_words {
+	uint32_t tail, len, base;
+};
+
 /* A ring as one snapshot of its page says, validated; n is 0 for "empty, whatever the reason". */
 struct e1000_ring {
 	uint64_t base;
 	uint32_t n; /* descriptors of 16 bytes */
 	uint32_t tail;
+	struct e1000_ring_words words;
 };
 
 /* Where a queue's registers are, and how far we are. Under the queue's lock. */
@@ -83,8 +89,8 @@ struct e1000_tx {
 	 * these changes. Core; recheck is set by the control thread. Together: an idle queue is
 	 * looked at often. */
 	int recheck;
-	const uint32_t *ring_page; /* the ring's registers, from TDBAL on */
-	uint32_t seen_tail, seen_len, seen_base;
+	const uint32_t *ring_page;    /* the ring's registers, from TDBAL on */
+	struct e1000_ring_words seen; /* the very words that the last poll went by */
 	/* Done since the guest was told (irq.tx_told) of it, about. */
 	unsigned told, untold;
 	uint64_t untold_octets;

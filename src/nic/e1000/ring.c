@@ -24,8 +24,13 @@ void e1000_ring_load(struct e1000 *dev, uint32_t bal, struct e1000_head *head,
 		     struct e1000_ring *ring)
 {
 	/* the tail first: what the driver wrote before it is then visible */
-	uint32_t tail = e1000_page(dev, bal + RING_TAIL) & RING_PTR_MASK;
-	uint32_t len = e1000_page(dev, bal + RING_LEN) & RING_LEN_MASK;
+	uint32_t tail = e1000_page(dev, bal + RING_TAIL);
+	struct e1000_ring_words words = {
+		.tail = tail,
+		.len = e1000_page(dev, bal + RING_LEN),
+		.base = e1000_page(dev, bal),
+	};
+	uint32_t len = words.len & RING_LEN_MASK;
 	uint32_t shown = READ_ONCE(*head->page);
 
 	if (unlikely(shown != head->published)) {
@@ -33,10 +38,12 @@ void e1000_ring_load(struct e1000 *dev, uint32_t bal, struct e1000_head *head,
 		head->head = shown & RING_PTR_MASK;
 	}
 	ring->base = (uint64_t)e1000_page(dev, bal + RING_BAH) << 32 |
-		     (e1000_page(dev, bal) & RING_BASE_MASK);
+		     (words.base & RING_BASE_MASK);
 	ring->n = len / RING_DESC_BYTES;
-	ring->tail = tail;
-	if (unlikely(tail >= ring->n || head->head >= ring->n || ring->base + len < ring->base))
+	ring->tail = tail & RING_PTR_MASK;
+	ring->words = words;
+	if (unlikely(ring->tail >= ring->n || head->head >= ring->n ||
+		     ring->base + len < ring->base))
 		ring->n = 0;
 }
 

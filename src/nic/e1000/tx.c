@@ -237,6 +237,9 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 	uint32_t head, causes;
 
 	e1000_ring_load(dev, TDBAL(tx->index), &tx->head, &poll.ring);
+	/* not a read of its own: if the tail moved in between, and the guest then filled its ring,
+	 * it would again be where that read saw it */
+	tx->seen = poll.ring.words;
 	if (unlikely(tx->remote) && !e1000_tx_remote_begin(tx, &poll.ring, turn->now_ns))
 		return;
 	head = tx->head.head;
@@ -287,6 +290,16 @@ static uint32_t ring_word(const struct e1000_tx *tx, uint32_t offset)
 	return __atomic_load_n(tx->ring_page + (offset - TDBAL(0)) / 4, __ATOMIC_ACQUIRE);
 }
 
+/* As they are now; a poll goes by a snapshot of its own. */
+static struct e1000_ring_words ring_words(const struct e1000_tx *tx)
+{
+	return (struct e1000_ring_words){
+		.tail = ring_word(tx, TDT(0)),
+		.len = ring_word(tx, TDLEN(0)),
+		.base = ring_word(tx, TDBAL(0)),
+	};
+}
+
 static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
 {
 	struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
@@ -296,13 +309,12 @@ static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work
 	pthread_mutex_lock(&tx->lock);
 	/* before anything is read: what changes from now on is looked at again */
 	__atomic_exchange_n(&tx->recheck, 0, __ATOMIC_ACQ_REL);
-	tx->seen_len = ring_word(tx, TDLEN(0));
-	tx->seen_base = ring_word(tx, TDBAL(0));
-	tx->seen_tail = ring_word(tx, TDT(0));
 	if (unlikely(READ_ONCE(dev->rx_remote)) && !tx->index)
 		e1000_rx_remote_poll(dev, turn);
 	if (e1000_get(dev, TCTL) & TCTL_EN && e1000_dma_ok(dev))
 		poll_ring(tx, turn, work);
+	else
+		tx->seen = ring_words(tx);
 	if (work->more)
 		WRITE_ONCE(tx->recheck, 1);
 	pthread_mutex_unlock(&tx->lock);
@@ -310,10 +322,11 @@ static void tx_poll(struct io_queue *queue, struct io_turn *turn, struct io_work
 
 static bool tx_pending(struct io_queue *queue)
 {
-	struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
+	const struct e1000_tx *tx = container_of(queue, struct e1000_tx, queue);
+	struct e1000_ring_words now = ring_words(tx);
 
-	return ring_word(tx, TDT(0)) != tx->seen_tail || READ_ONCE(tx->recheck) ||
-	       ring_word(tx, TDLEN(0)) != tx->seen_len || ring_word(tx, TDBAL(0)) != tx->seen_base;
+	return now.tail != tx->seen.tail || READ_ONCE(tx->recheck) || now.len != tx->seen.len ||
+	       now.base != tx->seen.base;
 }
 
 /* While the guest has the transmitter off, a trapped access has to come first. */

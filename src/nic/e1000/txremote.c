@@ -185,7 +185,9 @@ bool e1000_tx_remote_begin(struct e1000_tx *tx, struct e1000_ring *ring, uint64_
 	if (r->phase == DESCRIPTORS) {
 		fetch_data(tx, r);
 		if (r->end == r->head) {
-			/* no whole packet yet; the tail will tell */
+			/* no whole packet yet; the tail will tell, if it has not yet */
+			if (r->ring.tail != ring->tail)
+				WRITE_ONCE(tx->recheck, 1);
 			end_round(r);
 			return false;
 		}
