@@ -342,6 +342,94 @@ static void other_words_are_no_work(void **state)
 	assert_in_range(ring(&bells[1]), 0, 4 * MS + 20 * US);
 }
 
+/* ---- rung at any moment ------------------------------------------------------------------- */
+
+/* The core asks the test for the time and for work; between any two of these something may ring.
+ * @left counts down to then. */
+static unsigned left;
+static bool kicks;
+
+static void moment(void)
+{
+	if (!left || --left)
+		return;
+	bells[0].line[3]++;
+	if (kicks)
+		io_queue_kick(&bells[0].q);
+}
+
+static uint64_t moment_clock(void)
+{
+	moment();
+	return now_ns;
+}
+
+static bool moment_pending(struct io_queue *queue)
+{
+	bool pending;
+
+	moment();
+	pending = bell_pending(queue);
+	moment();
+	return pending;
+}
+
+static void moment_poll(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
+{
+	moment();
+	bell_poll(queue, turn, work);
+	moment();
+}
+
+static bool moment_announced(struct io_queue *queue)
+{
+	moment();
+	return kicks;
+}
+
+/* From the last that was polled until the queue is parked, and while it is: the ring is heard. */
+static void rung_while_parking(void)
+{
+	static const struct io_queue_ops ops = { .poll = moment_poll,
+						 .pending = moment_pending,
+						 .announced = moment_announced };
+	struct bell *bell = &bells[0];
+	unsigned n = 0, turns;
+
+	add(1);
+	bell->q.ops = &ops;
+	core->now_ns = moment_clock;
+	do {
+		left = 0;
+		ring(bell);
+		left = ++n;
+		for (turns = 0; left && turns < 1000; turns++) {
+			io_core_turn(core, false);
+			now_ns += US;
+		}
+		assert_int_equal(left, 0);
+		/* a kick is heard at once, a doorbell within the bound of 4 ms */
+		for (turns = 0; bell->seen != bell->line[3]; turns++) {
+			assert_true(turns < 5000);
+			io_core_turn(core, false);
+			now_ns += US;
+		}
+	} while (n < 400);
+	assert_in_range(bell->q.stats.parked, 20, n);
+}
+
+static void rung_at_any_moment(void **state)
+{
+	kicks = false;
+	rung_while_parking();
+}
+
+static void kicked_at_any_moment(void **state)
+{
+	kicks = true;
+	rung_while_parking();
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -357,6 +445,8 @@ int main(void)
 		T(looks_little_while_awake),
 		T(bound_changes),
 		T(other_words_are_no_work),
+		T(rung_at_any_moment),
+		T(kicked_at_any_moment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
