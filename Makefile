@@ -16,10 +16,11 @@ build/build.ninja:
 demo: all
 	$(PYTHON) demo/demo.py
 
-# Everything: unit, protocol and fuzz tests, with sanitizers too, and stock guests.
+# Everything: unit, protocol and fuzz tests, with sanitizers too, and stock guests. LIMIT: seconds
+# after which what is left counts as failed.
 check:
 	tools/deps.sh
-	$(PYTHON) tests/check.py
+	$(PYTHON) tests/check.py $(if $(LIMIT),--limit $(LIMIT))
 
 # What needs no guest, without sanitizers.
 check-quick:
