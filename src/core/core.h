@@ -160,7 +160,8 @@ void io_queue_remove(struct io_queue *queue);
 /* Moves a running queue to another core without a pause for its other side. */
 int io_queue_move(struct io_queue *queue, struct io_core *to);
 /* Any thread: there may be work; a parked queue becomes polled, a sleeping core wakes. Cheap when
- * the queue is polled already. The queue must be on a core or the call does nothing. */
+ * the queue is polled already: it is looked at once more before it is parked. The queue must be on
+ * a core or the call does nothing. */
 void io_queue_kick(struct io_queue *queue);
 
 /* Core @turn is of: the other side of @queue was given something that it may answer, so its

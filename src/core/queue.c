@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A queue's states, and how it comes and goes. Parking and kicking race by design: the core stores
- * "parked" and then looks for work once more, the kicker makes work visible and then reads the
- * state; full fences on both sides, so one of the two sees the other.
+ * "parked" and then looks for kicks and work once more, the kicker makes work visible, leaves its
+ * kick and then reads the state; full fences on both sides, so one of the two sees the other.
  */
 #include "base/clock.h"
 #include "base/event.h"
@@ -45,8 +45,7 @@ void io_queue_park(struct io_core *core, struct io_queue *queue)
 	if (queue->ops->notify)
 		more = queue->ops->notify(queue, true);
 	else
-		/* also if nobody will look: a kick that still found it polled left it at that */
-		more = queue->wake_fd < 0 && queue->ops->pending(queue);
+		more = queue->looked && queue->ops->pending(queue);
 	if (more || __atomic_load_n(&queue->kicked, __ATOMIC_SEQ_CST))
 		io_queue_wake(core, queue, core->now_ns());
 }
@@ -86,11 +85,12 @@ void io_queue_kick(struct io_queue *queue)
 {
 	struct io_core *core;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&queue->state, __ATOMIC_SEQ_CST) != IO_QUEUE_PARKED)
+	/* A poll takes it back before it looks; a queue that has it when it is parked wakes. */
+	if (__atomic_exchange_n(&queue->kicked, 1, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&queue->state, __ATOMIC_SEQ_CST) != IO_QUEUE_PARKED)
 		return;
 	core = __atomic_load_n(&queue->core, __ATOMIC_ACQUIRE);
-	if (!core || __atomic_exchange_n(&queue->kicked, 1, __ATOMIC_SEQ_CST))
+	if (!core)
 		return;
 	__atomic_add_fetch(&queue->stats.kicks, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&core->kicked, 1, __ATOMIC_SEQ_CST);

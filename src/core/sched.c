@@ -184,6 +184,9 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 	}
 	turn->budget_packets = queue->bulk ? MIN(packets, slice_packets(core, queue)) : packets;
 	turn->budget_bytes = bytes;
+	/* before the poll looks: a kick from now on asks for another one */
+	if (unlikely(__atomic_load_n(&queue->kicked, __ATOMIC_RELAXED)))
+		__atomic_exchange_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
 	cycles = time_cycles();
 	queue->ops->poll(queue, turn, &work);
 	COUNT(queue->stats.cycles, time_cycles() - cycles);

@@ -387,17 +387,21 @@ static bool moment_announced(struct io_queue *queue)
 	return kicks;
 }
 
-/* From the last that was polled until the queue is parked, and while it is: the ring is heard. */
-static void rung_while_parking(void)
+/* Of the other side's notifications, nothing is known but that they are on: a kick is its own. */
+static bool moment_notify(struct io_queue *queue, bool on)
 {
-	static const struct io_queue_ops ops = { .poll = moment_poll,
-						 .pending = moment_pending,
-						 .announced = moment_announced };
+	moment();
+	return false;
+}
+
+/* From the last that was polled until the queue is parked, and while it is: the ring is heard. */
+static void rung_while_parking(const struct io_queue_ops *ops)
+{
 	struct bell *bell = &bells[0];
 	unsigned n = 0, turns;
 
 	add(1);
-	bell->q.ops = &ops;
+	bell->q.ops = ops;
 	core->now_ns = moment_clock;
 	do {
 		left = 0;
@@ -418,16 +422,27 @@ static void rung_while_parking(void)
 	assert_in_range(bell->q.stats.parked, 20, n);
 }
 
+static const struct io_queue_ops looked_ops = { .poll = moment_poll,
+						.pending = moment_pending,
+						.announced = moment_announced };
+static const struct io_queue_ops notified_ops = { .poll = moment_poll, .notify = moment_notify };
+
 static void rung_at_any_moment(void **state)
 {
 	kicks = false;
-	rung_while_parking();
+	rung_while_parking(&looked_ops);
 }
 
 static void kicked_at_any_moment(void **state)
 {
 	kicks = true;
-	rung_while_parking();
+	rung_while_parking(&looked_ops);
+}
+
+static void kicked_at_any_moment_beside_notifications(void **state)
+{
+	kicks = true;
+	rung_while_parking(&notified_ops);
 }
 
 int main(void)
@@ -447,6 +462,7 @@ int main(void)
 		T(other_words_are_no_work),
 		T(rung_at_any_moment),
 		T(kicked_at_any_moment),
+		T(kicked_at_any_moment_beside_notifications),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
