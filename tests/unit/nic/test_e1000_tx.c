@@ -3,17 +3,7 @@
 #include "e1000_harness.h"
 
 #include "net/offload.h"
-
-#include <signal.h>
-#include <sys/mman.h>
-#include <ucontext.h>
-
-/* A fault inside of ThreadSanitizer's atomics, with its locks held, is more than it can bear. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SKIP_STEPPED
-#endif
-#endif
+#include "stepped.h"
 
 #define DEXT_DATA (TXD_DEXT | 1u << 20)
 
@@ -456,61 +446,15 @@ static void test_rate_limit(void **state)
 
 /* ---- a guest that writes its registers while they are read ----------------------------------- */
 
-/* The program's accesses to a page, one by one: the page is taken away, the access that then faults
- * is let through alone, and after as many of them as wanted the guest has its turn. */
-static struct {
-	uint8_t *page;
-	unsigned left; /* accesses before the guest's turn */
-	void (*turn)(void);
-} stepped;
-
-static void on_access(int number, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-	bool ours = (uint8_t *)info->si_addr >= stepped.page &&
-		    (uint8_t *)info->si_addr < stepped.page + 4096;
-
-	if (!ours)
-		abort();
-	mprotect(stepped.page, 4096, PROT_READ | PROT_WRITE);
-	uc->uc_mcontext.gregs[REG_EFL] |= 0x100; /* trap after this instruction */
-}
-
-static void after_access(int number, siginfo_t *info, void *context)
-{
-	ucontext_t *uc = context;
-
-	uc->uc_mcontext.gregs[REG_EFL] &= ~0x100;
-	if (--stepped.left)
-		mprotect(stepped.page, 4096, PROT_NONE);
-	else
-		stepped.turn();
-}
-
-/* Polls, with the guest's turn after @n accesses to the page of the transmit registers. False if
- * there are not that many. */
-static bool poll_interrupted(unsigned n, void (*guest_turn)(void))
-{
-	struct sigaction access = { .sa_sigaction = on_access, .sa_flags = SA_SIGINFO },
-			 after = { .sa_sigaction = after_access, .sa_flags = SA_SIGINFO }, old[2];
-
-	stepped.page = (uint8_t *)dev->tx_page;
-	stepped.left = n;
-	stepped.turn = guest_turn;
-	sigaction(SIGSEGV, &access, &old[0]);
-	sigaction(SIGTRAP, &after, &old[1]);
-	mprotect(stepped.page, 4096, PROT_NONE);
-	tx_poll(0);
-	mprotect(stepped.page, 4096, PROT_READ | PROT_WRITE);
-	sigaction(SIGSEGV, &old[0], NULL);
-	sigaction(SIGTRAP, &old[1], NULL);
-	return !stepped.left;
-}
-
 /* The tail as a guest writes it: in the shared page, without anything that the device would see. */
 static void tail_store(uint32_t tail)
 {
 	STORE_RELEASE(dev->tx_page[(TDT(0) & 0xfff) / 4], tail);
+}
+
+static void polls(void)
+{
+	tx_poll(0);
 }
 
 static void one_more(void)
@@ -526,9 +470,8 @@ static void test_ring_is_filled_after_a_poll(void **state)
 	unsigned n = 0;
 	bool again;
 
-#ifdef SKIP_STEPPED
-	skip();
-#endif
+	if (!stepped_possible())
+		skip();
 	tx_start(0);
 	memcpy(at(TX_BUFFER), frame, len);
 	for (uint32_t i = 0; i < RING_N; i++)
@@ -540,7 +483,7 @@ static void test_ring_is_filled_after_a_poll(void **state)
 		}
 		tail_store(5);
 		n_sent = 0;
-		again = poll_interrupted(++n, one_more);
+		again = stepped_run(dev->tx_page, 4096, ++n, polls, one_more);
 		head = rd(TDH(0));
 		assert_int_equal(head, 4 + n_sent);
 		assert_in_range(head, 5, 6);
