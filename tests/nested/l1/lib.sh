@@ -91,6 +91,15 @@ nic_setup()
 	esac
 }
 
+# fifo_open N MODE FIFO: descriptor N, as exec N<FIFO or exec N>FIFO do. That waits for the other side,
+# and the end of some earlier child ends the wait, and with it the shell.
+fifo_open()
+{
+	until eval "command exec $1$2\"\$3\"" 2>/dev/null; do
+		[ -p "$3" ] || return 1
+	done
+}
+
 # l2_qemu FIFO [QEMU-ARGUMENT]...: the VMM, $QEMU, whose guest has its serial line from there and to
 # /tmp/l2.out
 l2_qemu()
@@ -123,7 +132,7 @@ l2_start()
 	rm -f /tmp/l2.out
 	: >/tmp/l2.out
 	l2_qemu /tmp/l2.in "$@"
-	exec 9>/tmp/l2.in
+	fifo_open 9 '>' /tmp/l2.in
 	N_DONE=0
 	# Before it boots: on isolated CPUs the scheduler spreads nothing, and vCPUs that halt without an
 	# exit give up nothing, so that all of them would share CPU 0 with the rest of L1.

@@ -39,7 +39,7 @@ l2_start $NET $MONITOR && {
 	CPU=2
 	# shellcheck disable=SC2086
 	l2_qemu /tmp/l2b.in $NET $MONITOR -incoming unix:/tmp/migration
-	exec 7>/tmp/l2b.in
+	fifo_open 7 '>' /tmp/l2b.in
 	check "there is a VMM to go to" patiently [ -S /tmp/migration ]
 	pin
 	sed 's/^/NOTE: before: /' $CTL

@@ -11,7 +11,8 @@ tiny_start()
 	mkfifo /tmp/t.in /tmp/t.out
 	# shellcheck disable=SC2046 # words
 	tiny "$@" $(seq $CPU $VCPU) </tmp/t.in >/tmp/t.out &
-	exec 7>/tmp/t.in 8</tmp/t.out
+	fifo_open 7 '>' /tmp/t.in
+	fifo_open 8 '<' /tmp/t.out
 	read -r _ TINY <&8
 }
 # tell COMMAND: its answer into $ANSWER
