@@ -167,6 +167,9 @@ void vhost_user_stop_ring(struct vhost_user_server *s, unsigned i)
 		virtqueue_stop(vq);
 		s->rings[i].base = virtqueue_base(vq);
 		s->stats.ring_stops++;
+		/* What was published last the guest may not have been told of: the core does that
+		 * without the lock. Where the ring runs next, nobody knows of it. */
+		virtqueue_notify(vq);
 	}
 	virtqueue_resume(vq);
 	virtqueue_inflight_set(vq, NULL, false, 0);

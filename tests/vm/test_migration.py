@@ -64,6 +64,8 @@ class Stream(threading.Thread):
         self.ending = threading.Event()
         # the program in the namespace only passes on what comes in at its standard input
         self.process = ns.spawn_input("socat", "-u", "STDIN", "TCP-LISTEN:7000", log=log)
+        # the guest asks once
+        wait_for("socat listens", lambda: ":7000 " in ns.run("ss", "-tlnH"), 20)
 
     def run(self):
         while not self.ending.is_set():
@@ -139,12 +141,14 @@ def test_live(t):
     source.wait_boot()
     wait_devices(source)
     lan.configure(source, 1)
+    lan.wait_ping(source, lan.address(HOST))
     stream = Stream(ns, t.path("socat.log"))
     in_background(source, "stream", "nc.openbsd -d %s 7000 | sha256sum" % lan.address(HOST))
     in_background(source, "reader", READER)
     in_background(source, "writer", WRITER)
     stream.start()
-    source.run("sleep 3")
+    # more than can be on its way without the guest
+    wait_for("the stream runs", lambda: stream.sent > 16 << 20, 60)
 
     migrate(t, source, target)
     source.kill()

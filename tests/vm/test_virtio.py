@@ -91,6 +91,7 @@ def test_large_segments(t):
         lan.configure(vm, number)
         lan.wait_ping(vm, lan.address(50))
     t.later(ns.spawn("iperf3", "-s").kill)
+    lan.wait_for("iperf3 listens", lambda: ":5201" in ns.run("ss", "-ltn"), 10)
     lan.guest_iperf_server(a)
 
     def crossing(vm, to, direction, more=""):
