@@ -6,6 +6,7 @@ import json
 from lib import lan
 from lib.context import Skip, limit
 from lib.process import Failure
+from test_nic import tap_server
 
 USER = [lan.USER_PORT]
 
@@ -82,16 +83,13 @@ def test_large_segments(t):
     ns = t.netns("lan")
     daemon = t.daemon(network(["virtio-net", "82574L"], ports=[
         {"name": "tap", "kind": "tap", "ifname": "tap0", "netns": "/run/netns/" + ns.name}]))
-    ns.run("ip", "addr", "add", lan.address(50) + "/24", "dev", "tap0")
-    ns.run("ip", "link", "set", "tap0", "up")
+    host = tap_server(t, ns)
     a, b = (t.guest(daemon, n) for n in (1, 2))
     for number, vm in enumerate((a, b), 1):
         vm.wait_boot()
         wait_devices(vm, "/sys/class/net/eth0")
         lan.configure(vm, number)
-        lan.wait_ping(vm, lan.address(50))
-    t.later(ns.spawn("iperf3", "-s").kill)
-    lan.wait_for("iperf3 listens", lambda: ":5201" in ns.run("ss", "-ltn"), 10)
+        lan.wait_ping(vm, host)
     lan.guest_iperf_server(a)
 
     def crossing(vm, to, direction, more=""):
@@ -104,11 +102,11 @@ def test_large_segments(t):
             raise Failure("%s, %s %s: %d bytes a frame" % (vm.name, to, more, size))
         assert after["rx_segmented"] == before["rx_segmented"]
 
-    crossing(a, lan.address(50), "tx")
+    crossing(a, host, "tx")
     link = ns.run("ip", "-j", "-s", "link", "show", "tap0")
     received = json.loads(link)[0]["stats64"]["rx"]
     assert received["bytes"] > 3000 * received["packets"], link
-    crossing(a, lan.address(50), "rx", "-R")
+    crossing(a, host, "rx", "-R")
     crossing(b, lan.address(1), "rx")
     # e1000e takes frames only: they are cut for it
     lan.iperf(b, lan.address(1), 1, "-R")
