@@ -20,7 +20,7 @@ static json_t *names_to_json(struct host_names *names)
 	return json;
 }
 
-static json_t *device_to_json(const struct host *host, const struct pci_device *d)
+static json_t *device_to_json(struct host *host, const struct pci_device *d)
 {
 	struct host_names uses = bind_uses(host, d->address), others = bind_in_the_way(host, d);
 	char *before = bind_driver_before(host, d->address), id[16], class[8];
@@ -60,7 +60,7 @@ static void print_row(struct table *table, const json_t *d)
 		  why);
 }
 
-static int list(const struct host *host)
+static int list(struct host *host)
 {
 	struct host_names all = pci_all(host);
 	json_t *devices = json_array(), *device;

@@ -15,60 +15,6 @@
 /* ---- may it? -----------------------------------------------------------------------------------
  */
 
-/* Is "DEVICE " or "DEVICE" with digits behind it at the start of a line? A partition of a disk is
- * named after it. */
-static bool listed(const char *table, const char *disk)
-{
-	size_t len = strlen(disk);
-
-	for (const char *p = table; p; p = strchr(p, '\n')) {
-		p += *p == '\n';
-		if (!strncmp(p, "/dev/", 5) && !strncmp(p + 5, disk, len) && p[5 + len] != '\n')
-			return true;
-	}
-	return false;
-}
-
-static void add_disks(const struct host *host, const char *address, struct host_names *uses)
-{
-	struct host_names disks = host_dir(host, "/sys/block");
-	char *mounts = host_read(host, "/proc/mounts"), *swaps = host_read(host, "/proc/swaps");
-
-	for (unsigned i = 0; i < disks.n; i++) {
-		char *name = host_printf("%s/sys/block/%s", host->root, disks.name[i]);
-		char *real = realpath(name, NULL), *part = host_printf("/%s/", address);
-
-		/* the path to a disk leads over the device */
-		if (real && strstr(real, part) &&
-		    (listed(mounts, disks.name[i]) || listed(swaps, disks.name[i])))
-			host_names_add(uses, host_printf("disk %s is in use", disks.name[i]));
-		free(part);
-		free(real);
-		free(name);
-	}
-	free(mounts);
-	free(swaps);
-	host_names_done(&disks);
-}
-
-struct host_names bind_uses(const struct host *host, const char *address)
-{
-	struct host_names uses = { 0 }, nets = host_dir(host, DEVICES "/%s/net", address);
-
-	for (unsigned i = 0; i < nets.n; i++) {
-		/* include/uapi/linux/if.h: IFF_UP */
-		long flags = host_number(host, 0, DEVICES "/%s/net/%s/flags", address,
-					 nets.name[i]);
-
-		if (flags & 1)
-			host_names_add(&uses,
-				       host_printf("network interface %s is up", nets.name[i]));
-	}
-	host_names_done(&nets);
-	add_disks(host, address, &uses);
-	return uses;
-}
-
 static bool harmless(const char *driver)
 {
 	return !driver[0] || !strcmp(driver, "vfio-pci") || !strcmp(driver, "pci-stub");
@@ -92,7 +38,7 @@ struct host_names bind_in_the_way(const struct host *host, const struct pci_devi
 	return others;
 }
 
-static int may_take(const struct host *host, const struct pci_device *d, bool force,
+static int may_take(struct host *host, const struct pci_device *d, bool force,
 		    struct host_error *error)
 {
 	struct host_names uses, others;

@@ -12,9 +12,10 @@
 
 /*
  * Why the host would miss the device: it has a network interface that is up, or a disk that is
- * mounted or swapped to; texts for people, none if it is idle.
+ * mounted or swapped to, by itself or through LVM, LUKS, md and the like; texts for people, none if
+ * it is idle.
  */
-struct host_names bind_uses(const struct host *host, const char *address);
+struct host_names bind_uses(struct host *host, const char *address);
 
 /* The devices of its group that stand in the way: with another driver than vfio-pci or pci-stub.
  * Bridges are none of them. */

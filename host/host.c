@@ -94,12 +94,27 @@ static int real_affinity_set(struct host *host, int tid, const struct cpus *cpus
 	return sched_setaffinity(tid, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
+static int real_claim(struct host *host, const char *path)
+{
+	int fd;
+
+	if (!host_live(host))
+		return 0;
+	/* open(2): of a block device O_EXCL without O_CREAT; O_NONBLOCK: also without a medium */
+	fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 static const struct host_ops real_ops = {
 	.write = real_write,
 	.make_dir = real_make_dir,
 	.remove_dir = real_remove_dir,
 	.affinity_get = real_affinity_get,
 	.affinity_set = real_affinity_set,
+	.claim = real_claim,
 };
 
 void host_init(struct host *host, const char *root)

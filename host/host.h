@@ -22,6 +22,9 @@ struct host_ops {
 	/* of one thread, by its id */
 	int (*affinity_get)(struct host *host, int tid, struct cpus *cpus);
 	int (*affinity_set)(struct host *host, int tid, const struct cpus *cpus);
+	/* 0: nobody has this block device to himself; -EBUSY: somebody has mounted it or built on
+	 * it. Of a saved tree always 0. Changes nothing. */
+	int (*claim)(struct host *host, const char *path);
 };
 
 struct host {

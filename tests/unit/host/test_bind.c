@@ -20,6 +20,7 @@ static struct host_ops ops, real;
 static char *root;
 static struct host_error error;
 static int fail_at, step;
+static const char *claimed; /* a block device that somebody has to himself, or NULL */
 
 #define DEVICES "/sys/bus/pci/devices"
 
@@ -49,6 +50,11 @@ static int bus_write(struct host *h, const char *path, const char *text)
 	return 0;
 }
 
+static int bus_claim(struct host *h, const char *path)
+{
+	return claimed && !strcmp(path, claimed) ? -EBUSY : 0;
+}
+
 static int setup(void **state)
 {
 	root = tree_new("devices");
@@ -56,6 +62,8 @@ static int setup(void **state)
 	real = *host.ops;
 	ops = real;
 	ops.write = bus_write;
+	ops.claim = bus_claim;
+	claimed = NULL;
 	host.ops = &ops;
 	fail_at = step = 0;
 	return 0;
@@ -93,6 +101,97 @@ static void refuses(void **state)
 	says(bind_take(&host, "03:00.0", false, &error), -EBUSY, "0000:03:00.1 (igb)");
 	says(bind_give_back(&host, "03:00.0", &error), -ENOENT, "not bound");
 	assert_int_equal(step, 0);
+}
+
+/* A link of /sys below the root, and what it leads to. */
+static void put_link(const char *path, const char *target)
+{
+	char *name = host_printf("%s%s", root, path), *slash = strrchr(path, '/'), *dir;
+
+	dir = host_printf("%.*s/x", (int)(slash - path), path);
+	tree_put(root, dir, "");
+	assert_int_equal(symlink(target, name), 0);
+	free(dir);
+	free(name);
+}
+
+#define DISK "/sys/devices/pci0000:00/0000:02:00.0/nvme/nvme0/nvme0n1"
+
+/* Nothing of the disk is in the tables of mounts and swap; something else has it. */
+static void unmounted(void)
+{
+	tree_put(root, "/proc/mounts", "/dev/mapper/vg-root / ext4 rw,relatime 0 0\n");
+	tree_put(root, "/proc/swaps", "Filename Type Size Used Priority\n/dev/dm-1 partition\n");
+}
+
+static void refuses_disks_below_others(void **state)
+{
+	unmounted();
+	assert_int_equal(bind_take(&host, "02:00.0", false, &error), 0);
+	assert_int_equal(bind_give_back(&host, "02:00.0", &error), 0);
+	/* LVM or LUKS on a partition */
+	tree_put(root, DISK "/nvme0n1p2/holders/dm-0/x", "");
+	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use by dm-0");
+}
+
+static void refuses_disks_with_holders(void **state)
+{
+	unmounted();
+	tree_put(root, DISK "/holders/md127/x", "");
+	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use by md127");
+}
+
+/* ZFS, or a further disk of a btrfs. */
+static void refuses_disks_that_are_held(void **state)
+{
+	unmounted();
+	claimed = "/dev/nvme0n1";
+	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use");
+}
+
+static void tells_disks_apart(void **state)
+{
+	tree_put(root, "/proc/mounts", "/dev/nvme0n10 / ext4 rw 0 0\n/dev/nvme0n1p20 /x xfs rw\n");
+	assert_int_equal(bind_take(&host, "02:00.0", false, &error), 0);
+	assert_int_equal(bind_give_back(&host, "02:00.0", &error), 0);
+	tree_put(root, "/proc/mounts", "proc /proc proc rw 0 0\n/dev/nvme0n1 /x xfs rw 0 0\n");
+	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use");
+	/* the partition is the disk's, wherever it stands in the table */
+	tree_put(root, "/proc/mounts", "proc /proc proc rw 0 0\n/dev/nvme0n1p2 /x xfs rw 0 0\n");
+	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use");
+}
+
+/* With two controllers, and a third that has nothing to do with it. */
+static void refuses_nvme_multipath(void **state)
+{
+	static const char subsystem[] = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0";
+	char *name = host_printf("%s/sys/block/nvme0n1", root);
+	char *head = host_printf("%s/nvme0n1/nvme0n1p2/partition", subsystem);
+	char *one = host_printf("%s/nvme0", subsystem), *two = host_printf("%s/nvme1", subsystem);
+
+	assert_int_equal(unlink(name), 0);
+	tree_put(root, head, "2\n");
+	put_link("/sys/block/nvme0n1", "../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1");
+	put_link(one, "../../../pci0000:00/0000:02:00.0/nvme/nvme0");
+	tree_put(root, "/sys/devices/pci0000:00/0000:06:00.0/nvme/nvme1/state", "live\n");
+	put_link(two, "../../../pci0000:00/0000:06:00.0/nvme/nvme1");
+	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use");
+	assert_int_equal(bind_uses(&host, "0000:07:00.0").n, 0);
+	free(two);
+	free(one);
+	free(head);
+	free(name);
+}
+
+/* Its interfaces are a level further down: below the virtio device. */
+static void refuses_virtio_net(void **state)
+{
+	tree_put(root, DEVICES "/0000:03:00.1/virtio0/net/eth5/flags", "0x1003\n");
+	put_link("/sys/class/net/eth5", "../../bus/pci/devices/0000:03:00.1/virtio0/net/eth5");
+	assert_int_equal(bind_take(&host, "03:00.0", true, &error), 0);
+	says(bind_take(&host, "03:00.1", false, &error), -EBUSY, "eth5 is up");
+	tree_put(root, DEVICES "/0000:03:00.1/virtio0/net/eth5/flags", "0x1002\n");
+	assert_int_equal(bind_take(&host, "03:00.1", false, &error), 0);
 }
 
 static void takes_and_gives_back(void **state)
@@ -149,6 +248,12 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(refuses),
+		TEST(refuses_disks_below_others),
+		TEST(refuses_disks_with_holders),
+		TEST(refuses_disks_that_are_held),
+		TEST(tells_disks_apart),
+		TEST(refuses_nvme_multipath),
+		TEST(refuses_virtio_net),
 		TEST(takes_and_gives_back),
 		TEST(fails_at_every_step),
 		TEST(without_vfio),

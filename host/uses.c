@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the host does with a PCI device. Disks and network interfaces are found by the path that
+ * their link in /sys leads to: it goes over the device, whatever is between them (a controller, a
+ * SCSI host, virtio). A disk of NVMe's own multipathing has no such path; it belongs to a
+ * subsystem, which has links to the controllers.
+ *
+ * A disk is in use if it or a partition is mounted or swapped to, if something is built on it (LVM,
+ * LUKS, md: "holders"), or if the kernel says that somebody has it to himself, which is all that
+ * shows of ZFS and of the further disks of a btrfs.
+ */
+#include "host/bind.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK "/sys/block"
+#define NET   "/sys/class/net"
+
+static bool leads_over(const char *path, const char *address)
+{
+	char *part = host_printf("/%s/", address);
+	bool yes = strstr(path, part);
+
+	free(part);
+	return yes;
+}
+
+/* Is one of the controllers that an NVMe subsystem has links to this device's? */
+static bool has_controller(const char *subsystem, const char *address)
+{
+	struct host at = { .root = subsystem };
+	struct host_names names = host_dir(&at, "/");
+	bool yes = false;
+
+	for (unsigned i = 0; i < names.n && !yes; i++) {
+		char *name = host_printf("%s/%s", subsystem, names.name[i]);
+		char *real = strncmp(names.name[i], "nvme", 4) ? NULL : realpath(name, NULL);
+
+		yes = real && leads_over(real, address);
+		free(real);
+		free(name);
+	}
+	host_names_done(&names);
+	return yes;
+}
+
+/* Is what this link of /sys leads to the device's? */
+static bool belongs(const struct host *host, const char *class, const char *name,
+		    const char *address)
+{
+	char *path = host_printf("%s%s/%s", host->root, class, name);
+	char *real = realpath(path, NULL);
+	bool yes = real && leads_over(real, address);
+
+	if (real && !yes && strstr(real, "/nvme-subsystem/")) {
+		*strrchr(real, '/') = '\0';
+		yes = has_controller(real, address);
+	}
+	free(real);
+	free(path);
+	return yes;
+}
+
+/* ---- disks -------------------------------------------------------------------------------------
+ */
+
+/* Its name below /dev: /sys has '!' for '/'. On the heap. */
+static char *node_of(const char *block)
+{
+	char *node = host_printf("/dev/%s", block);
+
+	for (char *p = node; (p = strchr(p, '!'));)
+		*p = '/';
+	return node;
+}
+
+/* Is there a line that begins with this word? @table may be NULL. */
+static bool listed(const char *table, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = table; p; p = strchr(p, '\n')) {
+		p += *p == '\n';
+		if (!strncmp(p, word, len) && (p[len] == ' ' || p[len] == '\t'))
+			return true;
+	}
+	return false;
+}
+
+struct tables {
+	char *mounts, *swaps;
+};
+
+/* What uses a disk or partition, for people, on the heap; NULL: nothing. @block: its directory in
+ * BLOCK, for a partition below its disk's. */
+static char *use_of(const struct host *host, const char *block, const struct tables *tables)
+{
+	const char *slash = strrchr(block, '/');
+	char *node = node_of(slash ? slash + 1 : block), *use = NULL;
+	struct host_names holders = host_dir(host, BLOCK "/%s/holders", block);
+
+	if (listed(tables->mounts, node) || listed(tables->swaps, node))
+		use = host_text_copy("");
+	else if (holders.n)
+		use = host_printf(" by %s", holders.name[0]);
+	host_names_done(&holders);
+	free(node);
+	return use;
+}
+
+/* The same of the disk and its partitions. */
+static char *use_of_disk(struct host *host, const char *disk, const struct tables *tables)
+{
+	struct host_names below = host_dir(host, BLOCK "/%s", disk);
+	char *use = use_of(host, disk, tables), *node = node_of(disk);
+
+	for (unsigned i = 0; i < below.n && !use; i++) {
+		char *part = host_printf("%s/%s", disk, below.name[i]);
+
+		if (host_exists(host, BLOCK "/%s/partition", part))
+			use = use_of(host, part, tables);
+		free(part);
+	}
+	/* a partition's counts for the disk */
+	if (!use && host->ops->claim(host, node) == -EBUSY)
+		use = host_text_copy("");
+	free(node);
+	host_names_done(&below);
+	return use;
+}
+
+static void add_disks(struct host *host, const char *address, struct host_names *uses)
+{
+	struct host_names disks = host_dir(host, BLOCK);
+	struct tables tables = { host_read(host, "/proc/mounts"), host_read(host, "/proc/swaps") };
+
+	for (unsigned i = 0; i < disks.n; i++) {
+		char *use = NULL;
+
+		if (belongs(host, BLOCK, disks.name[i], address))
+			use = use_of_disk(host, disks.name[i], &tables);
+		if (use)
+			host_names_add(uses,
+				       host_printf("disk %s is in use%s", disks.name[i], use));
+		free(use);
+	}
+	free(tables.mounts);
+	free(tables.swaps);
+	host_names_done(&disks);
+}
+
+/* ---- network interfaces ------------------------------------------------------------------------
+ */
+
+static void add_nets(const struct host *host, const char *address, struct host_names *uses)
+{
+	struct host_names nets = host_dir(host, NET);
+
+	for (unsigned i = 0; i < nets.n; i++) {
+		/* include/uapi/linux/if.h: IFF_UP */
+		if (host_number(host, 0, NET "/%s/flags", nets.name[i]) & 1 &&
+		    belongs(host, NET, nets.name[i], address))
+			host_names_add(uses,
+				       host_printf("network interface %s is up", nets.name[i]));
+	}
+	host_names_done(&nets);
+}
+
+struct host_names bind_uses(struct host *host, const char *address)
+{
+	struct host_names uses = { 0 };
+
+	add_nets(host, address, &uses);
+	add_disks(host, address, &uses);
+	return uses;
+}
