@@ -112,7 +112,27 @@ static int socket_choose(struct device *dev, struct why *why)
 	return 0;
 }
 
-/* Two devices with one socket, or one address in one switch, would fight. */
+/* Two devices with one address in one switch would fight; @plug: where @dev is to be. */
+static int address_check(const struct device *dev, const struct plug_spec *plug, struct why *why)
+{
+	struct machine *machine;
+	struct device *other;
+
+	if (!dev->kind->network || !plug->sw[0])
+		return 0;
+	list_for_each(machine, &dev->m->machines, node)
+		list_for_each(other, &machine->devices, node)
+	{
+		if (other != dev && other->kind->network &&
+		    !strcmp(other->spec.plug.sw, plug->sw) &&
+		    !memcmp(other->spec.mac, dev->spec.mac, sizeof(dev->spec.mac)))
+			return why_set(why, -EEXIST, "%s has the same MAC address in switch %s",
+				       other->id, plug->sw);
+	}
+	return 0;
+}
+
+/* So would two with one socket, or with what else their kind has only once. */
 static int unique_check(const struct device *dev, struct why *why)
 {
 	struct machine *machine;
@@ -126,11 +146,6 @@ static int unique_check(const struct device *dev, struct why *why)
 		if (!strcmp(other->spec.socket, dev->spec.socket))
 			return why_set(why, -EEXIST, "socket %s is that of %s already",
 				       dev->spec.socket, other->id);
-		if (dev->kind->network && other->kind->network && dev->spec.plug.sw[0] &&
-		    !strcmp(other->spec.plug.sw, dev->spec.plug.sw) &&
-		    !memcmp(other->spec.mac, dev->spec.mac, sizeof(dev->spec.mac)))
-			return why_set(why, -EEXIST, "%s has the same MAC address in switch %s",
-				       other->id, dev->spec.plug.sw);
 		if (dev->kind == other->kind && dev->kind->clash) {
 			int err = dev->kind->clash(&dev->spec, &other->spec, why);
 
@@ -138,7 +153,7 @@ static int unique_check(const struct device *dev, struct why *why)
 				return err;
 		}
 	}
-	return 0;
+	return address_check(dev, &dev->spec.plug, why);
 }
 
 int manager_device_check(const struct device_spec *spec, const char **key, struct why *why)
@@ -422,6 +437,7 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 {
 	struct device *dev = device_get(m, machine, spec->name, why);
 	struct core *core = NULL;
+	struct device_spec was;
 	int err;
 
 	if (!dev)
@@ -439,31 +455,43 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 	if (!dev->kind->network && spec->link_up != dev->spec.link_up)
 		return why_set(why, -EOPNOTSUPP, "%s is no network device and has no link",
 			       dev->id);
+	if (dev->kind->network) {
+		err = plug_check(m, &spec->plug, why);
+		if (!err)
+			err = address_check(dev, &spec->plug, why);
+		if (err)
+			return err;
+	}
+	was = dev->spec;
 	if (dev->kind->set) {
 		err = dev->kind->set(dev, spec, why);
 		if (err)
 			return err;
 	}
-	dev->spec.max_packets_per_s = spec->max_packets_per_s;
-	dev->spec.max_bytes_per_s = spec->max_bytes_per_s;
-	limit_rates(dev);
 	if (dev->kind->network) {
-		err = endpoint_replug(m, &dev->end, &dev->spec.plug, &spec->plug, dev->spec.mac,
-				      why);
+		err = endpoint_replug(m, &dev->end, &was.plug, &spec->plug, dev->spec.mac, why);
 		if (err)
-			return err;
-		dev->spec.plug = spec->plug;
-		if (spec->link_up != dev->spec.link_up)
-			dev->nic->ops->link_set(dev->nic, spec->link_up);
-		dev->spec.link_up = spec->link_up;
+			goto set_back;
 	}
 	if (core) {
 		err = endpoint_move(&dev->end, core, why);
 		if (err)
-			return err;
+			goto plug_back;
 	}
+	/* what cannot fail */
+	if (dev->kind->network && spec->link_up != was.link_up)
+		dev->nic->ops->link_set(dev->nic, spec->link_up);
 	dev->spec = *spec;
+	limit_rates(dev);
 	return 0;
+
+plug_back:
+	if (dev->kind->network)
+		endpoint_replug(m, &dev->end, &spec->plug, &was.plug, was.mac, NULL);
+set_back:
+	if (dev->kind->set)
+		dev->kind->set(dev, &was, NULL);
+	return err;
 }
 
 int manager_device_link(struct manager *m, const char *machine, const char *name, bool up,

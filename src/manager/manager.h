@@ -67,7 +67,8 @@ const struct device_spec *manager_device(const struct manager *m, const char *ma
 					 const char *name);
 
 /* The object with @spec's name becomes what @spec says. -EOPNOTSUPP when it differs in something
- * that cannot change while the object lives (the schema says which). */
+ * that cannot change while the object lives (the schema says which). -EEXIST: a device's MAC
+ * address is in the switch already. */
 int manager_core_set(struct manager *m, const struct core_spec *spec, struct why *why);
 int manager_switch_set(struct manager *m, const struct switch_spec *spec, struct why *why);
 int manager_port_set(struct manager *m, const struct port_spec *spec, struct why *why);

@@ -175,11 +175,12 @@ int manager_port_set(struct manager *m, const struct port_spec *spec, struct why
 	err = endpoint_replug(m, &port->end, &port->spec.plug, &spec->plug, NULL, why);
 	if (err)
 		return err;
-	port->spec.plug = spec->plug;
 	if (core) {
 		err = endpoint_move(&port->end, core, why);
-		if (err)
+		if (err) {
+			endpoint_replug(m, &port->end, &spec->plug, &port->spec.plug, NULL, NULL);
 			return err;
+		}
 	}
 	port->spec = *spec;
 	return 0;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/util.h"
 #include "fakes.h"
 #include "manager/manager.h"
 
@@ -278,6 +279,68 @@ static void failed_replug_stays(void **state)
 	assert_string_equal(manager_device(f->m, "vm1", "net0")->plug.sw, "lan");
 }
 
+/* A change of which one part is refused changes nothing. */
+static void refused_change_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct switch_spec sw = { .name = "wan" };
+	struct device_spec spec, was;
+	static const struct {
+		const char *sw;
+		bool trunk;
+		int fail_attach, err;
+	} tries[] = {
+		{ "none", false, 0, -ENOENT },
+		{ "lan", true, 0, -EINVAL }, /* it has no VLANs */
+		{ "wan", false, ENOSPC, -ENOSPC },
+	};
+
+	assert_int_equal(add_nic(f, "net0"), 0);
+	assert_int_equal(manager_switch_add(f->m, &sw, &f->why), 0);
+	was = *manager_device(f->m, "vm1", "net0");
+	fakes.link_up = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(tries); i++) {
+		spec = was;
+		strcpy(spec.plug.sw, tries[i].sw);
+		spec.plug.trunk = tries[i].trunk;
+		spec.max_rate_bps = 1000;
+		spec.max_packets_per_s = 5;
+		spec.link_up = false;
+		fakes.fail_attach = tries[i].fail_attach;
+		assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), tries[i].err);
+		fakes.fail_attach = 0;
+		assert_int_equal(fakes.rate_bps, 0);
+		assert_true(fakes.link_up);
+		assert_memory_equal(manager_device(f->m, "vm1", "net0"), &was, sizeof(was));
+	}
+}
+
+/* Nor can a device move into a switch where another one has its address. */
+static void one_address_in_a_switch(void **state)
+{
+	struct fixture *f = *state;
+	struct switch_spec sw = { .name = "wan" };
+	struct device_spec spec = nic_spec("net1");
+
+	assert_int_equal(add_nic(f, "net0"), 0);
+	assert_int_equal(manager_switch_add(f->m, &sw, &f->why), 0);
+	memcpy(spec.mac, manager_device(f->m, "vm1", "net0")->mac, 6);
+	strcpy(spec.plug.sw, "wan");
+	assert_int_equal(manager_device_add(f->m, "vm1", &spec, &f->why), 0);
+	spec = *manager_device(f->m, "vm1", "net1");
+	strcpy(spec.plug.sw, "lan");
+	spec.max_rate_bps = 1000;
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), -EEXIST);
+	assert_string_equal(f->why.text, "vm1/net0 has the same MAC address in switch lan");
+	assert_string_equal(manager_device(f->m, "vm1", "net1")->plug.sw, "wan");
+	assert_int_equal(fakes.rate_bps, 0);
+	/* where it is it may stay, and it may leave */
+	strcpy(spec.plug.sw, "wan");
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);
+	spec.plug.sw[0] = '\0';
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);
+}
+
 static void core_changed(void **state)
 {
 	struct fixture *f = *state;
@@ -424,11 +487,22 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(built_inside_out),  T(failure_undoes_all),  T(filled_in),
-		T(refused),	      T(in_use_is_busy),      T(port_failure),
-		T(changed),	      T(failed_replug_stays), T(core_changed),
-		T(switch_changed),    T(machine_share),	      T(links_down_at_the_end),
-		T(least_loaded_core), T(stuck_disks_leave),
+		T(built_inside_out),
+		T(failure_undoes_all),
+		T(filled_in),
+		T(refused),
+		T(in_use_is_busy),
+		T(port_failure),
+		T(changed),
+		T(failed_replug_stays),
+		T(core_changed),
+		T(switch_changed),
+		T(machine_share),
+		T(links_down_at_the_end),
+		T(least_loaded_core),
+		T(stuck_disks_leave),
+		T(refused_change_changes_nothing),
+		T(one_address_in_a_switch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
