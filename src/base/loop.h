@@ -39,7 +39,8 @@ int loop_once(struct loop *loop, int timeout_ms);
 /* Any thread, and signal handlers. */
 void loop_stop(struct loop *loop);
 
-/* Watches @fd for @events (EPOLLIN...; level-triggered). Returns 0 or -errno. */
+/* Watches @fd for @events (EPOLLIN...; level-triggered unless EPOLLET is one). Returns 0 or -errno.
+ */
 int loop_add(struct loop *loop, struct loop_fd *lfd, int fd, uint32_t events,
 	     void (*ready)(struct loop_fd *lfd, uint32_t events));
 int loop_modify(struct loop_fd *lfd, uint32_t events);

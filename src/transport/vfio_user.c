@@ -50,6 +50,8 @@ static void resampled(struct loop_fd *lfd, uint32_t events)
 		loop_remove(lfd);
 }
 
+/* Edge-triggered: each write is looked at once, whatever a read leaves in the counter (that of an
+ * EFD_SEMAPHORE goes down by one each time, from whatever the client put there). */
 void vfio_user_watch_resample(struct vfio_user_server *s, int fd)
 {
 	loop_remove(&s->resample);
@@ -57,7 +59,7 @@ void vfio_user_watch_resample(struct vfio_user_server *s, int fd)
 		close(s->resample_fd);
 	s->resample_fd = fd;
 	if (fd >= 0)
-		loop_add(s->loop, &s->resample, fd, EPOLLIN, resampled);
+		loop_add(s->loop, &s->resample, fd, EPOLLIN | EPOLLET, resampled);
 }
 
 static void end_session(struct vfio_user_server *s, const char *why)

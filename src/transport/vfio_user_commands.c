@@ -7,6 +7,7 @@
  * message, cloud-hypervisor waits for ever. So accesses outside a region are answered with all ones
  * and ignored, which is what a bus does.
  */
+#include "base/event.h"
 #include "base/util.h"
 #include "transport/vfio_user_session.h"
 
@@ -238,9 +239,15 @@ static int set_eventfds(struct vfio_user_server *s, struct vfio_user_message *m,
 	if (action == VFIO_IRQ_SET_ACTION_UNMASK) {
 		if (set->index != PCI_IRQ_INTX || set->start || set->count != 1 || m->n_fds > 1)
 			return EINVAL;
-		vfio_user_watch_resample(s, m->n_fds ? m->fds[0] : -1);
-		if (m->n_fds)
-			m->fds[0] = -1;
+		if (!m->n_fds) {
+			vfio_user_watch_resample(s, -1);
+			return 0;
+		}
+		/* anything else could make the control thread wait, or never rest */
+		if (!event_fd_is(m->fds[0]))
+			return EINVAL;
+		vfio_user_watch_resample(s, m->fds[0]);
+		m->fds[0] = -1;
 		return 0;
 	}
 	if (action != VFIO_IRQ_SET_ACTION_TRIGGER || (m->n_fds && m->n_fds != set->count))

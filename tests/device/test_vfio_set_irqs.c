@@ -238,6 +238,11 @@ static void refuses(void **state)
 		/* no eventfd */
 		assert_int_equal(vu_set_irqs(&client, MSIX, EVENTFD | TRIGGER, 0, 1, &pipes[1], 1),
 				 -EINVAL);
+		assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &pipes[0], 1),
+				 -EINVAL);
+		/* ready at once, and for ever */
+		assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &pipes[1], 1),
+				 -EINVAL);
 	}
 	assert_int_equal(open_fds(), before);
 	close(pipes[0]);
@@ -291,6 +296,31 @@ static void client_makes_eventfds_block(void **state)
 	close_eventfds();
 }
 
+static void nothing(void *arg)
+{
+}
+
+/* A counter that one read does not empty, nor a thousand: each write is one end of interrupt. */
+static void resample_is_a_semaphore(void **state)
+{
+	struct pci_function_stats stats;
+	uint64_t huge = UINT64_MAX - 9, one = 1;
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE);
+
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &fd, 1), 0);
+	by_message = 0;
+	assert_int_equal(write(fd, &huge, 8), 8);
+	wait_resampled(1);
+	/* each is a round of the loop at least */
+	for (unsigned i = 0; i < 1000; i++)
+		on_server(nothing, NULL);
+	on_server(get_function_stats, &stats);
+	assert_int_equal(stats.resamples, 1);
+	assert_int_equal(write(fd, &one, 8), 8);
+	wait_resampled(2);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +332,7 @@ int main(void)
 		test(fires_by_bool),
 		test(refuses),
 		test(client_makes_eventfds_block),
+		test(resample_is_a_semaphore),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
