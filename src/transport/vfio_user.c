@@ -27,7 +27,7 @@
 struct vfio_user_out {
 	struct vfio_user_out *next;
 	size_t len, sent;
-	int fd; /* to go with the first byte; owned */
+	int fd; /* to go with the first byte; borrowed: a BAR, which outlives the server */
 	uint8_t bytes[];
 };
 
@@ -77,8 +77,6 @@ static void end_session(struct vfio_user_server *s, const char *why)
 	close_fds(s->fds, &s->n_fds);
 	for (out = s->out; out; out = next) {
 		next = out->next;
-		if (out->fd >= 0)
-			close(out->fd);
 		free(out);
 	}
 	s->out = NULL;
@@ -127,8 +125,6 @@ static bool flush(struct vfio_user_server *s)
 			end_session(s, strerror((int)-n));
 			return false;
 		}
-		if (out->fd >= 0)
-			close(out->fd);
 		out->fd = -1;
 		out->sent += (size_t)n;
 		s->unsent -= (size_t)n;
@@ -153,7 +149,7 @@ void vfio_user_send(struct vfio_user_server *s, const struct vfio_user_header *h
 		end_session(s, "no memory for a message");
 		return;
 	}
-	*out = (struct vfio_user_out){ .len = total, .fd = fd < 0 ? -1 : dup(fd) };
+	*out = (struct vfio_user_out){ .len = total, .fd = fd };
 	memcpy(out->bytes, header, sizeof(*header));
 	if (len)
 		memcpy(out->bytes + sizeof(*header), payload, len);

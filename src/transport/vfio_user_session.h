@@ -147,7 +147,8 @@ int vfio_user_command(struct vfio_user_server *s, struct vfio_user_message *m);
 /* The name of a command, or "?". */
 const char *vfio_user_command_name(uint16_t command);
 
-/* Answers @m (nothing if it wants no reply) with @len bytes and @fd (borrowed; -1: none). */
+/* Answers @m (nothing if it wants no reply) with @len bytes and @fd (-1: none; borrowed for
+ * as long as the server lives: what is not sent at once holds no descriptor of its own). */
 void vfio_user_reply(struct vfio_user_server *s, const struct vfio_user_message *m,
 		     const void *payload, size_t len, int fd);
 /* Sends a message of @len and @more_len bytes behind @header. May end the session. */

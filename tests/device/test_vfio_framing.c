@@ -144,6 +144,25 @@ static void never_reads(void **state)
 	expect_serving();
 }
 
+/* It asks for a BAR's descriptor again and again: what waits to be sent holds none of ours. */
+static void never_takes_descriptors(void **state)
+{
+	struct vfio_region_info ask = { .argsz = 4096, .index = 0 };
+	struct vfio_user_stats stats;
+	unsigned before = open_fds();
+
+	/* more than the socket takes, less than what a client may leave unread */
+	for (unsigned i = 0; i < 4000; i++)
+		assert_int_equal(vu_send(&client, 5, 0, &ask, sizeof(ask), NULL, 0), 0);
+	do {
+		server_stats(&stats);
+		assert_true(stats.connected);
+	} while (stats.replies < 4000);
+	assert_int_equal(open_fds(), before);
+	vu_close(&client);
+	expect_serving();
+}
+
 static void second_client(void **state)
 {
 	struct vfio_user_stats stats;
@@ -185,6 +204,7 @@ int main(void)
 		test(half_a_message_and_gone),
 		test(half_closed),
 		test(never_reads),
+		test(never_takes_descriptors),
 		test(second_client),
 		test(flood),
 	};
