@@ -434,7 +434,9 @@ static const struct command {
 	[VFIO_USER_REGION_READ] = { "REGION_READ", read_region, 16, 16, 0 },
 	[VFIO_USER_REGION_WRITE] = { "REGION_WRITE", write_region, 16, 16 + VFIO_USER_DATA_MAX, 0 },
 	[VFIO_USER_DEVICE_RESET] = { "DEVICE_RESET", reset, 0, 0, 0 },
-	[VFIO_USER_REGION_WRITE_MULTI] = { "REGION_WRITE_MULTI", write_multi, 8, VFIO_USER_DATA_MAX,
+	[VFIO_USER_REGION_WRITE_MULTI] = { "REGION_WRITE_MULTI", write_multi, 8,
+					   8 + VFIO_USER_MULTI_MAX *
+							   sizeof(struct vfio_user_write_multi),
 					   0 },
 	[VFIO_USER_DEVICE_FEATURE] = { "DEVICE_FEATURE", feature, 8, VFIO_USER_DATA_MAX, 0 },
 	[VFIO_USER_MIG_DATA_READ] = { "MIG_DATA_READ", unsupported, 8, 8, 0 },

@@ -77,6 +77,10 @@ struct vfio_user_write_multi {
 };
 _Static_assert(sizeof(struct vfio_user_write_multi) == 24, "REGION_WRITE_MULTI");
 
+/* Most records of a REGION_WRITE_MULTI, so that one message is no long work; QEMU sends 200. A
+ * client that sends more breaks the protocol. */
+#define VFIO_USER_MULTI_MAX 256
+
 #define VFIO_USER_REGIONS     9
 #define VFIO_USER_IRQS	      5
 #define VFIO_USER_FDS_MAX     16

@@ -146,7 +146,7 @@ static int write_multi(uint64_t claimed, unsigned n, uint32_t count, uint32_t fl
 {
 	struct {
 		uint64_t n;
-		struct record records[200];
+		struct record records[257];
 	} *m = calloc(1, sizeof(*m));
 	uint64_t reply = 0;
 	int err;
@@ -171,9 +171,11 @@ static void multi(void **state)
 	assert_int_equal(recorded()->bar_writes, 200);
 	assert_int_equal(recorded()->last_offset, 199 * 8);
 	assert_int_equal(recorded()->last_data[0], 199);
+	assert_int_equal(write_multi(256, 256, 4, 0, 0), 256);
+	assert_int_equal(recorded()->bar_writes, 456);
 	assert_int_equal(write_multi(3, 3, 8, 0x10, 0), 0);
 	assert_int_equal(vu_region_read(&client, CONFIG, 0, &value, 4), 0);
-	assert_int_equal(recorded()->bar_writes, 203);
+	assert_int_equal(recorded()->bar_writes, 459);
 	assert_int_equal(write_multi(0, 0, 0, 0, 0), 0);
 }
 
@@ -185,7 +187,8 @@ static void multi_lies(void **state)
 		uint32_t count;
 		size_t less;
 	} bad[] = { { 2, 1, 4, 0 },	     { 1, 2, 4, 0 }, { 1ull << 63, 1, 4, 0 },
-		    { UINT64_MAX, 1, 4, 0 }, { 1, 1, 9, 0 }, { 1, 1, 4, 1 } };
+		    { UINT64_MAX, 1, 4, 0 }, { 1, 1, 9, 0 }, { 1, 1, 4, 1 },
+		    { 257, 257, 4, 0 } };
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(
