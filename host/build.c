@@ -227,6 +227,8 @@ static void own_threads(struct build *b)
 		} else if (off(b, &now, &removed, &added)) {
 			affinity(b, tid, host_printf("thread %d of the machine", tid), &removed,
 				 &added, false, false);
+			/* QEMU's helpers come and go */
+			b->changes->change[b->changes->n - 1].may_end = true;
 		}
 	}
 	host_names_done(&tids);

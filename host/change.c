@@ -129,11 +129,19 @@ static int change_text(struct host *host, const struct change *c, struct host_er
 	return err;
 }
 
+static bool of_thread(const struct change *c)
+{
+	return c->kind == CHANGE_AFFINITY || c->kind == CHANGE_MOVE;
+}
+
 static int change_make(struct host *host, const struct change *c, struct host_error *error)
 {
 	int err = 0;
 
 	error->text[0] = '\0';
+	/* another may have its number by now */
+	if (of_thread(c) && vm_start_of(host, c->tid) != c->start)
+		return host_fail(error, -ESRCH, "%s: %s", c->what, strerror(ESRCH));
 	switch (c->kind) {
 	case CHANGE_LIST:
 	case CHANGE_MASK: err = change_set(host, c, &c->removed, &c->added); break;
@@ -153,10 +161,9 @@ static int change_make(struct host *host, const struct change *c, struct host_er
 
 static int change_undo(struct host *host, const struct change *c)
 {
-	bool thread = c->kind == CHANGE_AFFINITY || c->kind == CHANGE_MOVE;
 	int err = 0;
 
-	if (c->forgotten || (thread && vm_start_of(host, c->tid) != c->start))
+	if (c->forgotten || (of_thread(c) && vm_start_of(host, c->tid) != c->start))
 		return 0;
 	switch (c->kind) {
 	case CHANGE_LIST:
@@ -169,8 +176,7 @@ static int change_undo(struct host *host, const struct change *c)
 	/* gone meanwhile, or never made */
 	if (err == -ENOENT || err == -ESRCH || err == -ENODEV)
 		return 0;
-	/* what the kernel refused to change it refuses to change back */
-	return c->optional ? 0 : err;
+	return err;
 }
 
 /* ---- the journal --------------------------------------------------------------------------- */
@@ -266,20 +272,49 @@ static int journal_add(int fd, const struct change *c)
 	return err;
 }
 
+/*
+ * Undoes the first @n, last first; @refused tells which of them were never made. False if one could
+ * not be undone; the first of these is added to what *error says.
+ */
+static bool roll_back(struct host *host, const struct changes *changes, unsigned n,
+		      const bool *refused, const char *journal, struct host_error *error)
+{
+	bool whole = true;
+
+	while (n-- > 0) {
+		const struct change *c = &changes->change[n];
+		int err = refused[n] ? 0 : change_undo(host, c);
+
+		if (err && whole) {
+			struct host_error why = *error;
+			char *text = change_print(c);
+
+			host_fail(error, err, "%.200s; nor can this be undone: %s: %s; %s keeps it",
+				  why.text, text, strerror(-err), journal);
+			free(text);
+		}
+		whole = whole && !err;
+	}
+	return whole;
+}
+
 int changes_make(struct host *host, const struct changes *changes, const char *journal,
-		 unsigned *refused, struct host_error *error)
+		 struct changes_made *made, struct host_error *error)
 {
 	char *name = host_printf("%s%s", host->root, journal);
 	int fd = open(name, O_WRONLY | O_APPEND | O_CLOEXEC), err = fd < 0 ? -errno : 0;
-	struct host_error why;
-	unsigned i, no = 0;
+	struct host_error why = { "" };
+	bool *refused;
+	unsigned i;
 	off_t begin;
 
+	*made = (struct changes_made){ 0 };
 	if (err)
 		host_fail(error, err, "%s: %s", name, strerror(-err));
 	free(name);
 	if (err)
 		return err;
+	refused = host_alloc((changes->n + 1) * sizeof(*refused));
 	begin = lseek(fd, 0, SEEK_END);
 	for (i = 0; i < changes->n; i++) {
 		const struct change *c = &changes->change[i];
@@ -287,32 +322,34 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 		if (!c->forgotten) {
 			err = journal_add(fd, c);
 			if (err) {
-				host_fail(error, err, "%s: %s", journal, strerror(-err));
+				host_fail(&why, err, "%s: %s", journal, strerror(-err));
 				break;
 			}
 		}
 		err = change_make(host, c, &why);
-		if (err && c->optional) {
-			no++;
-			err = 0;
-		}
-		if (err) {
-			if (error)
-				*error = why;
-			i++; /* a text may have been taken before it was found wrong */
+		if (!err)
+			continue;
+		refused[i] = true;
+		if (!c->optional && !(c->may_end && err == -ESRCH)) {
+			/* it may have been taken before it was found wrong; what becomes of the
+			 * file is up to its directory, which is undone next */
+			if (c->kind == CHANGE_TEXT)
+				change_undo(host, c);
 			break;
 		}
+		made->refused += c->optional;
+		err = 0;
 	}
 	if (err) {
-		while (i-- > 0)
-			change_undo(host, &changes->change[i]);
-		if (ftruncate(fd, begin) < 0)
-			host_fail(error, err, "%s keeps what has been undone: %s", journal,
+		made->left = !roll_back(host, changes, i, refused, journal, &why);
+		if (!made->left && ftruncate(fd, begin) < 0)
+			host_fail(&why, err, "%s keeps what has been undone: %s", journal,
 				  strerror(errno));
+		if (error)
+			*error = why;
 	}
+	free(refused);
 	close(fd);
-	if (!err && refused)
-		*refused = no;
 	return err;
 }
 
@@ -352,6 +389,9 @@ int changes_undo(struct host *host, const char *journal, struct host_error *erro
 		}
 		json_decref(json);
 		err = change_undo(host, &c);
+		/* what the kernel refused to change it refuses to change back */
+		if (c.optional)
+			err = 0;
 		if (err && !first) {
 			char *what = change_print(&c);
 

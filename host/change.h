@@ -33,6 +33,7 @@ struct change {
 	bool optional;	/* the kernel may refuse it, for instance an interrupt of its own */
 	bool verify;	/* CHANGE_TEXT: the file must then read like that */
 	bool forgotten; /* nothing to undo */
+	bool may_end;	/* CHANGE_AFFINITY: nothing is wrong if the thread has ended meanwhile */
 	int tid;	/* CHANGE_AFFINITY, CHANGE_MOVE */
 	unsigned long long start; /* the thread's, as vm_start_of() */
 	struct cpus removed, added;
@@ -53,13 +54,21 @@ void changes_done(struct changes *changes);
 /* "CPU 3 -> 0-2" and the like, on the heap. */
 char *change_print(const struct change *change);
 
+/* What has become of changes that were to be made. */
+struct changes_made {
+	unsigned refused; /* optional ones that failed */
+	bool left;	  /* a failure could not be undone wholly: the journal has what is left */
+};
+
 /*
  * Makes all of @changes, each after its line is in the file @journal below the root, which must
- * exist. If one fails, those before are undone, their lines removed, and *error tells. Optional
- * ones that fail are counted in *refused (may be NULL).
+ * exist. If one fails, those before are undone, their lines removed, and *error tells; if one of
+ * them cannot be undone, the lines stay for changes_undo(), and *error tells that, too. A thread
+ * that has ended since the change was thought of is -ESRCH, even if another has its number. *made
+ * is set in any case.
  */
 int changes_make(struct host *host, const struct changes *changes, const char *journal,
-		 unsigned *refused, struct host_error *error);
+		 struct changes_made *made, struct host_error *error);
 
 /*
  * Undoes what the journal holds, last first, as far as it can. What belongs to threads that have

@@ -100,6 +100,7 @@ int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 		const struct changes *changes, unsigned *refused, struct host_error *error)
 {
 	int fd = lock(host, error), err;
+	struct changes_made made;
 	struct cpus taken;
 	char *journal;
 
@@ -114,10 +115,12 @@ int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 	err = journal_create(host, plan, vm, error);
 	if (!err) {
 		journal = journal_of(vm->pid);
-		err = changes_make(host, changes, journal, refused, error);
+		err = changes_make(host, changes, journal, &made, error);
 		free(journal);
-		if (err)
+		if (err && !made.left)
 			journal_remove(host, vm->pid);
+		if (!err && refused)
+			*refused = made.refused;
 	}
 	close(fd);
 	return err;
@@ -213,6 +216,7 @@ struct cpus place_taken(const struct host *host, int pid)
 int place_follow(struct host *host, int pid, struct host_error *error)
 {
 	struct changes changes = { 0 };
+	struct changes_made made;
 	struct plan plan = { 0 };
 	struct topology *t;
 	struct placement p;
@@ -245,7 +249,7 @@ int place_follow(struct host *host, int pid, struct host_error *error)
 	plan.housekeeping = p.housekeeping;
 	place_build_own_irqs(host, t, &plan, &vm, &changes);
 	journal = journal_of(pid);
-	err = changes_make(host, &changes, journal, NULL, error);
+	err = changes_make(host, &changes, journal, &made, error);
 	free(journal);
 	changes_done(&changes);
 	topology_free(t);

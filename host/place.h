@@ -34,7 +34,8 @@ int place_build(const struct host *host, const struct topology *topology, const 
 void place_build_own_irqs(const struct host *host, const struct topology *topology,
 			  const struct plan *plan, const struct vm *vm, struct changes *changes);
 
-/* Makes the changes and writes the journal. -EEXIST if the machine has one. */
+/* Makes the changes and writes the journal. -EEXIST if the machine has one. On failure the journal
+ * is gone, unless not all could be undone: it is for place_undo() then. */
 int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 		const struct changes *changes, unsigned *refused, struct host_error *error);
 

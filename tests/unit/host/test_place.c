@@ -30,7 +30,9 @@ struct fake {
 	struct topology *t;
 	char *root;
 	struct cpus affinity[2048];
-	int step, fail_at, crash_at; /* counted from 1; 0: never */
+	int step, fail_at, fail_last, crash_at; /* counted from 1; 0: never; fail_at to fail_last */
+	int ended;				/* a thread that has no affinity any more */
+	void (*meanwhile)(void);		/* comes between the plan and its changes */
 };
 
 static struct fake fake;
@@ -41,6 +43,8 @@ static int step(void)
 	fake.step++;
 	if (fake.step == fake.crash_at)
 		_exit(0);
+	if (fake.step >= fake.fail_at && fake.step <= fake.fail_last)
+		return -EIO;
 	return fake.step == fake.fail_at ? -EIO : 0;
 }
 
@@ -128,7 +132,7 @@ static int fake_remove_dir(struct host *host, const char *path)
 static int fake_affinity_get(struct host *host, int tid, struct cpus *cpus)
 {
 	*cpus = fake.affinity[tid];
-	return 0;
+	return tid == fake.ended ? -ESRCH : 0;
 }
 
 static int fake_affinity_set(struct host *host, int tid, const struct cpus *cpus)
@@ -188,6 +192,8 @@ static int apply(const char *map_text)
 	assert_int_equal(vm_find(&fake.host, "1000", NULL, &vm, &error), 0);
 	assert_int_equal(plan_make(fake.t, &r, &plan, &error), 0);
 	assert_int_equal(place_build(&fake.host, fake.t, &plan, &vm, &changes, &error), 0);
+	if (fake.meanwhile)
+		fake.meanwhile();
 	err = place_apply(&fake.host, &plan, &vm, &changes, &refused, &error);
 	changes_done(&changes);
 	plan_done(&plan);
@@ -305,12 +311,14 @@ static void leaves_what_others_did(void **state)
 static void fails_at_every_step(void **state)
 {
 	int n = 1, failures = 0, err;
+	bool reached;
 
 	do {
 		teardown(state);
 		setup(state);
 		fake.fail_at = n++;
 		err = apply("0 2\n1 3\n");
+		reached = fake.step >= fake.fail_at;
 		failures += err != 0;
 		/* optional steps are passed over */
 		if (!err) {
@@ -319,10 +327,74 @@ static void fails_at_every_step(void **state)
 		} else {
 			assert_non_null(strstr(error.text, "Input/output error"));
 		}
-		if (fake.step >= n)
-			as_at_first();
-	} while (fake.step >= n);
+		as_at_first();
+	} while (reached);
 	assert_in_range(failures, 8, n);
+}
+
+/* So does what comes after it, which may be the undoing: that can be repeated. */
+static void fails_to_undo(void **state)
+{
+	int n = 1, kept = 0, err;
+	bool reached;
+
+	do {
+		teardown(state);
+		setup(state);
+		fake.fail_at = n++;
+		fake.fail_last = fake.fail_at + 1;
+		err = apply("0 2\n1 3\n");
+		reached = fake.step >= fake.fail_at;
+		fake.fail_at = fake.fail_last = 0;
+		if (err && host_exists(&fake.host, "/run/exitless-host/cpu/1000")) {
+			assert_non_null(strstr(error.text, "nor can this be undone"));
+			kept++;
+		} else if (err) {
+			as_at_first();
+			continue;
+		}
+		assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+		as_at_first();
+	} while (reached);
+	assert_in_range(kept, 8, n);
+}
+
+static void thread_ends(void)
+{
+	fake.ended = 1003;
+}
+
+static void number_comes_again(void)
+{
+	tree_put(fake.root, "/proc/1003/stat",
+		 "1003 (bash) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9000 0");
+}
+
+static void vcpu_number_comes_again(void)
+{
+	tree_put(fake.root, "/proc/1001/stat",
+		 "1001 (bash) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9000 0");
+}
+
+/* QEMU's helpers do at any time; a vCPU does not without its machine. */
+static void threads_end_meanwhile(void **state)
+{
+	fake.meanwhile = thread_ends;
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	runs_on(1001, "2");
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	as_at_first();
+	fake.ended = 0;
+	fake.meanwhile = number_comes_again;
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	runs_on(1001, "2");
+	runs_on(1003, "0-3");
+	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	as_at_first();
+	fake.meanwhile = vcpu_number_comes_again;
+	assert_int_equal(apply("0 2\n1 3\n"), -ESRCH);
+	assert_non_null(strstr(error.text, "vCPU 0 (thread 1001)"));
+	as_at_first();
 }
 
 /* The command is killed at any step; a later one undoes what is in the journal. */
@@ -410,6 +482,7 @@ int main(void)
 		TEST(finds_the_machine),   TEST(applies_and_undoes),
 		TEST(without_groups),	   TEST(leaves_what_others_did),
 		TEST(fails_at_every_step), TEST(crashes_at_every_step),
+		TEST(fails_to_undo),	   TEST(threads_end_meanwhile),
 		TEST(undoes_for_the_dead), TEST(follows_new_interrupts),
 	};
 
