@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PATH_BYTES (SPEC_FILE_BYTES + 2)
@@ -154,10 +153,10 @@ int confine(const struct config *config, const char *path, struct sandbox_files 
 	if (err)
 		return err;
 	/* below it sockets can be allowed only once it is there */
-	if (mkdir(control->directory, 0755) < 0 && errno != EEXIST)
-		log_debug("%s: %s", control->directory, strerror(errno)); /* who needs it says so */
-	if (config->sandbox.files)
-		err = limit_files(config, path, files);
+	err = manager_directory_make(control->directory);
+	if (err)
+		log_debug("%s: %s", control->directory, strerror(-err)); /* who needs it says so */
+	err = config->sandbox.files ? limit_files(config, path, files) : 0;
 	return err ? err : sandbox_calls(config->sandbox.calls);
 }
 

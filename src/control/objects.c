@@ -35,7 +35,8 @@ static const struct schema_row control_rows[] = {
 	  .help = "Group of that socket. Who may connect to it may do everything." },
 	{ "mode", SCHEMA_MODE, FIELD(mode), .unset = "\"0660\"", .help = "Its mode." },
 	{ "directory", SCHEMA_TEXT, FIELD(directory), .unset = "\"" CONTROL_DIRECTORY "\"",
-	  .help = "Where devices have their sockets if they do not say; made when missing." },
+	  .help = "Where devices have their sockets if they do not say; made when missing, with "
+		  "mode 0755 whatever the umask. One that is there keeps its mode." },
 	{ "stop_wait_us", SCHEMA_UINT, FIELD(stop_wait_ns), US, .max = 10000000, .unset = "200000",
 	  .help = "At SIGTERM all links go down; connected guests get this time to see it." },
 	{ "allow_tap", SCHEMA_BOOL, FIELD(allow_tap), .unset = "true",

@@ -95,9 +95,18 @@ int manager_socket_path(const char *directory, const char *machine, const char *
 	return n >= SPEC_SOCKET_BYTES ? -ENAMETOOLONG : 0;
 }
 
+int manager_directory_make(const char *directory)
+{
+	if (mkdir(directory, 0755) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	/* the umask is for files; a VMM of another user comes by here to its socket */
+	return chmod(directory, 0755) < 0 ? -errno : 0;
+}
+
 static int socket_choose(struct device *dev, struct why *why)
 {
 	struct device_spec *spec = &dev->spec;
+	int err;
 
 	if (spec->socket[0])
 		return 0;
@@ -106,9 +115,9 @@ static int socket_choose(struct device *dev, struct why *why)
 		return why_set(why, -ENAMETOOLONG,
 			       "the path of the socket of %s would be longer than %d characters",
 			       dev->id, SPEC_SOCKET_BYTES - 1);
-	if (mkdir(dev->m->directory, 0755) < 0 && errno != EEXIST)
-		return why_set(why, -errno, "cannot make %s: %s", dev->m->directory,
-			       strerror(errno));
+	err = manager_directory_make(dev->m->directory);
+	if (err)
+		return why_set(why, err, "cannot make %s: %s", dev->m->directory, strerror(-err));
 	return 0;
 }
 

@@ -176,6 +176,9 @@ const char *const *manager_device_models(const char *kind);
 /* Where a device has its socket if its spec does not say: into @path. 0, or -ENAMETOOLONG. */
 int manager_socket_path(const char *directory, const char *machine, const char *device,
 			char path[SPEC_SOCKET_BYTES]);
+/* Makes @directory for sockets if it is missing: everybody may go through it, whatever the umask.
+ * One that is there stays as it is. 0 or -errno. */
+int manager_directory_make(const char *directory);
 /* What is wrong with @spec by itself, whatever else there is: 0, or -EINVAL with the *key of it and
  * *why. A key that no object of its kind has is for the schema to say. */
 int manager_machine_check(const struct machine_spec *spec, const char **key, struct why *why);

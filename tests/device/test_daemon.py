@@ -31,6 +31,17 @@ class Life(Daemon):
         self.assertEqual(os.stat(self.dir + "/vm1-net0.sock").st_mode & 0o777, 0o640)
         self.assertEqual(os.stat(self.dir + "/vm2-net0.sock").st_mode & 0o777, 0o660)
 
+    def test_directory_is_for_all(self):
+        """The daemon's umask, 0077 in the unit, does not hide the sockets from VMMs' users."""
+        self.write(CONFIG.replace('"directory": "%(dir)s"', '"directory": "%(dir)s/own"'))
+        mask = os.umask(0o077)
+        try:
+            self.start()
+        finally:
+            os.umask(mask)
+        self.assertEqual(os.stat(self.dir + "/own").st_mode & 0o7777, 0o755)
+        self.assertTrue(os.path.exists(self.dir + "/own/vm1-net0.sock"))
+
     def test_owners(self):
         if os.getuid():
             self.skipTest("only root gives files away")

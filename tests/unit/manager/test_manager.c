@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -341,6 +343,25 @@ static void one_address_in_a_switch(void **state)
 	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);
 }
 
+/* The folder of the sockets lets other users' VMMs through, whatever the umask; only a new one. */
+static void directory_is_for_all(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+	mode_t mask;
+
+	assert_int_equal(rmdir(f->directory), 0);
+	mask = umask(0077);
+	assert_int_equal(add_nic(f, "net0"), 0);
+	assert_int_equal(stat(f->directory, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0755);
+	assert_int_equal(chmod(f->directory, 0711), 0);
+	assert_int_equal(add_nic(f, "net1"), 0);
+	umask(mask);
+	assert_int_equal(stat(f->directory, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0711);
+}
+
 static void core_changed(void **state)
 {
 	struct fixture *f = *state;
@@ -503,6 +524,7 @@ int main(void)
 		T(stuck_disks_leave),
 		T(refused_change_changes_nothing),
 		T(one_address_in_a_switch),
+		T(directory_is_for_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
