@@ -124,17 +124,24 @@ static void print_mistake(void *arg, const char *text)
 	fprintf(stderr, "%s\n", text);
 }
 
-static int read_config(struct daemon *d)
+/* With what the options say instead; config_free() in any case. */
+static int read_config(const struct options *options, struct config *config,
+		       config_mistake_fn *mistake)
 {
 	int err = 0;
 
-	if (d->options.config)
-		err = config_load(d->options.config, &d->config, print_mistake, NULL);
+	if (options->config)
+		err = config_load(options->config, config, mistake, NULL);
 	else
-		schema_defaults(&config_schema, &d->config);
-	if (!err && d->options.socket)
-		strcpy(d->config.control.socket, d->options.socket);
-	return err;
+		schema_defaults(&config_schema, config);
+	if (err)
+		return err;
+	if (options->socket)
+		strcpy(config->control.socket, options->socket);
+	if (options->log_level >= 0)
+		snprintf(config->log_level, sizeof(config->log_level), "%s",
+			 log_level_name((enum log_level)options->log_level));
+	return 0;
 }
 
 /* ---- signals ----------------------------------------------------------------------------- */
@@ -180,10 +187,10 @@ static void reload(struct daemon *d)
 		return;
 	}
 	notify_supervisor("RELOADING=1");
-	if (config_load(d->options.config, &config, log_difference, NULL))
+	if (read_config(&d->options, &config, log_difference))
 		log_warning("configuration: %s is not good; nothing has changed",
 			    d->options.config);
-	else if (!config_compare(&config, d->control.m, log_difference, NULL))
+	else if (!config_compare(&config, &d->control, log_difference, NULL))
 		log_info("configuration: %s is what runs", d->options.config);
 	config_free(&config);
 	notify_supervisor("READY=1");
@@ -270,16 +277,14 @@ int main(int argc, char **argv)
 	if (!parse_options(argc, argv, &d.options, &status))
 		return status;
 	status = EXIT_CONFIG;
-	if (read_config(&d))
+	if (read_config(&d.options, &d.config, print_mistake))
 		goto free_config;
 	if (d.options.check) {
 		printf("%s: good\n", d.options.config);
 		status = 0;
 		goto free_config;
 	}
-	log_set_level((enum log_level)(d.options.log_level >= 0
-					       ? d.options.log_level
-					       : log_level_parse(d.config.log_level)));
+	log_set_level((enum log_level)log_level_parse(d.config.log_level));
 
 	status = EXIT_SYSTEM;
 	d.control.spec = &d.config.control;

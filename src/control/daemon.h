@@ -18,8 +18,9 @@ uint64_t notify_watchdog_ns(void);
  * 0 or -errno. */
 int confine(const struct config *config, const char *path, struct sandbox_files **files);
 
-/* Compares what runs with @config and calls @tell for each difference; returns how many. */
-unsigned config_compare(const struct config *config, struct manager *m,
+/* Compares what runs, and what @control was started with (its sandbox is not NULL), with @config
+ * and calls @tell for each difference; returns how many. */
+unsigned config_compare(const struct config *config, const struct control *control,
 			void (*tell)(void *arg, const char *text), void *arg);
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What differs between a configuration and what runs. Both as JSON, object by object, by name. What
- * the file leaves to the daemon (a model, an address) is no difference.
+ * the file leaves to the daemon (a model, an address) is no difference. What was settled at the
+ * start, and can only be settled by another one, is compared with what it was then.
  */
+#include "base/log.h"
 #include "control/daemon.h"
 #include "control/report.h"
 
@@ -89,7 +91,43 @@ static void compare_lists(struct compare *compare, const char *what, const char 
 	}
 }
 
-unsigned config_compare(const struct config *config, struct manager *m,
+/* Every key that is in one of the two, which are taken over. @live: can be changed as it runs. */
+static void compare_keys(struct compare *compare, const char *what, bool live, json_t *file,
+			 json_t *runs)
+{
+	json_t *all = json_copy(runs), *value;
+	const char *key;
+	char text[128];
+
+	json_object_update_missing(all, file);
+	json_object_foreach(all, key, value)
+	{
+		if (json_equal(json_object_get(file, key), json_object_get(runs, key)))
+			continue;
+		snprintf(text, sizeof(text), "%s with another \"%s\" than the file has%s",
+			 live ? "runs" : "was started", key,
+			 live ? "" : ", which needs a new start");
+		tell(compare, "the", what, text);
+	}
+	json_decref(all);
+	json_decref(file);
+	json_decref(runs);
+}
+
+static void compare_daemon(struct compare *compare, const struct config *config,
+			   const struct control *control)
+{
+	if (log_level_parse(config->log_level) != (int)log_get_level())
+		tell(compare, "the", "log", "runs with another \"log_level\" than the file has");
+	compare_keys(compare, "balance", true, schema_encode(&balance_schema, &config->balance),
+		     schema_encode(&balance_schema, manager_balance(control->m)));
+	compare_keys(compare, "control", false, schema_encode(&control_schema, &config->control),
+		     schema_encode(&control_schema, control->spec));
+	compare_keys(compare, "sandbox", false, schema_encode(&sandbox_schema, &config->sandbox),
+		     schema_encode(&sandbox_schema, control->sandbox));
+}
+
+unsigned config_compare(const struct config *config, const struct control *control,
 			void (*fn)(void *arg, const char *text), void *arg)
 {
 	static const char *const lists[][2] = {
@@ -99,8 +137,9 @@ unsigned config_compare(const struct config *config, struct manager *m,
 		{ "machines", "machine" },
 	};
 	struct compare compare = { .tell = fn, .arg = arg };
-	json_t *file = schema_encode(&config_schema, config), *runs = report_config(m);
+	json_t *file = schema_encode(&config_schema, config), *runs = report_config(control->m);
 
+	compare_daemon(&compare, config, control);
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		const json_t *wanted = json_object_get(file, lists[i][0]);
 

@@ -135,6 +135,35 @@ class Life(Daemon):
         wait_for(lambda: "is not good" in self.read_log(), "report")
         self.assertEqual(len(self.devices()), 2)
 
+    def test_hangup_reports_the_daemon(self):
+        """What is no object is compared too; what the options say is in the place of the file's."""
+        def hangup(expected):
+            before = len(self.read_log())
+            self.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: expected in self.read_log()[before:], "report of " + expected)
+            return self.read_log()[before:]
+
+        self.start("--log-level", "info", "--socket", self.socket)
+        same = CONFIG.replace('"switches"', '"log_level": "debug", "switches"')
+        self.write(same.replace("control.sock", "other.sock"))
+        hangup("config.json is what runs")
+        self.cli("rpc", "log", '{"level": "debug"}')
+        hangup('the log runs with another "log_level" than the file has')
+        self.cli("rpc", "log", '{"level": "info"}')
+        self.write(same.replace('"mode": "0600"', '"owner": 0, "stop_wait_us": 1')
+                   .replace('"calls": "%(calls)s", ', '"files": "off", "calls": "%(calls)s", ')
+                   .replace('"switches"', '"balance": { "mode": "on" }, "switches"'))
+        log = hangup('the sandbox was started with another "files" than the file has, which '
+                     'needs a new start\n')
+        for key in ("mode", "owner", "stop_wait_us"):
+            self.assertIn('the control was started with another "%s" than the file has, which '
+                          'needs a new start' % key, log)
+        self.assertIn('the balance runs with another "mode" than the file has', log)
+        self.assertEqual(log.count("configuration: "), 5, log)
+        self.cli("rpc", "balance", '{"mode": "on"}')
+        self.write(same.replace('"switches"', '"balance": { "mode": "on" }, "switches"'))
+        hangup("config.json is what runs")
+
     def test_without_file(self):
         self.process = subprocess.Popen([EXITLESSD, "--socket", self.socket],
                                         stderr=subprocess.DEVNULL)
