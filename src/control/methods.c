@@ -34,7 +34,7 @@ static void params_mistake(struct schema_sink *sink, const struct json_path *at,
 		strcpy(error->text, line);
 		error->data = json_array();
 	}
-	json_array_append_new(error->data, json_string(line));
+	json_array_append_new(error->data, rpc_text(line));
 }
 
 static bool params_decode(const struct schema *schema, const json_t *json, void *object,

@@ -18,14 +18,48 @@ static json_t *answer_new(json_t *id)
 	return answer;
 }
 
+/* Bytes of the UTF-8 character at @text (RFC 3629, section 3); 0 if it is none, or not all of it.
+ */
+static size_t character_bytes(const char *text)
+{
+	unsigned char first = (unsigned char)text[0];
+	size_t len = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+
+	for (size_t i = 1; i < len; i++)
+		if (((unsigned char)text[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+json_t *rpc_text(const char *text)
+{
+	json_t *json = json_string(text);
+	char *whole, *to;
+
+	if (json)
+		return json;
+	whole = to = malloc(strlen(text) + 1);
+	if (!whole)
+		return NULL;
+	while (*text) {
+		size_t len = character_bytes(text);
+
+		memcpy(to, text, len);
+		to += len;
+		text += MAX(len, (size_t)1);
+	}
+	*to = '\0';
+	json = json_string(whole);
+	free(whole);
+	return json ? json : json_string("(not UTF-8)");
+}
+
 static json_t *answer_error(json_t *id, int code, const char *text, json_t *data)
 {
 	json_t *answer = answer_new(id), *error = json_object();
 
 	json_object_set_new(error, "code", json_integer(code));
-	/* text may hold parts of what the client sent, cut anywhere */
-	if (json_object_set_new(error, "message", json_string(text)) < 0)
-		json_object_set_new(error, "message", json_string("(not UTF-8)"));
+	json_object_set_new(error, "message", rpc_text(text));
 	if (data)
 		json_object_set_new(error, "data", data);
 	json_object_set_new(answer, "error", error);

@@ -63,4 +63,8 @@ void rpc_server_free(struct rpc_server *server);
  * NULL if nothing is. */
 char *rpc_answer(const struct rpc_config *config, const char *text, size_t len);
 
+/* @text for an answer, which may hold parts of what a client sent (UTF-8), cut anywhere: a
+ * character of which the cut has left a part only is left out. NULL without memory. */
+json_t *rpc_text(const char *text);
+
 #endif

@@ -282,6 +282,43 @@ static void refusals(void **state)
 	json_decref(json);
 }
 
+/* What a client sent comes back in an error whole, or cut between two characters; in every place of
+ * the cut, with characters of two, three and four bytes. */
+static void cut_texts(void **state)
+{
+	static const char *const characters[] = { "\u00fc", "\u20ac", "\U0001f600" };
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(characters); i++) {
+		const char *character = characters[i / 4];
+		char name[1024] = "", request[2048];
+		json_t *json, *error;
+		const char *text;
+
+		memset(name, 'x', i % 4);
+		while (strlen(name) < 600)
+			strcat(name, character);
+		snprintf(request, sizeof(request), CALL("%s", "{}"), name);
+		json = ask(f, request);
+		text = json_string_value(
+			json_object_get(json_object_get(json, "error"), "message"));
+		assert_non_null(strstr(text, "there is no method \""));
+		assert_non_null(strstr(text, character));
+		assert_int_equal(text[strlen(text) - 1], '"');
+		json_decref(json);
+		/* what is wrong in parameters is told twice */
+		snprintf(request, sizeof(request), CALL("status", "{\"%s\":1}"), name);
+		json = ask(f, request);
+		error = json_object_get(json, "error");
+		text = json_string_value(json_object_get(error, "message"));
+		assert_non_null(strstr(text, character));
+		assert_int_equal(json_array_size(json_object_get(error, "data")), 1);
+		assert_string_equal(
+			json_string_value(json_array_get(json_object_get(error, "data"), 0)), text);
+		json_decref(json);
+	}
+}
+
 /* ---- the socket -------------------------------------------------------------------------- */
 
 static int dial(struct fixture *f)
@@ -471,8 +508,8 @@ int main(void)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(protocol),	    T(too_big_a_batch), T(objects),  T(refusals),    T(framing),
-		T(too_long_a_line), T(does_not_read),	T(too_many), T(socket_file),
+		T(protocol), T(cut_texts),	 T(too_big_a_batch), T(objects),  T(refusals),
+		T(framing),  T(too_long_a_line), T(does_not_read),   T(too_many), T(socket_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
