@@ -144,6 +144,7 @@ struct io_queue {
 	bool looked; /* parked: pending() is looked at */
 	struct io_look look;
 	bool bulk;		   /* had more than its budget at the last poll */
+	uint64_t held_turn;	   /* of the core, in which a rate held it back; 0: none */
 	uint64_t last_work_ns;	   /* when a poll last found something */
 	uint64_t waiting_since_ns; /* bulk: since its last poll */
 	unsigned packet_ns;	   /* what a packet takes, of late */

@@ -125,6 +125,7 @@ static void add(struct io_core *core, void *arg)
 		return;
 	}
 	queue->bulk = false;
+	queue->held_turn = 0; /* another core counts others */
 	list_init(&queue->node);
 	queue->look = (struct io_look){ .rang_ns = core->now_ns() };
 	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);

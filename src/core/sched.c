@@ -159,6 +159,14 @@ static unsigned slice_packets(const struct io_core *core, const struct io_queue 
 	return 1 + (unsigned)(core->params.slice_ns / MAX(queue->packet_ns, 1u));
 }
 
+/* A rate holds @queue back until then at least. */
+static void hold_back(struct io_core *core, struct io_queue *queue, uint64_t until_ns)
+{
+	COUNT(queue->stats.limited, 1);
+	core->limited_until_ns = MIN(core->limited_until_ns, until_ns);
+	queue->held_turn = core->stats.turns;
+}
+
 /* Polls @queue within its budget and files it anew. False when a rate held it back. */
 static bool poll_queue(struct io_core *core, struct io_queue *queue)
 {
@@ -177,8 +185,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 		if (own && !until_ns)
 			until_ns = io_group_limit(own, start, &packets, &bytes);
 		if (until_ns) {
-			COUNT(queue->stats.limited, 1);
-			core->limited_until_ns = MIN(core->limited_until_ns, until_ns);
+			hold_back(core, queue, until_ns);
 			return false;
 		}
 	}
@@ -250,7 +257,17 @@ static void run_sparse(struct io_core *core, bool low)
 	}
 }
 
-/* The share whose turn it is: one below its minimum, else the first in line with deficit left. */
+/* Have all bulk queues of @share been tried in this turn and were held back? They go to the end of
+ * its line when they are. */
+static bool is_held_back(const struct io_core *core, const struct io_share *share)
+{
+	const struct io_queue *queue = list_first(&share->bulk, struct io_queue, node);
+
+	return queue->held_turn == core->stats.turns;
+}
+
+/* The share whose turn it is: one below its minimum, else the first in line with deficit left. One
+ * bulk queue at least has not been held back in this turn. */
 static struct io_share *choose_share(struct io_core *core)
 {
 	struct io_share *share;
@@ -258,7 +275,8 @@ static struct io_share *choose_share(struct io_core *core)
 
 	list_for_each(share, &core->active, active_node)
 	{
-		if (share->group && io_group_below_minimum(share->group, core->turn.now_ns)) {
+		if (share->group && !is_held_back(core, share) &&
+		    io_group_below_minimum(share->group, core->turn.now_ns)) {
 			unsigned packets = 1;
 			uint64_t bytes = 1;
 
@@ -270,11 +288,11 @@ static struct io_share *choose_share(struct io_core *core)
 	}
 	while (!list_empty(&core->active)) {
 		share = list_first(&core->active, struct io_share, active_node);
-		if (deficit(core, share) > 0)
+		if (!is_held_back(core, share) && deficit(core, share) > 0)
 			return share;
 		list_del(&share->active_node);
 		list_add(&core->active, &share->active_node);
-		/* all of them have used their quantum: the next round begins */
+		/* all that may go have used their quantum: the next round begins */
 		if (++tries > core->stats.queues || tries >= 2 * core->n_bulk) {
 			core->round++;
 			tries = 0;
@@ -287,20 +305,23 @@ static void run_bulk(struct io_core *core)
 {
 	unsigned n = core->n_bulk;
 
-	/* more than one try only when rates hold queues back */
+	/* more than one try only when rates hold queues back: each of them once */
 	while (n--) {
 		struct io_share *share = choose_share(core);
 		struct io_queue *queue;
+		uint64_t waited;
 
 		if (!share)
 			return;
 		queue = list_first(&share->bulk, struct io_queue, node);
-		COUNT(queue->stats.waited_ns, core->turn.now_ns - queue->waiting_since_ns);
+		waited = core->turn.now_ns - queue->waiting_since_ns;
 		/* to the end of its share's line, whatever it does */
 		list_del(&queue->node);
 		list_add(&share->bulk, &queue->node);
-		if (poll_queue(core, queue))
+		if (poll_queue(core, queue)) {
+			COUNT(queue->stats.waited_ns, waited);
 			return;
+		}
 		/* held back: the others go first */
 		if (!list_empty(&share->active_node)) {
 			list_del(&share->active_node);

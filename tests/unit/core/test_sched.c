@@ -477,6 +477,61 @@ static void maximum_rate(void **state)
 	}
 }
 
+/* A machine that may not go now, by its own maximum or by that of its device, leaves the turn to
+ * those that may; also if it is below its minimum, or if it has more of its quantum left. */
+static void limited_keeps_nobody(void **state)
+{
+	static const struct {
+		struct io_group_params machine, device;
+	} cases[] = {
+		{ .machine = { .max_packets_per_s = 1000 } },
+		{ .device = { .max_packets_per_s = 1000 } },
+		{ { .min_packets_per_s = 100000 }, { .max_packets_per_s = 1000 } },
+		{ { .min_bytes_per_s = 100000000, .weight = 100 }, { .max_bytes_per_s = 100000 } },
+	};
+
+	for (unsigned c = 0; c < ARRAY_SIZE(cases); c++) {
+		struct io_group *group = io_group_new("limited"), *own = io_group_new("device");
+		struct io_group *other = io_group_new("other");
+		struct fake held[2] = { 0 }, free = { .waiting = UINT64_MAX, .spin_ns = 100 };
+		struct fake sibling = free;
+		uint64_t start = fake_now_ns;
+
+		assert_int_equal(io_group_set(group, &cases[c].machine), 0);
+		assert_int_equal(io_group_set(own, &cases[c].device), 0);
+		for (unsigned i = 0; i < ARRAY_SIZE(held); i++) {
+			held[i].waiting = UINT64_MAX;
+			held[i].spin_ns = 100;
+			held[i].bytes = 100;
+			held[i].q.own = own;
+			fake_add(&held[i], &doorbell_ops, group);
+		}
+		turns(10);
+		fake_add(&free, &doorbell_ops, other);
+		turns(1000);
+		/* the others have one now and then */
+		assert_in_range(free.polls, 980, 1000);
+		assert_true(held[0].taken + held[1].taken < 100);
+		assert_in_range(held[0].q.stats.waited_ns + held[1].q.stats.waited_ns, 0,
+				2 * (fake_now_ns - start));
+
+		/* and another device of the same machine, if the limit is the device's */
+		if (!cases[c].machine.max_packets_per_s) {
+			free.waiting = 0;
+			fake_add(&sibling, &doorbell_ops, group);
+			turns(1000);
+			assert_in_range(sibling.polls, 980, 1000);
+			io_queue_remove(&sibling.q);
+		}
+		for (unsigned i = 0; i < ARRAY_SIZE(held); i++)
+			io_queue_remove(&held[i].q);
+		io_queue_remove(&free.q);
+		io_group_free(group);
+		io_group_free(own);
+		io_group_free(other);
+	}
+}
+
 static void refused_params(void **state)
 {
 	static const struct io_group_params refused[] = {
@@ -634,6 +689,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(low_class_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(bulk_class_goes_before_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(maximum_rate, setup, teardown),
+		cmocka_unit_test_setup_teardown(limited_keeps_nobody, setup, teardown),
 		cmocka_unit_test(refused_params),
 		cmocka_unit_test_setup_teardown(minimum_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(parks_and_returns, setup, teardown),
