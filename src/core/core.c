@@ -238,7 +238,7 @@ static uint64_t nap_ns(const struct io_core *core, uint64_t now)
 
 static void nap(struct io_core *core)
 {
-	uint64_t now = time_now_ns(), ns;
+	uint64_t now = core->now_ns(), ns;
 
 	__atomic_store_n(&core->sleeping, 1, __ATOMIC_SEQ_CST);
 	ns = nap_ns(core, now);
@@ -251,7 +251,7 @@ static void nap(struct io_core *core)
 		rcu_reader_online();
 	}
 	__atomic_store_n(&core->sleeping, 0, __ATOMIC_SEQ_CST);
-	now = time_now_ns();
+	now = core->now_ns();
 	COUNT(core->stats.sleep_ns, now - core->last_now_ns);
 	WRITE_ONCE(core->last_now_ns, now);
 	if (core->n_looked)
@@ -274,6 +274,7 @@ void io_core_turn(struct io_core *core, bool may_sleep)
 	WRITE_ONCE(core->last_now_ns, now);
 	core->worked = false;
 	core->limited_until_ns = UINT64_MAX;
+	core->n_held = 0;
 
 	if (unlikely(__atomic_load_n(&core->n_messages, __ATOMIC_RELAXED)))
 		run_messages(core);
@@ -293,9 +294,9 @@ void io_core_turn(struct io_core *core, bool may_sleep)
 	WRITE_ONCE(core->stats.queues, core->n_queues);
 	WRITE_ONCE(core->stats.polled, core->n_polled);
 	WRITE_ONCE(core->stats.parked, core->n_parked);
-	if (may_sleep && !core->worked &&
-	    (!core->n_polled || core->limited_until_ns > now + SHORTEST_NAP_NS) &&
-	    (!core->n_polled || core->limited_until_ns != UINT64_MAX))
+	/* a queue that is polled and not held back gets work that nobody announces */
+	if (may_sleep && !core->worked && core->n_held == core->n_polled &&
+	    core->limited_until_ns > now + SHORTEST_NAP_NS)
 		nap(core);
 }
 

@@ -87,6 +87,7 @@ struct io_core {
 	uint64_t small_ns,
 		other_ns;	   /* spent of late on small backlogs beside bulk ones; on others */
 	uint64_t limited_until_ns; /* this turn: earliest time a limited queue may go on */
+	unsigned n_held;	   /* this turn: queues that a rate holds back */
 	bool worked;
 	struct io_turn turn;
 	struct io_core_stats stats;

@@ -164,6 +164,7 @@ static void hold_back(struct io_core *core, struct io_queue *queue, uint64_t unt
 {
 	COUNT(queue->stats.limited, 1);
 	core->limited_until_ns = MIN(core->limited_until_ns, until_ns);
+	core->n_held += queue->held_turn != core->stats.turns;
 	queue->held_turn = core->stats.turns;
 }
 

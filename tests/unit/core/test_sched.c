@@ -625,6 +625,57 @@ static void parks_and_returns(void **state)
 	io_queue_remove(&notified.q);
 }
 
+/* A turn that may end in a nap; the nap takes no time, something wakes the core at once. True when
+ * there was one. */
+static bool turn_and_nap(void)
+{
+	uint64_t sleeps = core->stats.sleeps;
+
+	io_core_wake(core);
+	fake_now_ns += 100;
+	io_core_turn(core, true);
+	return core->stats.sleeps > sleeps;
+}
+
+/* One machine's limit does not have the core sleep while another's queue is polled and unannounced
+ * work may come to it. When that is parked, it does. */
+static void limit_of_one_delays_no_other(void **state)
+{
+	static const struct io_queue_ops *kinds[] = { &doorbell_ops, &notify_ops };
+	struct io_group_params params = { .max_packets_per_s = 1000 };
+	struct io_group *limited = io_group_new("limited"), *other = io_group_new("other");
+
+	assert_int_equal(io_group_set(limited, &params), 0);
+	for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct fake bulk[3] = { 0 }, quick = { 0 };
+		unsigned naps = 0;
+
+		for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++) {
+			bulk[i].waiting = UINT64_MAX;
+			fake_add(&bulk[i], &doorbell_ops, limited);
+		}
+		turns(10); /* and what it may take at once is used up */
+		fake_add(&quick, kinds[k], other);
+		for (unsigned round = 0; round < 10; round++) {
+			for (unsigned t = 0; t < core->params.park_after_ns / 200; t++)
+				assert_false(turn_and_nap());
+			quick.waiting = 1;
+			turns(1);
+			assert_int_equal(quick.waiting, 0);
+		}
+		for (unsigned t = 0; t < core->params.park_after_ns / 50; t++)
+			naps += turn_and_nap();
+		assert_int_equal(quick.q.state, IO_QUEUE_PARKED);
+		assert_true(naps > 0);
+		for (unsigned i = 0; i < ARRAY_SIZE(bulk); i++)
+			io_queue_remove(&bulk[i].q);
+		io_queue_remove(&quick.q);
+		spin(10 * NS_PER_MS);
+	}
+	io_group_free(limited);
+	io_group_free(other);
+}
+
 /* Work that arrives while the queue is being parked is not lost. */
 static bool late_notify(struct io_queue *queue, bool on)
 {
@@ -693,6 +744,7 @@ int main(void)
 		cmocka_unit_test(refused_params),
 		cmocka_unit_test_setup_teardown(minimum_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(parks_and_returns, setup, teardown),
+		cmocka_unit_test_setup_teardown(limit_of_one_delays_no_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_lost_wakeup, setup, teardown),
 		cmocka_unit_test(flushes_once_per_turn),
 	};
