@@ -164,25 +164,24 @@ static int said(const struct host_error *error)
 static int undo_gone(struct host *host, bool all, unsigned *n)
 {
 	struct host_names pids = place_all(host);
-	struct placement *p = host_alloc(sizeof(*p));
 	int status = CLI_OK;
 
 	for (unsigned i = 0; i < pids.n; i++) {
 		struct host_error error = { "" };
-		int pid = atoi(pids.name[i]);
+		int pid = atoi(pids.name[i]), err;
 
-		if (!all && !place_read(host, pid, p, NULL) && place_alive(host, p))
-			continue;
-		direct_off(host, pid, -1, NULL);
-		if (place_undo(host, pid, &error) < 0) {
+		/* one that is gone is direct no more */
+		if (all)
+			direct_off(host, pid, -1, NULL);
+		err = place_undo(host, pid, !all, &error);
+		if (!err) {
+			++*n;
+		} else if (err < 0 && err != -ENOENT) {
 			fprintf(stderr, "exitless cpu: %s\n", error.text);
 			status = CLI_FAILED;
-		} else {
-			++*n;
 		}
 	}
 	host_names_done(&pids);
-	free(p);
 	return status;
 }
 
@@ -295,7 +294,7 @@ static int undo(struct request *r, const char *which)
 	/* a vCPU that loses its CPU cannot be direct; that it is not, or no module, is no mistake
 	 */
 	direct_off(&r->host, pid, -1, NULL);
-	if (place_undo(&r->host, pid, &error) < 0)
+	if (place_undo(&r->host, pid, false, &error) < 0)
 		return said(&error);
 	return cli_json() ? say_undone(1, CLI_OK) : CLI_OK;
 }

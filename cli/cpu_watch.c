@@ -48,11 +48,11 @@ static void watch(int pid, int pidfd)
 	}
 	/* undone by somebody else, and perhaps another process's by now? */
 	if (!place_read(&host, pid, p, NULL) && !place_alive(&host, p)) {
-		err = place_undo(&host, pid, &error);
-		if (err && err != -ENOENT)
+		err = place_undo(&host, pid, true, &error);
+		if (err < 0 && err != -ENOENT)
 			syslog(LOG_ERR, "%s (process %d) is gone, but: %s", p->name, pid,
 			       error.text);
-		else
+		else if (!err)
 			syslog(LOG_INFO, "%s (process %d) is gone, its CPUs are the host's again",
 			       p->name, pid);
 	}

@@ -353,17 +353,26 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 	return err;
 }
 
-/* The journal with only those lines of @lines that are left. */
+/* The journal with only those lines of @lines that are left; if that cannot be written all stay,
+ * which does no harm: what has been undone can be undone again. */
 static void journal_rewrite(const struct host *host, const char *journal, char **lines, unsigned n)
 {
+	int dir = (int)(strrchr(journal, '/') - journal);
 	char *name = host_printf("%s%s", host->root, journal);
-	FILE *out = fopen(name, "we");
+	char *hidden = host_printf("%s%.*s/.rest", host->root, dir, journal);
+	int fd = open(hidden, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+	bool whole = true;
 
 	for (unsigned i = 0; out && i < n; i++)
-		if (lines[i])
-			fprintf(out, "%s\n", lines[i]);
-	if (out)
-		fclose(out);
+		if (lines[i] && fprintf(out, "%s\n", lines[i]) < 0)
+			whole = false;
+	if (!out || fclose(out))
+		whole = false;
+	/* others look without a lock */
+	if (whole && rename(hidden, name) < 0)
+		unlink(hidden);
+	free(hidden);
 	free(name);
 }
 

@@ -61,31 +61,39 @@ static json_t *heading(const struct plan *plan, const struct vm *vm)
 	return json;
 }
 
-/* -EEXIST if it is there. */
+/* -EEXIST if it is there. Others look without the lock, so it appears with its heading in it. */
 static int journal_create(const struct host *host, const struct plan *plan, const struct vm *vm,
 			  struct host_error *error)
 {
 	char *path = host_printf("%s" RUN "/%d", host->root, vm->pid);
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err = 0;
-	json_t *json;
+	char *hidden = host_printf("%s" RUN "/.new", host->root);
+	json_t *json = heading(plan, vm);
+	int fd, err = 0;
 	FILE *out;
 
-	if (fd < 0 && errno == EEXIST)
-		err = host_fail(error, -EEXIST, "%s (process %d) has CPUs already; undo that first",
-				vm->name, vm->pid);
-	else if (fd < 0)
-		err = host_fail(error, -errno, "%s: %s", path, strerror(errno));
-	free(path);
-	if (err)
-		return err;
-	out = fdopen(fd, "w");
-	json = heading(plan, vm);
-	json_dumpf(json, out, JSON_COMPACT);
-	fputc('\n', out);
+	/* of one that was killed; by now it may be another machine's journal as well */
+	unlink(hidden);
+	fd = open(hidden, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	out = fd < 0 ? NULL : fdopen(fd, "w");
+	if (out) {
+		json_dumpf(json, out, JSON_COMPACT);
+		fputc('\n', out);
+		err = ferror(out) ? -EIO : 0;
+	}
+	if (!out || fclose(out))
+		err = -errno;
+	if (!err && link(hidden, path) < 0)
+		err = -errno;
+	unlink(hidden);
+	if (err == -EEXIST)
+		host_fail(error, err, "%s (process %d) has CPUs already; undo that first", vm->name,
+			  vm->pid);
+	else if (err)
+		host_fail(error, err, "%s: %s", path, strerror(-err));
 	json_decref(json);
-	return fclose(out)
-		       ? host_fail(error, -errno, "cannot write the journal: %s", strerror(errno))
-		       : 0;
+	free(hidden);
+	free(path);
+	return err;
 }
 
 static void journal_remove(const struct host *host, int pid)
@@ -123,21 +131,6 @@ int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 			*refused = made.refused;
 	}
 	close(fd);
-	return err;
-}
-
-int place_undo(struct host *host, int pid, struct host_error *error)
-{
-	char *journal = journal_of(pid);
-	int fd = lock(host, error), err = fd;
-
-	if (fd >= 0 && !host_exists(host, "%s", journal))
-		err = host_fail(error, -ENOENT, "process %d has no CPUs of its own", pid);
-	else if (fd >= 0)
-		err = changes_undo(host, journal, error);
-	if (fd >= 0)
-		close(fd);
-	free(journal);
 	return err;
 }
 
@@ -195,6 +188,40 @@ bool place_alive(const struct host *host, const struct placement *placement)
 {
 	return vm_start_of(host, placement->pid) == placement->start &&
 	       !ended(host, placement->pid);
+}
+
+/* 0: the machine is gone. */
+static int check_gone(const struct host *host, int pid, struct host_error *error)
+{
+	struct placement *p = host_alloc(sizeof(*p));
+	struct host_error why = { "" };
+	int err = place_read(host, pid, p, &why);
+
+	if (err)
+		err = host_fail(error, -EINVAL,
+				"it cannot be told whether the machine of process %d is gone: %s",
+				pid, why.text);
+	else
+		err = place_alive(host, p);
+	free(p);
+	return err;
+}
+
+int place_undo(struct host *host, int pid, bool gone_only, struct host_error *error)
+{
+	char *journal = journal_of(pid);
+	int fd = lock(host, error), err = fd;
+
+	if (fd >= 0 && !host_exists(host, "%s", journal))
+		err = host_fail(error, -ENOENT, "process %d has no CPUs of its own", pid);
+	else if (fd >= 0)
+		err = gone_only ? check_gone(host, pid, error) : 0;
+	if (fd >= 0 && !err)
+		err = changes_undo(host, journal, error);
+	if (fd >= 0)
+		close(fd);
+	free(journal);
+	return err;
 }
 
 struct cpus place_taken(const struct host *host, int pid)

@@ -39,8 +39,9 @@ void place_build_own_irqs(const struct host *host, const struct topology *topolo
 int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 		const struct changes *changes, unsigned *refused, struct host_error *error);
 
-/* Undoes all. -ENOENT if the machine has nothing. */
-int place_undo(struct host *host, int pid, struct host_error *error);
+/* Undoes all. -ENOENT if the machine has nothing. With @gone_only: 1, and nothing is undone, if the
+ * machine runs; -EINVAL if the heading does not tell which machine's it is. */
+int place_undo(struct host *host, int pid, bool gone_only, struct host_error *error);
 
 /* Moves interrupts that the machine's devices have got since. 1: the machine is gone. */
 int place_follow(struct host *host, int pid, struct host_error *error);

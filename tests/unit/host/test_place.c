@@ -10,19 +10,22 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#define GROUP "/sys/fs/cgroup/machine/vm1/exitless-1000"
+#define JOURNAL "/run/exitless-host/cpu/1000"
+#define GROUP	"/sys/fs/cgroup/machine/vm1/exitless-1000"
 
 struct fake {
 	struct host host;
@@ -241,7 +244,7 @@ static void as_at_first(void)
 	has("/sys/fs/cgroup/machine/cpuset.cpus.exclusive", "");
 	has("/sys/fs/cgroup/machine/vm1/cpuset.cpus.exclusive", "");
 	assert_false(host_exists(&fake.host, GROUP));
-	assert_false(host_exists(&fake.host, "/run/exitless-host/cpu/1000"));
+	assert_false(host_exists(&fake.host, JOURNAL));
 }
 
 static void finds_the_machine(void **state)
@@ -282,9 +285,9 @@ static void applies_and_undoes(void **state)
 	has(GROUP "/cpuset.cpus", "2-3");
 	has(GROUP "/cpuset.cpus.partition", "isolated");
 	assert_int_equal(apply("0 2\n"), -EEXIST);
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	as_at_first();
-	assert_int_equal(place_undo(&fake.host, 1000, &error), -ENOENT);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), -ENOENT);
 }
 
 /* Without groups, everybody's threads go. */
@@ -294,7 +297,7 @@ static void without_groups(void **state)
 	fake.t->cgroup = NULL;
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	runs_on(200, "0-1");
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	as_at_first();
 }
 
@@ -303,7 +306,7 @@ static void leaves_what_others_did(void **state)
 {
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	tree_put(fake.root, "/proc/irq/25/smp_affinity_list", "1\n");
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	has("/proc/irq/25/smp_affinity_list", "1-3");
 	as_at_first();
 }
@@ -323,7 +326,7 @@ static void fails_at_every_step(void **state)
 		/* optional steps are passed over */
 		if (!err) {
 			fake.fail_at = 0;
-			assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+			assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 		} else {
 			assert_non_null(strstr(error.text, "Input/output error"));
 		}
@@ -346,14 +349,14 @@ static void fails_to_undo(void **state)
 		err = apply("0 2\n1 3\n");
 		reached = fake.step >= fake.fail_at;
 		fake.fail_at = fake.fail_last = 0;
-		if (err && host_exists(&fake.host, "/run/exitless-host/cpu/1000")) {
+		if (err && host_exists(&fake.host, JOURNAL)) {
 			assert_non_null(strstr(error.text, "nor can this be undone"));
 			kept++;
 		} else if (err) {
 			as_at_first();
 			continue;
 		}
-		assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+		assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 		as_at_first();
 	} while (reached);
 	assert_in_range(kept, 8, n);
@@ -382,14 +385,14 @@ static void threads_end_meanwhile(void **state)
 	fake.meanwhile = thread_ends;
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	runs_on(1001, "2");
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	as_at_first();
 	fake.ended = 0;
 	fake.meanwhile = number_comes_again;
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	runs_on(1001, "2");
 	runs_on(1003, "0-3");
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	as_at_first();
 	fake.meanwhile = vcpu_number_comes_again;
 	assert_int_equal(apply("0 2\n1 3\n"), -ESRCH);
@@ -430,7 +433,7 @@ static void crashes_at_every_step(void **state)
 				assert_int_equal(cpus_parse_list(&fake.affinity[tid], at + 6), 0);
 			free(text);
 		}
-		assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+		assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 		as_at_first();
 		n++;
 	} while (crashed);
@@ -454,12 +457,86 @@ static void undoes_for_the_dead(void **state)
 	tree_put(fake.root, "/proc/1001/stat",
 		 "1001 (bash) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9 0");
 	assert_false(place_alive(&fake.host, &p));
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	runs_on(1001, "2");
 	runs_on(1002, "0-3");
 	runs_on(31, "0-3");
 	has("/proc/irq/30/smp_affinity_list", "0-3");
 	assert_false(host_exists(&fake.host, GROUP));
+}
+
+/* Those that look for the dead must not take another's, nor one that they cannot read. */
+static void undoes_only_for_the_dead(void **state)
+{
+	char *text;
+
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, true, &error), 1);
+	runs_on(1001, "2");
+	text = tree_get(fake.root, JOURNAL);
+	tree_put(fake.root, JOURNAL, "");
+	assert_int_equal(place_undo(&fake.host, 1000, true, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "process 1000"));
+	assert_true(host_exists(&fake.host, JOURNAL));
+	tree_put(fake.root, JOURNAL, text);
+	free(text);
+	tree_put(fake.root, "/proc/1000/stat",
+		 "1000 (qemu) Z 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5000 0");
+	assert_int_equal(place_undo(&fake.host, 1000, true, &error), 0);
+	as_at_first();
+	assert_int_equal(place_undo(&fake.host, 1000, true, &error), -ENOENT);
+}
+
+/* What cannot be undone stays in the journal, below the heading, and can be undone later. */
+static void keeps_what_is_left(void **state)
+{
+	static struct placement p;
+	char *all, *left;
+
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	all = tree_get(fake.root, JOURNAL);
+	/* everything fails; optional ones are passed over */
+	fake.fail_at = 1;
+	fake.fail_last = 1000;
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), -EIO);
+	fake.fail_at = fake.fail_last = 0;
+	left = tree_get(fake.root, JOURNAL);
+	assert_in_range(strlen(left), 100, strlen(all) - 100);
+	assert_int_equal(place_read(&fake.host, 1000, &p, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	assert_false(host_exists(&fake.host, GROUP));
+	runs_on(1001, "0-3");
+	runs_on(1002, "0-3");
+	free(left);
+	free(all);
+}
+
+/* A journal is never seen without its heading, and has its content for itself. */
+static void journal_comes_as_a_whole(void **state)
+{
+	static const char new[] = "/run/exitless-host/cpu/.new";
+	struct rlimit full = { 0, RLIM_INFINITY }, before;
+	char *hidden = host_printf("%s%s", fake.root, new), *other, *text;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	full.rlim_max = before.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+	assert_int_equal(apply("0 2\n1 3\n"), -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_false(host_exists(&fake.host, JOURNAL));
+	as_at_first();
+	/* killed when it had just come */
+	tree_put(fake.root, new, "another's");
+	other = host_printf("%s/run/exitless-host/cpu/999", fake.root);
+	assert_int_equal(link(hidden, other), 0);
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	text = tree_get(fake.root, "/run/exitless-host/cpu/999");
+	assert_string_equal(text, "another's");
+	assert_false(host_exists(&fake.host, "%s", new));
+	free(text);
+	free(other);
+	free(hidden);
 }
 
 /* Interrupts that the device has got since follow. */
@@ -469,9 +546,9 @@ static void follows_new_interrupts(void **state)
 	tree_put(fake.root, "/proc/irq/31/smp_affinity_list", "0-1\n");
 	assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
 	has("/proc/irq/31/smp_affinity_list", "3");
-	assert_int_equal(place_undo(&fake.host, 1000, &error), 0);
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	has("/proc/irq/30/smp_affinity_list", "0-3");
-	assert_false(host_exists(&fake.host, "/run/exitless-host/cpu/1000"));
+	assert_false(host_exists(&fake.host, JOURNAL));
 	assert_int_equal(place_follow(&fake.host, 1000, &error), 1);
 }
 
@@ -479,11 +556,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(finds_the_machine),   TEST(applies_and_undoes),
-		TEST(without_groups),	   TEST(leaves_what_others_did),
-		TEST(fails_at_every_step), TEST(crashes_at_every_step),
-		TEST(fails_to_undo),	   TEST(threads_end_meanwhile),
-		TEST(undoes_for_the_dead), TEST(follows_new_interrupts),
+		TEST(finds_the_machine),	TEST(applies_and_undoes),
+		TEST(without_groups),		TEST(leaves_what_others_did),
+		TEST(fails_at_every_step),	TEST(crashes_at_every_step),
+		TEST(undoes_only_for_the_dead), TEST(journal_comes_as_a_whole),
+		TEST(keeps_what_is_left),	TEST(fails_to_undo),
+		TEST(threads_end_meanwhile),	TEST(undoes_for_the_dead),
+		TEST(follows_new_interrupts),
 	};
 
 	return cmocka_run_group_tests_name("host/place", tests, NULL, NULL);
