@@ -185,16 +185,42 @@ int loop_add(struct loop *loop, struct loop_fd *lfd, int fd, uint32_t events,
 	lfd->fd = fd;
 	lfd->ready = ready;
 	lfd->loop = loop;
+	lfd->events = events;
+	lfd->pause.loop = NULL;
 	return 0;
+}
+
+static int watch(struct loop_fd *lfd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = lfd };
+
+	return epoll_ctl(lfd->loop->epoll_fd, EPOLL_CTL_MOD, lfd->fd, &event) < 0 ? -errno : 0;
 }
 
 int loop_modify(struct loop_fd *lfd, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = lfd };
+	int err;
 
 	if (!lfd->loop)
 		return -ENOENT;
-	return epoll_ctl(lfd->loop->epoll_fd, EPOLL_CTL_MOD, lfd->fd, &event) < 0 ? -errno : 0;
+	err = lfd->pause.loop ? 0 : watch(lfd, events);
+	if (!err)
+		lfd->events = events;
+	return err;
+}
+
+static void pause_over(struct loop_timer *timer)
+{
+	struct loop_fd *lfd = container_of(timer, struct loop_fd, pause);
+
+	watch(lfd, lfd->events);
+}
+
+void loop_pause(struct loop_fd *lfd, uint64_t until_ns)
+{
+	if (!lfd->loop || watch(lfd, 0))
+		return;
+	loop_timer_set(lfd->loop, &lfd->pause, until_ns, pause_over);
 }
 
 void loop_remove(struct loop_fd *lfd)
@@ -207,6 +233,7 @@ void loop_remove(struct loop_fd *lfd)
 	for (int i = 0; i < loop->n_events; i++)
 		if (loop->events[i].data.ptr == lfd)
 			loop->events[i].data.ptr = NULL;
+	loop_timer_cancel(&lfd->pause);
 	lfd->loop = NULL;
 }
 

@@ -13,19 +13,21 @@
 
 struct loop;
 
+struct loop_timer {
+	void (*fire)(struct loop_timer *timer);
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
+	struct list node;
+	struct loop *loop; /* NULL while not armed */
+};
+
 /* A descriptor that is watched; embedded in its owner, who closes the descriptor itself. */
 struct loop_fd {
 	int fd;
 	/* @events: EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR as epoll_wait() gave them */
 	void (*ready)(struct loop_fd *lfd, uint32_t events);
 	struct loop *loop; /* NULL while not watched */
-};
-
-struct loop_timer {
-	void (*fire)(struct loop_timer *timer);
-	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
-	struct list node;
-	struct loop *loop; /* NULL while not armed */
+	uint32_t events;   /* asked for */
+	struct loop_timer pause;
 };
 
 /* Returns NULL with errno set. */
@@ -44,6 +46,9 @@ void loop_stop(struct loop *loop);
 int loop_add(struct loop *loop, struct loop_fd *lfd, int fd, uint32_t events,
 	     void (*ready)(struct loop_fd *lfd, uint32_t events));
 int loop_modify(struct loop_fd *lfd, uint32_t events);
+/* Does not watch it until @until_ns (CLOCK_MONOTONIC), whatever loop_modify() asks for meanwhile:
+ * for what is ready and cannot be served now. Errors and hangups are told all the same. */
+void loop_pause(struct loop_fd *lfd, uint64_t until_ns);
 /* Stops watching; no callback of @lfd runs after it returns. Nothing if not watched. */
 void loop_remove(struct loop_fd *lfd);
 

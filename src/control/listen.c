@@ -36,7 +36,7 @@ struct rpc_server {
 	struct loop_fd lfd;
 	struct list clients;
 	unsigned n_clients;
-	struct log_limit limit;
+	struct log_limit limit, accept_limit;
 };
 
 static void client_drop(struct client *client)
@@ -193,9 +193,9 @@ static void server_ready(struct loop_fd *lfd, uint32_t events)
 	struct client *client;
 	int fd;
 
-	fd = accept4(lfd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	fd = unix_accept(lfd, "control", &server->accept_limit);
 	if (fd < 0)
-		return; /* it went away again */
+		return;
 	client = server->n_clients < RPC_CLIENTS_MAX ? calloc(1, sizeof(*client)) : NULL;
 	if (!client || loop_add(server->loop, &client->lfd, fd, EPOLLIN, client_ready) < 0) {
 		log_limited(&server->limit, LOG_LEVEL_WARNING,
@@ -221,6 +221,7 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_config *co
 		return NULL;
 	server->loop = loop;
 	server->config = *config;
+	server->accept_limit.burst = 1;
 	list_init(&server->clients);
 	server->path = strdup(config->path);
 	if (!server->path) {

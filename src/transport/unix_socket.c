@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "transport/unix_socket.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
 #include "base/util.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define ACCEPT_AGAIN_NS (100 * NS_PER_MS)
 
 /* Is anybody listening at @address? */
 static bool is_alive(const struct sockaddr_un *address)
@@ -57,6 +63,21 @@ int unix_listen(const char *path, uid_t owner, gid_t group, mode_t mode)
 		return err;
 	}
 	return fd;
+}
+
+int unix_accept(struct loop_fd *listener, const char *name, struct log_limit *limit)
+{
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), err;
+
+	if (fd >= 0)
+		return fd;
+	err = -errno;
+	if (err == -EAGAIN || err == -EINTR || err == -ECONNABORTED)
+		return err;
+	log_limited(limit, LOG_LEVEL_WARNING, "%s: clients wait to be accepted: %s", name,
+		    strerror(-err));
+	loop_pause(listener, time_now_ns() + ACCEPT_AGAIN_NS);
+	return err;
 }
 
 ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, unsigned max_fds)

@@ -8,6 +8,9 @@
 
 #define UNIX_FDS_MAX 64 /* that one recvmsg() can bring */
 
+struct log_limit;
+struct loop_fd;
+
 /*
  * Makes and binds a socket at @path, sets owner, group ((uid_t)-1, (gid_t)-1: leave) and @mode (0:
  * 0600), and only then listens. A socket file that nobody serves is replaced. Returns the
@@ -15,6 +18,14 @@
  * no socket), -ENAMETOOLONG, -errno.
  */
 int unix_listen(const char *path, uid_t owner, gid_t group, mode_t mode);
+
+/*
+ * Accepts a client (non-blocking, close-on-exec) on @listener, which is ready. Returns the
+ * descriptor, or -errno: -EAGAIN when it went away again. When there is no descriptor or memory for
+ * it, it stays in the queue, and the listener is not looked at for a while, because it would go on
+ * being ready; @name is who says so in the log, within @limit.
+ */
+int unix_accept(struct loop_fd *listener, const char *name, struct log_limit *limit);
 
 /*
  * Receives up to @len bytes and the descriptors that came with them, which are added to

@@ -326,7 +326,7 @@ static void accept_client(struct loop_fd *lfd, uint32_t events)
 	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, listener);
 	struct ucred cred = { 0 };
 	socklen_t len = sizeof(cred);
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = unix_accept(lfd, pci_function_name(s->f), &s->accept_limit);
 
 	if (fd < 0)
 		return;
@@ -370,6 +370,7 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 	s->fd = s->listen_fd = s->resample_fd = -1;
 	s->out_tail = &s->out;
 	s->limit.burst = 20;
+	s->accept_limit.burst = 1;
 	err = -vfio_user_dma_init(s);
 	if (err) {
 		free(s);

@@ -113,7 +113,7 @@ struct vfio_user_server {
 	char *path;
 	int listen_fd;
 	struct loop_fd listener;
-	struct log_limit limit;
+	struct log_limit limit, accept_limit;
 	struct vfio_user_stats stats;
 
 	/* the session; fd -1: none */

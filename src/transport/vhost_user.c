@@ -305,7 +305,7 @@ static void begin_session(struct vhost_user_server *s, int fd)
 static void accept_ready(struct loop_fd *lfd, uint32_t events)
 {
 	struct vhost_user_server *s = container_of(lfd, struct vhost_user_server, listener);
-	int fd = accept4(lfd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = unix_accept(lfd, s->dev->name, &s->accept_limit);
 
 	if (fd < 0)
 		return;
@@ -357,6 +357,7 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	s->dev = dev;
 	s->fd = s->listen_fd = s->backend_fd = s->out_fd = -1;
 	s->connect = config->connect;
+	s->accept_limit.burst = 1;
 	s->path = strdup(config->path);
 	if (!s->path) {
 		err = -ENOMEM;

@@ -89,7 +89,7 @@ struct vhost_user_server {
 	size_t inflight_each;
 
 	struct vhost_user_stats stats;
-	struct log_limit limit;
+	struct log_limit limit, accept_limit;
 };
 
 /* ---- messages ---------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 """The daemon: its life, its options, its configuration, and what the host refuses."""
 
 import os
+import resource
 import select
 import shutil
 import signal
@@ -202,6 +203,28 @@ class Life(Daemon):
         storm(10000)
         self.assertEqual(len(self.devices()), 2)
         wait_for(lambda: len(os.listdir(fds)) <= before, "descriptors closed")
+
+
+    def test_no_descriptor_left(self):
+        """Who cannot be accepted waits until he can, at each of the daemon's kinds of socket."""
+        self.write(CONFIG.replace('"model": "82540EM"', '"kind": "virtio-net"'))
+        self.start()
+        used = {int(fd) for fd in os.listdir("/proc/%d/fd" % self.process.pid)}
+        free = min(set(range(len(used) + 1)) - used)
+        _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        soft, _ = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (free, hard))
+        clients = []
+        for path, name in ((self.socket, "control"), (self.dir + "/vm1-net0.sock", "vm1/net0"),
+                           (self.dir + "/vm2-net0.sock", "vm2/net0")):
+            clients.append(socket.socket(socket.AF_UNIX))
+            clients[-1].connect(path)
+            wait_for(lambda: name + ": clients wait to be accepted: " in self.read_log(), name)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        wait_for(lambda: all(d["connected"] for d in self.devices().values()), "all accepted")
+        clients[0].send(b'{"jsonrpc":"2.0","id":1,"method":"log"}\n')
+        self.assertIn(b'"result"', clients[0].recv(4096))
+        for client in clients:
+            client.close()
 
 
 class Options(Daemon):

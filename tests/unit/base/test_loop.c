@@ -39,6 +39,50 @@ static void removed_in_its_round(void **state)
 	close(b);
 }
 
+static void count_run(struct loop_fd *lfd, uint32_t events)
+{
+	runs++;
+}
+
+/* What stays ready is told again only when its pause is over; what it is asked for meanwhile holds
+ * then. */
+static void paused(void **state)
+{
+	struct loop *loop = loop_new();
+	int a = eventfd(1, 0);
+	uint64_t hour = time_now_ns() + 3600 * NS_PER_S;
+
+	assert_non_null(loop);
+	runs = 0;
+	assert_int_equal(loop_add(loop, &first, a, EPOLLIN, count_run), 0);
+	loop_pause(&first, hour);
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(loop_modify(&first, EPOLLIN), 0);
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(runs, 0);
+	loop_pause(&first, time_now_ns()); /* over in the next round */
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(runs, 1);
+	loop_pause(&first, time_now_ns());
+	assert_int_equal(loop_modify(&first, 0), 0);
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(runs, 1);
+	/* nothing is left of it when it is removed */
+	loop_pause(&first, time_now_ns());
+	loop_remove(&first);
+	assert_null(first.pause.loop);
+	loop_pause(&first, hour);
+	assert_null(first.pause.loop);
+	assert_int_equal(loop_add(loop, &first, a, EPOLLIN, count_run), 0);
+	assert_int_equal(loop_once(loop, 0), 0);
+	assert_int_equal(runs, 2);
+	loop_remove(&first);
+	loop_free(loop);
+	close(a);
+}
+
 static int order[4], n_order;
 
 static void fire_one(struct loop_timer *timer)
@@ -106,6 +150,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(removed_in_its_round),
+		cmocka_unit_test(paused),
 		cmocka_unit_test(timers_in_order),
 		cmocka_unit_test(posts_from_a_thread),
 	};

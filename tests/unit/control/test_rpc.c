@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -467,6 +468,37 @@ static void too_many(void **state)
 	close(fds[0]);
 }
 
+/* A client for whom there is no descriptor waits, and the loop does not spin over it: it comes
+ * round for its timers only, where it would thousands of times. */
+static void no_descriptor_left(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit limit, none;
+	int fd = dial(f), next = dup(0), rounds = 0;
+	uint64_t until_ns;
+	char buf[8192];
+
+	assert_true(fd >= 0 && next > fd);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	until_ns = time_now_ns() + 300 * NS_PER_MS;
+	while (time_now_ns() < until_ns) {
+		assert_int_equal(loop_once(f->loop, 50), 0);
+		rounds++;
+	}
+	assert_true(rounds < 100);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* it is served as soon as there is one */
+	say(fd, STATUS);
+	while (recv(fd, buf, sizeof(buf), MSG_PEEK) < 0)
+		assert_int_equal(loop_once(f->loop, 50), 0);
+	assert_true(hear(f, fd, buf, sizeof(buf)) > 0);
+	close(fd);
+}
+
 static void socket_file(void **state)
 {
 	struct fixture *f = *state;
@@ -508,8 +540,9 @@ int main(void)
 #undef T
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(protocol), T(cut_texts),	 T(too_big_a_batch), T(objects),  T(refusals),
-		T(framing),  T(too_long_a_line), T(does_not_read),   T(too_many), T(socket_file),
+		T(protocol), T(cut_texts),   T(too_big_a_batch),    T(objects),
+		T(refusals), T(framing),     T(too_long_a_line),    T(does_not_read),
+		T(too_many), T(socket_file), T(no_descriptor_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
