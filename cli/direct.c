@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DEFAULT_SECONDS 2
 
@@ -46,7 +44,6 @@ static json_t *measure(struct request *r)
 {
 	struct exits *exits = r->seconds ? exits_begin(&r->host, &r->error) : NULL;
 	json_t *counts, *rates = NULL, *n;
-	struct timespec begin, now;
 	double seconds;
 	const char *reason;
 
@@ -57,11 +54,7 @@ static json_t *measure(struct request *r)
 		r->seconds = 0;
 		return NULL;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	sleep((unsigned)r->seconds);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	seconds = (double)(now.tv_sec - begin.tv_sec) +
-		  1e-9 * (double)(now.tv_nsec - begin.tv_nsec);
+	seconds = exits_wait(exits, (unsigned)r->seconds);
 	counts = exits_end(&r->host, exits, &r->error);
 	if (!counts) {
 		said(r);

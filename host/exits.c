@@ -2,15 +2,22 @@
 #include "host/exits.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define TRACING "/sys/kernel/tracing"
+#define TRACING	  "/sys/kernel/tracing"
+#define INSTANCES TRACING "/instances"
 
 struct exits {
 	char *instance;
+	struct timespec begin;
+	sigset_t held, before; /* signals that are held back; the mask as it was */
+	int signal;	       /* one that came; 0: none */
 };
 
 struct name {
@@ -195,16 +202,63 @@ json_t *exits_parse(const char *exit_text, const char *msr_text)
 /* ---- counting ----------------------------------------------------------------------------------
  */
 
-static int trigger(struct host *host, const struct exits *e, const char *event, const char *text)
+#define EXIT_HIST "hist:keys=common_pid,isa,exit_reason:size=4096"
+#define MSR_HIST  "hist:keys=common_pid,write,ecx:size=4096"
+
+static int trigger(struct host *host, const char *instance, const char *event, const char *text)
 {
-	return host_write(host, text, "%s/events/kvm/%s/trigger", e->instance, event);
+	return host_write(host, text, "%s/events/kvm/%s/trigger", instance, event);
+}
+
+static void remove_instance(struct host *host, const char *instance)
+{
+	trigger(host, instance, "kvm_exit", "!" EXIT_HIST);
+	trigger(host, instance, "kvm_msr", "!" MSR_HIST);
+	host->ops->remove_dir(host, instance);
+}
+
+/* Those of processes that are gone: they were killed, and each exit still pays for them. */
+static void remove_stale(struct host *host)
+{
+	struct host_names names = host_dir(host, INSTANCES);
+
+	for (unsigned i = 0; i < names.n; i++) {
+		int pid, end = 0;
+		char *path;
+
+		if (sscanf(names.name[i], "exitless-%d%n", &pid, &end) != 1 || names.name[i][end] ||
+		    (pid != getpid() && host_exists(host, "/proc/%d", pid)))
+			continue;
+		path = host_printf(INSTANCES "/%s", names.name[i]);
+		remove_instance(host, path);
+		free(path);
+	}
+	host_names_done(&names);
+}
+
+/* A signal that is ignored would be kept for later while it is blocked; so it is left alone. */
+static void hold_signals(struct exits *e)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction now;
+
+	sigemptyset(&e->held);
+	for (unsigned i = 0; i < COUNT(signals); i++)
+		if (!sigaction(signals[i], NULL, &now) && now.sa_handler != SIG_IGN)
+			sigaddset(&e->held, signals[i]);
+	pthread_sigmask(SIG_BLOCK, &e->held, &e->before);
 }
 
 static void end(struct host *host, struct exits *e)
 {
-	host->ops->remove_dir(host, e->instance);
+	int signal = e->signal;
+
+	remove_instance(host, e->instance);
+	pthread_sigmask(SIG_SETMASK, &e->before, NULL);
 	free(e->instance);
 	free(e);
+	if (signal)
+		raise(signal);
 }
 
 struct exits *exits_begin(struct host *host, struct host_error *error)
@@ -212,25 +266,50 @@ struct exits *exits_begin(struct host *host, struct host_error *error)
 	struct exits *e = host_alloc(sizeof(*e));
 	int err;
 
-	e->instance = host_printf(TRACING "/instances/exitless-%d", (int)getpid());
+	remove_stale(host);
+	e->instance = host_printf(INSTANCES "/exitless-%d", (int)getpid());
+	hold_signals(e);
 	err = host->ops->make_dir(host, e->instance);
 	if (err) {
 		host_fail(error, err, "%s: %s%s", e->instance, strerror(-err),
 			  err == -ENOENT ? "; mount -t tracefs tracefs " TRACING : "");
+		pthread_sigmask(SIG_SETMASK, &e->before, NULL);
 		free(e->instance);
 		free(e);
 		return NULL;
 	}
-	err = trigger(host, e, "kvm_exit", "hist:keys=common_pid,isa,exit_reason:size=4096");
+	err = trigger(host, e->instance, "kvm_exit", EXIT_HIST);
 	if (!err)
-		err = trigger(host, e, "kvm_msr", "hist:keys=common_pid,write,ecx:size=4096");
+		err = trigger(host, e->instance, "kvm_msr", MSR_HIST);
 	if (err) {
 		host_fail(error, err, "exits cannot be counted: %s%s", strerror(-err),
 			  err == -ENOENT ? " (is kvm loaded?)" : "");
 		end(host, e);
 		return NULL;
 	}
+	clock_gettime(CLOCK_MONOTONIC, &e->begin);
 	return e;
+}
+
+double exits_wait(struct exits *e, unsigned seconds)
+{
+	double passed = 0;
+
+	do {
+		double left = (double)seconds - passed;
+		struct timespec now, wait = { .tv_sec = (time_t)left };
+		int signal;
+
+		wait.tv_nsec = (long)((left - (double)wait.tv_sec) * 1e9);
+		signal = sigtimedwait(&e->held, NULL, &wait);
+		if (signal > 0)
+			e->signal = signal;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		passed = (double)(now.tv_sec - e->begin.tv_sec) +
+			 1e-9 * (double)(now.tv_nsec - e->begin.tv_nsec);
+		/* interrupted by another signal's handler: once more */
+	} while (passed < seconds && !e->signal);
+	return passed;
 }
 
 json_t *exits_end(struct host *host, struct exits *e, struct host_error *error)
@@ -245,8 +324,6 @@ json_t *exits_end(struct host *host, struct exits *e, struct host_error *error)
 		host_fail(error, -errno, "exits cannot be read: %s", strerror(errno));
 	free(exit_text);
 	free(msr_text);
-	trigger(host, e, "kvm_exit", "!hist:keys=common_pid,isa,exit_reason:size=4096");
-	trigger(host, e, "kvm_msr", "!hist:keys=common_pid,write,ecx:size=4096");
 	end(host, e);
 	return counts;
 }

@@ -14,10 +14,14 @@
 struct exits; /* counting */
 
 /* Begins to count, for all machines. NULL with @error set: no tracefs, no right, no KVM, or a
- * kernel without histograms. */
+ * kernel without histograms. Until exits_end() the calling thread takes no SIGINT, SIGTERM and
+ * SIGHUP, whose end would leave the histograms counting. Those that a process left that was killed
+ * are removed. */
 struct exits *exits_begin(struct host *host, struct host_error *error);
+/* Waits until @seconds are over, or one of these signals comes; returns how many seconds it was. */
+double exits_wait(struct exits *exits, unsigned seconds);
 /* Ends it, frees @exits. The counts: for each thread's number (as text) an object of reasons and
- * how often. NULL with @error set. */
+ * how often. NULL with @error set. A signal that came meanwhile takes effect before it returns. */
 json_t *exits_end(struct host *host, struct exits *exits, struct host_error *error);
 
 /* The same from the text of the two histograms. */

@@ -7,12 +7,15 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -163,6 +166,147 @@ static void counts_exits(void **state)
 	assert_false(exits_by_interrupts("io"));
 }
 
+/* ---- counting, with a tracefs that is played here ----------------------------------------------
+ */
+
+#define INSTANCES "/sys/kernel/tracing/instances"
+
+static struct host tracing;
+static struct host_ops tracing_ops, real;
+
+/* An instance comes with all its files. */
+static int tracing_make_dir(struct host *host, const char *path)
+{
+	static const char *const files[] = { "kvm_exit/trigger", "kvm_exit/hist", "kvm_msr/trigger",
+					     "kvm_msr/hist" };
+	int err = real.make_dir(host, path);
+
+	for (unsigned i = 0; !err && i < sizeof(files) / sizeof(files[0]); i++) {
+		char *name = host_printf("%s/events/kvm/%s", path, files[i]);
+
+		tree_put(host->root, name, "");
+		free(name);
+	}
+	return err;
+}
+
+/* It goes with all of them; its histograms must have ended. */
+static int tracing_remove_dir(struct host *host, const char *path)
+{
+	static const char *const events[] = { "kvm_exit", "kvm_msr" };
+	char *text;
+
+	for (unsigned i = 0; i < 2; i++) {
+		text = host_read(host, "%s/events/kvm/%s/trigger", path, events[i]);
+		if (!text || text[0] != '!')
+			return -EBUSY;
+		free(text);
+	}
+	tree_free(host_printf("%s%s", host->root, path));
+	return 0;
+}
+
+static int setup(void **state)
+{
+	char *root = tree_new("machine");
+
+	*state = root;
+	tree_put(root, INSTANCES "/x", "");
+	host_init(&tracing, root);
+	real = tracing_ops = *tracing.ops;
+	tracing_ops.make_dir = tracing_make_dir;
+	tracing_ops.remove_dir = tracing_remove_dir;
+	tracing.ops = &tracing_ops;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	tree_free(*state);
+	return 0;
+}
+
+static void instances_are(unsigned n)
+{
+	struct host_names names = host_dir(&tracing, INSTANCES);
+
+	assert_int_equal(names.n, n + 1); /* "x" */
+	host_names_done(&names);
+}
+
+static void signals_end_the_count(void **state)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	for (unsigned i = 0; i < 3; i++) {
+		pid_t child = fork();
+		int status;
+
+		assert_true(child >= 0);
+		if (!child) {
+			struct exits *e;
+
+			signal(signals[i], SIG_DFL);
+			e = exits_begin(&tracing, NULL);
+			if (!e || raise(signals[i]))
+				_exit(1);
+			/* nobody waits that long */
+			if (exits_wait(e, 3600) > 3000)
+				_exit(2);
+			json_decref(exits_end(&tracing, e, NULL));
+			_exit(3);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status));
+		assert_int_equal(WTERMSIG(status), signals[i]);
+		instances_are(0);
+	}
+}
+
+/* As with nohup: what was ignored is. */
+static void ignored_signals_do_not(void **state)
+{
+	struct exits *e;
+	sigset_t after;
+	json_t *counts;
+
+	signal(SIGHUP, SIG_IGN);
+	e = exits_begin(&tracing, NULL);
+	assert_non_null(e);
+	instances_are(1);
+	assert_int_equal(raise(SIGHUP), 0);
+	assert_true(exits_wait(e, 1) >= 1);
+	counts = exits_end(&tracing, e, NULL);
+	assert_non_null(counts);
+	json_decref(counts);
+	instances_are(0);
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
+	assert_false(sigismember(&after, SIGINT) || sigismember(&after, SIGTERM));
+	signal(SIGHUP, SIG_DFL);
+}
+
+/* Killed ones leave theirs; 1000 is a process of the tree. */
+static void removes_stale_instances(void **state)
+{
+	char *mine = host_printf(INSTANCES "/exitless-%d", (int)getpid());
+	struct exits *e;
+
+	assert_int_equal(tracing_make_dir(&tracing, INSTANCES "/exitless-999"), 0);
+	assert_int_equal(tracing_make_dir(&tracing, INSTANCES "/exitless-1000"), 0);
+	assert_int_equal(tracing_make_dir(&tracing, INSTANCES "/exitless-999x"), 0);
+	/* of a process that had the number of this one */
+	assert_int_equal(tracing_make_dir(&tracing, mine), 0);
+	e = exits_begin(&tracing, NULL);
+	assert_non_null(e);
+	assert_false(host_exists(&tracing, INSTANCES "/exitless-999"));
+	instances_are(3);
+	json_decref(exits_end(&tracing, e, NULL));
+	assert_false(host_exists(&tracing, "%s", mine));
+	assert_true(host_exists(&tracing, INSTANCES "/exitless-1000"));
+	instances_are(2);
+	free(mine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +314,9 @@ int main(void)
 		cmocka_unit_test(knows_every_word),
 		cmocka_unit_test(switches),
 		cmocka_unit_test(counts_exits),
+		cmocka_unit_test_setup_teardown(signals_end_the_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(ignored_signals_do_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(removes_stale_instances, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("host/direct", tests, NULL, NULL);
