@@ -22,7 +22,7 @@ struct request {
 	long vcpu, seconds; /* -1: all */
 	struct host host;
 	struct vm vm;
-	struct host_error error;
+	struct host_error error, exits_error; /* why exits were not counted */
 };
 
 static int said(const struct request *r)
@@ -38,11 +38,27 @@ static bool wanted(const struct request *r, unsigned vcpu)
 /* ---- exits -------------------------------------------------------------------------------------
  */
 
+/* What cannot be counted is no reason to stop, so it is no result in JSON of its own. */
+static void not_counted(const struct request *r)
+{
+	fprintf(stderr, "exitless direct: %s\n", r->exits_error.text);
+}
+
+static void add_rates(const struct request *r, json_t *all, json_t *before, json_t *after)
+{
+	if (before)
+		json_object_set(all, "exits_before", before);
+	if (after)
+		json_object_set(all, "exits", after);
+	if (r->exits_error.text[0])
+		json_object_set_new(all, "exits_error", json_string(r->exits_error.text));
+}
+
 /* Exits a second by reason of each wanted vCPU, by its number; NULL (after a word on why) if they
- * cannot be counted, which is no reason to stop. */
+ * cannot be counted. */
 static json_t *measure(struct request *r)
 {
-	struct exits *exits = r->seconds ? exits_begin(&r->host, &r->error) : NULL;
+	struct exits *exits = r->seconds ? exits_begin(&r->host, &r->exits_error) : NULL;
 	json_t *counts, *rates = NULL, *n;
 	double seconds;
 	const char *reason;
@@ -50,14 +66,14 @@ static json_t *measure(struct request *r)
 	if (!r->seconds)
 		return NULL;
 	if (!exits) {
-		said(r);
+		not_counted(r);
 		r->seconds = 0;
 		return NULL;
 	}
 	seconds = exits_wait(exits, (unsigned)r->seconds);
-	counts = exits_end(&r->host, exits, &r->error);
+	counts = exits_end(&r->host, exits, &r->exits_error);
 	if (!counts) {
-		said(r);
+		not_counted(r);
 		return NULL;
 	}
 	rates = json_object();
@@ -240,10 +256,7 @@ static int report(struct request *r, json_t *before)
 	list = states(r, first, second);
 	if (cli_json()) {
 		all = json_pack("{sssisO}", "machine", r->vm.name, "pid", r->vm.pid, "vcpus", list);
-		if (before)
-			json_object_set(all, "exits_before", before);
-		if (rates)
-			json_object_set(all, "exits", rates);
+		add_rates(r, all, before, rates);
 		client_print(all);
 		json_decref(all);
 	} else {
@@ -329,10 +342,7 @@ static int off(struct request *r)
 	after = measure(r);
 	if (cli_json()) {
 		all = json_pack("{sssi}", "machine", r->vm.name, "pid", r->vm.pid);
-		if (before && after) {
-			json_object_set(all, "exits_before", before);
-			json_object_set(all, "exits", after);
-		}
+		add_rates(r, all, before, after);
 		client_print(all);
 		json_decref(all);
 	} else if (before && after) {

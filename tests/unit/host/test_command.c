@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -144,6 +146,26 @@ static void refusals_as_json(void **state)
 	}
 }
 
+/* A process that looks like a machine, by the name of its thread. There is no module that knows
+ * it; whether exits can be counted here or not, the answer is one. */
+static void one_answer_as_json(void **state)
+{
+	char name[16] = "";
+	json_t *json;
+	int status;
+
+	prctl(PR_GET_NAME, name);
+	assert_int_equal(prctl(PR_SET_NAME, "CPU 0/KVM"), 0);
+	/* standard output alone: the rest of the line is a comment */
+	status = run("--json direct off %d --seconds 1 2>/dev/null #", (int)getpid());
+	prctl(PR_SET_NAME, name);
+	assert_int_equal(status, 1);
+	json = json_loads(output, 0, NULL);
+	if (!json_object_get(json, "error"))
+		fail_msg("no error, or more than that:\n%s", output);
+	json_decref(json);
+}
+
 static void wrong_words(void **state)
 {
 	static const char *const lines[] = {
@@ -190,6 +212,7 @@ int main(void)
 		cmocka_unit_test_teardown(lists_devices, teardown),
 		cmocka_unit_test_teardown(examines, teardown),
 		cmocka_unit_test_teardown(refusals_as_json, teardown),
+		cmocka_unit_test_teardown(one_answer_as_json, teardown),
 		cmocka_unit_test_teardown(wrong_words, teardown),
 	};
 
