@@ -74,7 +74,22 @@ static ALWAYS_INLINE int add_piece(struct virtqueue *vq, struct virtq_chain *cha
 	return CHAIN_OK;
 }
 
-/* Section 2.7.5.3, 2.8.7: a table elsewhere; packed ones are read in order, split ones by NEXT. */
+/* One descriptor more is read: false if the chain is too long for that. */
+static ALWAYS_INLINE bool walk_on(struct virtqueue *vq)
+{
+	return likely(vq->walked++ < vq->walk_end);
+}
+
+/* A chain begins: no longer than the ring, or than a table may be and what names it. */
+static ALWAYS_INLINE void walk_begin(struct virtqueue *vq)
+{
+	vq->walk_end = vq->walked + MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) + 1;
+}
+
+/*
+ * Sections 2.7.5.3, 2.8.7: a table elsewhere, at the end of a chain (2.7.5.3.1, 2.8.19: never with
+ * NEXT). Packed ones are read in order, split ones by NEXT.
+ */
 static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct virtq_chain *chain,
 						  struct virtq_arena *arena,
 						  const struct virtq_desc *d, bool packed)
@@ -83,14 +98,15 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 	const uint8_t *table;
 
 	if (!vq->indirect || !n || d->len % 16 ||
-	    n > MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) ||
-	    (!packed && d->flags & VRING_DESC_F_NEXT))
+	    n > MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) || d->flags & VRING_DESC_F_NEXT)
 		return CHAIN_BROKEN;
 	table = memory_at(&vq->reader, d->addr, d->len, MEMORY_READ);
 	for (uint32_t count = 0; count < n; count++) {
 		struct virtq_desc entry;
 		uint8_t copy[16];
 
+		if (!walk_on(vq))
+			return CHAIN_BROKEN;
 		if (table) {
 			load_desc(&entry, table + 16 * at, packed);
 		} else if (!memory_read(&vq->reader, d->addr + 16 * at, copy, sizeof(copy))) {
@@ -105,6 +121,8 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 			entry.flags &= (uint16_t)~VRING_DESC_F_WRITE;
 		if (add_piece(vq, chain, arena, &entry) == CHAIN_BROKEN)
 			return CHAIN_BROKEN;
+		if (unlikely(chain->error))
+			return CHAIN_OK;
 		if (packed) {
 			at++;
 			continue;
@@ -128,7 +146,7 @@ static int add_desc(struct virtqueue *vq, struct virtq_chain *chain, struct virt
 }
 
 /* The chain that starts at @at (split: descriptor, packed: slot), whose first descriptor was read
- * into @first; all of it. */
+ * into @first; all of it. Of one with an error, only how many slots it has and its ID. */
 static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct virtq_chain *chain,
 						struct virtq_arena *arena, uint16_t at,
 						const struct virtq_desc *first, bool packed)
@@ -136,19 +154,20 @@ static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct vir
 	struct virtq_desc d = *first;
 	unsigned count = 0;
 
+	walk_begin(vq);
 	do {
-		if (unlikely(count == vq->num))
+		if (unlikely(count == vq->num || !walk_on(vq)))
 			return CHAIN_BROKEN;
 		if (count++)
 			load_desc(&d, &vq->desc[at], packed);
 		if (packed && unlikely(vq->inflight != NULL))
 			inflight_saw(vq, &d);
-		if (unlikely(add_desc(vq, chain, arena, &d, packed) == CHAIN_BROKEN))
+		if (likely(!chain->error) &&
+		    unlikely(add_desc(vq, chain, arena, &d, packed) == CHAIN_BROKEN))
 			return CHAIN_BROKEN;
 		if (packed) {
 			at = (uint16_t)(at + 1 == vq->num ? 0 : at + 1);
-		} else if (likely(!(d.flags & VRING_DESC_F_NEXT) ||
-				  d.flags & VRING_DESC_F_INDIRECT)) {
+		} else if (likely(!(d.flags & VRING_DESC_F_NEXT)) || unlikely(chain->error)) {
 			break;
 		} else {
 			at = d.next;
@@ -244,8 +263,10 @@ static int read_record(struct virtqueue *vq, struct virtq_chain *chain, struct v
 	struct virtq_desc d = { 0 };
 	unsigned i;
 
+	walk_begin(vq);
 	for (i = 0; inflight_desc(vq, record, i, &d); i++)
-		if (add_desc(vq, chain, arena, &d, true) == CHAIN_BROKEN)
+		if (!walk_on(vq) ||
+		    (!chain->error && add_desc(vq, chain, arena, &d, true) == CHAIN_BROKEN))
 			return CHAIN_BROKEN;
 	chain->id = d.id;
 	chain->slots = (uint16_t)i;
@@ -275,7 +296,7 @@ static __attribute__((noinline)) unsigned take_again(struct virtqueue *vq,
 	uint16_t entry;
 	unsigned n;
 
-	for (n = 0; n < max && inflight_next(vq, &entry); n++) {
+	for (n = 0; n < max && !virtqueue_walked_far(vq) && inflight_next(vq, &entry); n++) {
 		struct virtq_chain *chain = &chains[n];
 		unsigned start = arena->n;
 		int result;
@@ -333,6 +354,8 @@ static __attribute__((noinline)) int read_any(struct virtqueue *vq, struct virtq
 	unsigned start = arena->n;
 	int result;
 
+	if (unlikely(virtqueue_walked_far(vq)))
+		return CHAIN_FULL;
 	*chain = (struct virtq_chain){ .iov = arena->iov + start, .id = at, .slots = 1 };
 	result = read_chain(vq, chain, arena, at, &first, packed);
 	if (result == CHAIN_OK)

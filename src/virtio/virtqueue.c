@@ -236,6 +236,7 @@ bool virtqueue_begin(struct virtqueue *vq)
 {
 	if (unlikely(!vq->started || vq->broken))
 		return false;
+	vq->walked = 0;
 	memory_reader_begin(&vq->reader);
 	if (unlikely(vq->generation != vq->reader.generation))
 		resolve(vq);

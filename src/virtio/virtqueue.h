@@ -32,7 +32,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define VIRTQ_NUM_MAX 32768
+#define VIRTQ_NUM_MAX  32768
+#define VIRTQ_WALK_MAX 8192 /* descriptors that are read under the lock, and one chain more */
 #define VIRTQ_CHAIN_MAX                                                                            \
 	1024 /* entries of an indirect table, or the ring's size if that is more                   \
 	      */
@@ -105,6 +106,8 @@ struct virtqueue {
 	bool packed, event_idx, in_order;
 	uint16_t num;
 	unsigned in_flight; /* taken and not given */
+	/* descriptors read since virtqueue_begin(), but for chains of one */
+	uint32_t walked;
 
 	/* private */
 	bool indirect;
@@ -112,6 +115,7 @@ struct virtqueue {
 	bool batch_open;	    /* packed: first_word is not written yet */
 	bool always_notify;	    /* nothing has been published yet */
 	bool writes;		    /* the last chain was to be written to: so is the next */
+	uint32_t walk_end;	    /* the chain ends before @walked gets there, or is broken */
 	uint16_t fetched;	    /* split: the descriptors of so many to come are on their way */
 	uint16_t avail;		    /* next to take: index (split), slot (packed) */
 	uint16_t avail_seen;	    /* split: the driver's index as last read */
@@ -168,16 +172,23 @@ void virtqueue_log(struct virtqueue *vq, bool writes, bool used);
 void virtqueue_set_call(struct virtqueue *vq, int fd);
 void virtqueue_set_err(struct virtqueue *vq, int fd);
 
-/* Before taking or giving, each time the lock was taken. False: the ring cannot be used now. */
+/* Before taking or giving, each time the lock was taken. False: the ring cannot be used now. A new
+ * count of descriptors begins (virtqueue_walked_far()). */
 bool virtqueue_begin(struct virtqueue *vq);
 
 /*
  * Up to @max chains; pieces come from @arena, as long as it has room (a chain that does not fit is
- * left for the next call, unless it found the arena empty: then it has error -E2BIG). Returns how
- * many.
+ * left for the next call, unless it found the arena empty: then it has error -E2BIG), and until
+ * very many descriptors have been read. Returns how many.
  */
 unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsigned max,
 			struct virtq_arena *arena);
+/* So many descriptors have been read since virtqueue_begin() that only chains of one are taken
+ * until the next: the poll shall end. */
+static inline bool virtqueue_walked_far(const struct virtqueue *vq)
+{
+	return vq->walked >= VIRTQ_WALK_MAX;
+}
 /* A hint, after virtqueue_take(): the first bytes of up to @max chains to come will be read, or
  * written, soon. */
 void virtqueue_fetch(struct virtqueue *vq, unsigned max, bool write);

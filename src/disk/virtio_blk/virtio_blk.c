@@ -373,7 +373,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 			notify |= virtqueue_publish(&q->vq);
 		} while (n == BATCH);
 		work->more = work->packets >= turn->budget_packets ||
-			     work->bytes >= turn->budget_bytes;
+			     work->bytes >= turn->budget_bytes || virtqueue_walked_far(&q->vq);
 		if (work->packets && backend->ops->submit) {
 			backend->ops->submit(backend, q->index);
 			/* what needed no waiting */

@@ -187,7 +187,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		virtqueue_put_back(vq, s->chains + done, n - done);
 		work->more = true;
 	}
-	work->more |= n == max;
+	work->more |= n == max || virtqueue_walked_far(vq);
 	work->packets = done;
 	work->bytes = bytes;
 	COUNT(tx->packets, s->batch.n);

@@ -488,6 +488,17 @@ static const struct hostile split_hostile[] = {
 	{ "address wraps", 1, { { UINT64_MAX - 3, 8, 0, 0 } }, .what = FAULTS },
 	{ "not mapped", 1, { { 1ull << 40, 8, WRITE, 0 } }, .what = FAULTS },
 	{ "half mapped", 1, { { RIG_BYTES - 4, 8, 0, 0 } }, .what = FAULTS },
+	/* what comes behind is not read any more */
+	{ "not mapped, then a loop",
+	  2,
+	  { { 1ull << 40, 8, NEXT, 1 }, { RIG_DATA, 8, NEXT, 1 } },
+	  .what = FAULTS },
+	{ "not mapped in a table, then a table",
+	  1,
+	  { { RIG_DATA, 32, IND, 0 } },
+	  2,
+	  { { 1ull << 40, 8, NEXT, 1 }, { RIG_DATA, 16, IND, 0 } },
+	  .what = FAULTS },
 };
 
 static void one_hostile(const struct hostile *h, bool packed)
@@ -585,18 +596,33 @@ static void hostile_packed(void **state)
 	assert_int_equal(take(8), 0);
 	assert_true(rig.vq.broken);
 	rig_done(&rig);
-	/* indirect that was not negotiated; in a table; wrong lengths */
-	for (unsigned i = 0; i < 4; i++) {
-		static const uint32_t len[] = { 16, 16, 0, 15 };
+	/* indirect that was not negotiated; in a table; wrong lengths; with NEXT */
+	for (unsigned i = 0; i < 5; i++) {
+		static const uint32_t len[] = { 16, 16, 0, 15, 16 };
 
 		assert_int_equal(rig_init(&rig, PACKED | (i ? INDIRECT : 0), 8, 0), 0);
 		assert_int_equal(rig_start(&rig, BASE_0), 0);
-		((struct vring_packed_desc *)(rig.mem + RIG_DATA))->flags = IND;
-		packed_desc(0, RIG_DATA, len[i], avail | IND);
+		((struct vring_packed_desc *)(rig.mem + RIG_DATA))->flags = i == 4 ? 0 : IND;
+		packed_desc(0, RIG_DATA, len[i], avail | IND | (i == 4 ? NEXT : 0));
+		packed_desc(1, RIG_DATA, 16, avail);
 		assert_int_equal(take(8), 0);
 		assert_true(rig.vq.broken);
 		rig_done(&rig);
 	}
+	/* of a chain that cannot be reached, the slots and the ID are known all the same */
+	assert_int_equal(rig_init(&rig, PACKED, 8, 0), 0);
+	assert_int_equal(rig_start(&rig, BASE_0), 0);
+	packed_desc(0, 1ull << 40, 8, avail | NEXT);
+	packed_desc(1, RIG_DATA, 8, avail | NEXT | WRITE);
+	packed_desc(2, RIG_DATA, 8, avail);
+	packed_desc(3, RIG_DATA, 8, avail);
+	assert_int_equal(take(8), 2);
+	assert_int_equal(chains[0].error, -EFAULT);
+	assert_int_equal(chains[0].slots, 3);
+	assert_int_equal(chains[0].id, 102);
+	assert_int_equal(chains[1].error, 0);
+	assert_int_equal(chains[1].id, 103);
+	rig_done(&rig);
 	/* an ID out of range is the driver's own affair: it comes back */
 	assert_int_equal(rig_init(&rig, PACKED, 8, 0), 0);
 	assert_int_equal(rig_start(&rig, BASE_0), 0);
@@ -609,6 +635,88 @@ static void hostile_packed(void **state)
 	/* wrap bits that flip: the same slot is not taken twice */
 	packed_desc(0, RIG_DATA, 8, avail);
 	assert_int_equal(take(8), 0);
+	rig_done(&rig);
+}
+
+#define MANY 64 /* chains */
+
+/* A table at RIG_DATA of @n entries that hold nothing. */
+static void empty_table(unsigned n, bool packed)
+{
+	struct vring_desc *table = (void *)(rig.mem + RIG_DATA);
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t flags = packed || i == n - 1 ? 0 : NEXT;
+
+		/* in a packed one the last two fields are ID and flags */
+		table[i] = (struct vring_desc){ RIG_DATA, 0, flags,
+						packed ? 0 : (uint16_t)(i + 1) };
+	}
+}
+
+/* MANY chains of @each descriptors: what the device reads of them before it unlocks, and that all
+ * of them come in the end. */
+static void takes_some_at_a_time(unsigned each)
+{
+	unsigned at_a_time = (VIRTQ_WALK_MAX + each - 1) / each, got = 0, n;
+
+	for (; got < MANY; got += n) {
+		n = take(MANY);
+		assert_false(rig.vq.broken);
+		assert_int_equal(n, MIN(at_a_time, MANY - got));
+		assert_int_equal(virtqueue_walked_far(&rig.vq), n == at_a_time);
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(chains[i].error, 0);
+			assert_int_equal(chains[i].n_in + chains[i].n_out, 0);
+			if (rig.vq.packed)
+				assert_int_equal(chains[i].id, got + i + 100);
+			virtqueue_give(&rig.vq, &chains[i], 0);
+		}
+		virtqueue_publish(&rig.vq);
+	}
+	assert_int_equal(take(MANY), 0);
+}
+
+/* Descriptors without bytes cost no piece, but they are read. */
+static void descriptors_of_nothing(void **state)
+{
+	for (unsigned kind = 0; kind < 3; kind++) {
+		bool packed = kind == 2, table = kind;
+		uint64_t features = INDIRECT | (packed ? PACKED : 0);
+		unsigned num = 512;
+
+		assert_int_equal(rig_init(&rig, features, (uint16_t)num, 0), 0);
+		assert_int_equal(rig_start(&rig, base_of(features)), 0);
+		empty_table(VIRTQ_CHAIN_MAX, packed);
+		if (!table) /* one chain as long as the ring, again and again */
+			memcpy(rig.drv.desc, rig.mem + RIG_DATA, num * sizeof(*rig.drv.desc));
+		else if (!packed)
+			rig.drv.desc[0] = (struct vring_desc){ RIG_DATA, 16 * VIRTQ_CHAIN_MAX, IND,
+							       0 };
+		if (!table)
+			rig.drv.desc[num - 1].flags = 0;
+		for (unsigned i = 0; i < MANY; i++) {
+			if (packed)
+				packed_desc(i, RIG_DATA, 16 * VIRTQ_CHAIN_MAX,
+					    1u << VRING_PACKED_DESC_F_AVAIL | IND);
+			else
+				rig.drv.avail[2 + i] = 0;
+		}
+		if (!packed)
+			STORE_RELEASE(rig.drv.avail[1], MANY);
+		takes_some_at_a_time(table ? 1 + VIRTQ_CHAIN_MAX : num);
+		rig_done(&rig);
+	}
+	/* together too long: a table at the end of a chain */
+	assert_int_equal(rig_init(&rig, INDIRECT, 8, 0), 0);
+	assert_int_equal(rig_start(&rig, 0), 0);
+	empty_table(VIRTQ_CHAIN_MAX, false);
+	rig.drv.desc[0] = (struct vring_desc){ RIG_DATA, 0, NEXT, 1 };
+	rig.drv.desc[1] = (struct vring_desc){ RIG_DATA, 16 * VIRTQ_CHAIN_MAX, IND, 0 };
+	rig.drv.avail[2] = 0;
+	STORE_RELEASE(rig.drv.avail[1], 1);
+	assert_int_equal(take(8), 0);
+	assert_true(rig.vq.broken);
 	rig_done(&rig);
 }
 
@@ -721,6 +829,7 @@ int main(void)
 		cmocka_unit_test(hostile_split),
 		cmocka_unit_test(hostile_available_index),
 		cmocka_unit_test(hostile_packed),
+		cmocka_unit_test(descriptors_of_nothing),
 		cmocka_unit_test(table_of_dpdk),
 		cmocka_unit_test(arena_is_full),
 		cmocka_unit_test(logs_writes),
