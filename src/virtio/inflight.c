@@ -332,19 +332,18 @@ void inflight_unnext(struct virtqueue *vq, unsigned n)
 	vq->inflight->next_again -= n;
 }
 
-bool inflight_desc(struct virtqueue *vq, uint16_t entry, unsigned i, struct virtq_desc *desc)
+bool inflight_desc(struct virtqueue *vq, uint16_t record, unsigned i, uint16_t *entry,
+		   struct virtq_desc *desc)
 {
 	struct virtq_inflight *f = vq->inflight;
 	const struct packed_desc *d;
 
-	if (i >= f->n_descs[entry])
+	if (!i)
+		*entry = record;
+	if (i >= f->n_descs[record] || *entry >= f->num)
 		return false;
-	while (i--) {
-		entry = f->next_free[entry];
-		if (entry >= f->num)
-			return false;
-	}
-	d = &f->packed->desc[entry];
+	d = &f->packed->desc[*entry];
+	*entry = f->next_free[*entry];
 	*desc = (struct virtq_desc){ .addr = READ_ONCE(d->addr),
 				     .len = READ_ONCE(d->len),
 				     .flags = READ_ONCE(d->flags),

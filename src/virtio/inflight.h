@@ -23,8 +23,10 @@ int inflight_recover(struct virtqueue *vq, uint16_t *used);
 bool inflight_next(struct virtqueue *vq, uint16_t *entry);
 /* Undoes the last @n of them. */
 void inflight_unnext(struct virtqueue *vq, unsigned n);
-/* Packed: descriptor number @i of record @entry. False: no more, or nonsense. */
-bool inflight_desc(struct virtqueue *vq, uint16_t entry, unsigned i, struct virtq_desc *desc);
+/* Packed: descriptor number @i of @record, which stands at *@entry: for 0 that is set here, and
+ * each call leaves it at the next one. False: no more, or nonsense. */
+bool inflight_desc(struct virtqueue *vq, uint16_t record, unsigned i, uint16_t *entry,
+		   struct virtq_desc *desc);
 
 /* Split: chain with this head was taken. */
 void inflight_took_split(struct virtqueue *vq, uint16_t head);

@@ -261,10 +261,11 @@ static int read_record(struct virtqueue *vq, struct virtq_chain *chain, struct v
 		       uint16_t record)
 {
 	struct virtq_desc d = { 0 };
+	uint16_t entry;
 	unsigned i;
 
 	walk_begin(vq);
-	for (i = 0; inflight_desc(vq, record, i, &d); i++)
+	for (i = 0; inflight_desc(vq, record, i, &entry, &d); i++)
 		if (!walk_on(vq) ||
 		    (!chain->error && add_desc(vq, chain, arena, &d, true) == CHAIN_BROKEN))
 			return CHAIN_BROKEN;
