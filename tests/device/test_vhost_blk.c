@@ -422,6 +422,21 @@ static void set_wce(uint8_t on)
 	assert_int_equal(vhost_request(&c, VHOST_SET_CONFIG, &m, sizeof(m), -1), 0);
 }
 
+static uint8_t get_wce(void)
+{
+	struct {
+		uint32_t offset, size, flags;
+		struct virtio_blk_config config;
+	} __attribute__((packed)) m = { 0, sizeof(m.config), 0, { 0 } };
+	struct vhost_header header;
+	uint32_t len = sizeof(m);
+
+	assert_int_equal(vhost_send(&c, VHOST_GET_CONFIG, 0, &m, sizeof(m), NULL, 0), 0);
+	assert_int_equal(vhost_receive(&c, &header, &m, &len, NULL), 0);
+	assert_int_equal(len, sizeof(m));
+	return m.config.wce;
+}
+
 static void expect_stored(bool stored)
 {
 	for (unsigned i = 0;; i++) {
@@ -462,6 +477,14 @@ static void what_a_write_means(void **state)
 	server_start("file", false);
 	guest_start(V1); /* cannot flush */
 	expect_stored(true);
+	guest_stop();
+	/* nor this one, but it can ask for the cache */
+	guest_start(V1 | F(CONFIG_WCE));
+	assert_int_equal(get_wce(), 0);
+	expect_stored(true);
+	set_wce(1);
+	assert_int_equal(get_wce(), 1);
+	expect_stored(false);
 	guest_stop();
 	server_kill();
 	cached = false;

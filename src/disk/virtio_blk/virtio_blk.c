@@ -72,8 +72,7 @@ struct disk {
 	bool ready; /* atomic: the image is ours, or will be when it is used (shared) */
 	struct disk_claim claim;
 	struct virtio_device dev;
-	bool writeback;		 /* atomic: the guest flushes when it wants durability */
-	bool has_flush, has_wce; /* negotiated */
+	bool writeback; /* atomic: the guest flushes when it wants durability */
 	struct blk_queue *queues;
 	unsigned n_queues;
 	struct io_queue *io[DISK_QUEUES_MAX];
@@ -420,10 +419,9 @@ static void features_set(struct virtio_device *dev, uint64_t features)
 {
 	struct disk *disk = of_dev(dev);
 
-	disk->has_flush = features & FEATURE(FLUSH);
-	disk->has_wce = features & FEATURE(CONFIG_WCE);
-	/* section 5.2.6.2: a driver that cannot flush expects writes to be durable */
-	WRITE_ONCE(disk->writeback, disk->has_flush || disk->has_wce);
+	/* sections 5.2.5.2, 5.2.6.2: a driver that cannot flush expects writes to be durable, also
+	 * where it could switch the cache; until it does */
+	WRITE_ONCE(disk->writeback, features & FEATURE(FLUSH));
 }
 
 static int config_read(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len)
