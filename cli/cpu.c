@@ -16,6 +16,8 @@
 struct request {
 	const char *map_file, *vcpus, *node, *device, *cpus, *qmp, *root;
 	bool no_watch, gone, all;
+	long n_vcpus, wanted_node; /* of the options; 0, -1: not given */
+	struct cpus allowed;
 	struct host host;
 	struct topology *topology;
 	struct vm vm;
@@ -31,14 +33,10 @@ struct request {
 static int find_node(struct request *r, struct host_error *error)
 {
 	struct pci_device device = { .node = -1 };
-	long node = -1;
 	int err;
 
-	if (r->node) {
-		if (!cli_number("cpu", "--node", r->node, 0, HOST_NODES_MAX - 1, &node))
-			return -EINVAL;
-		return (int)node;
-	}
+	if (r->wanted_node >= 0)
+		return (int)r->wanted_node;
 	if (r->device) {
 		err = pci_read(&r->host, r->device, &device, error);
 		if (err)
@@ -52,17 +50,14 @@ static int find_node(struct request *r, struct host_error *error)
 static int make_plan(struct request *r, struct host_error *error)
 {
 	struct plan_request wish = { .n_vcpus = r->vm.n_vcpus };
-	long n = wish.n_vcpus;
 	int err;
 
 	wish.node = find_node(r, error);
 	if (wish.node < -1)
 		return wish.node;
-	if (!cli_number("cpu", "--vcpus", r->vcpus, 1, HOST_CPUS_MAX, &n))
-		return -EINVAL;
-	wish.n_vcpus = (unsigned)n;
-	if (r->cpus && cpus_parse_list(&wish.allowed, r->cpus) < 0)
-		return host_fail(error, -EINVAL, "\"%s\" is no list of CPUs like 2-5,8", r->cpus);
+	if (r->n_vcpus)
+		wish.n_vcpus = (unsigned)r->n_vcpus;
+	wish.allowed = r->allowed;
 	if (r->map_file) {
 		err = cpu_map_read(&r->map, r->map_file, error);
 		if (err)
@@ -316,6 +311,11 @@ static int run(struct request *r, int argc, char **argv)
 		return cli_usage("cpu", "undo which machine, --gone or --all?");
 	if (plan && !which && !r->map_file && !r->vcpus)
 		return cli_usage("cpu", "a machine, --vcpus or --map is wanted");
+	if (!cli_number("cpu", "--vcpus", r->vcpus, 1, HOST_CPUS_MAX, &r->n_vcpus) ||
+	    !cli_number("cpu", "--node", r->node, 0, HOST_NODES_MAX - 1, &r->wanted_node))
+		return CLI_USAGE;
+	if (r->cpus && cpus_parse_list(&r->allowed, r->cpus) < 0)
+		return cli_usage("cpu", "--cpus: \"%s\" is no list of CPUs like 2-5,8", r->cpus);
 	if (r->root && (do_it || undo_it))
 		return cli_usage("cpu", "--root is for plan and show");
 	if ((do_it || undo_it) && !cli_is_root("cpu"))
@@ -341,6 +341,7 @@ int cmd_cpu(int argc, char **argv)
 	};
 	int status = CLI_USAGE;
 
+	r->wanted_node = -1;
 	argc = cli_take_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
 	if (argc >= 0)
 		status = run(r, argc, argv);
