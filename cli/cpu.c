@@ -241,23 +241,6 @@ static int plan_or_apply(struct request *r, const char *which, bool do_it)
 	return CLI_OK;
 }
 
-/* The process of a machine that may have ended: by its number, or its name in a journal. -1: none.
- */
-static int placed_pid(struct host *host, const char *which)
-{
-	struct host_names pids = place_all(host);
-	struct placement *p = host_alloc(sizeof(*p));
-	int found = -1;
-
-	for (unsigned i = 0; i < pids.n && found < 0; i++)
-		if (!strcmp(pids.name[i], which) ||
-		    (!place_read(host, atoi(pids.name[i]), p, NULL) && !strcmp(p->name, which)))
-			found = atoi(pids.name[i]);
-	host_names_done(&pids);
-	free(p);
-	return found;
-}
-
 static int say_undone(unsigned n, int status)
 {
 	json_t *json = json_pack("{si}", "undone", (int)n);
@@ -283,9 +266,9 @@ static int undo(struct request *r, const char *which)
 		status = undo_gone(&r->host, r->all, &n);
 		return say_undone(n, status);
 	}
-	pid = placed_pid(&r->host, which);
+	pid = place_find(&r->host, which, &error);
 	if (pid < 0)
-		return cli_failed("cpu", "%s has no CPUs of its own", which);
+		return said(&error);
 	/* a vCPU that loses its CPU cannot be direct; that it is not, or no module, is no mistake
 	 */
 	direct_off(&r->host, pid, -1, NULL);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "host/place.h"
 
+#include "host/qmp.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -172,6 +174,27 @@ int place_read(const struct host *host, int pid, struct placement *p, struct hos
 	free(name);
 	json_decref(json);
 	return err;
+}
+
+int place_find(const struct host *host, const char *which, struct host_error *error)
+{
+	struct host_names pids = place_all(host);
+	struct placement *p = host_alloc(sizeof(*p));
+	int peer = strchr(which, '/') ? qmp_peer(which, error) : 0, found = -ESRCH;
+
+	for (unsigned i = 0; i < pids.n && found < 0 && peer >= 0; i++) {
+		int pid = atoi(pids.name[i]);
+
+		if (peer ? pid == peer
+			 : !strcmp(pids.name[i], which) ||
+				    (!place_read(host, pid, p, NULL) && !strcmp(p->name, which)))
+			found = pid;
+	}
+	host_names_done(&pids);
+	free(p);
+	if (peer < 0)
+		return peer;
+	return found < 0 ? host_fail(error, found, "%s has no CPUs of its own", which) : found;
 }
 
 /* One that has ended and whose parent has not looked yet has the same number and start. */

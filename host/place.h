@@ -48,6 +48,10 @@ int place_follow(struct host *host, int pid, struct host_error *error);
 
 /* The machines that have a placement, as numbers of processes. */
 struct host_names place_all(const struct host *host);
+/* The process of a machine that has one, though it may have ended: by its number, its name then,
+ * or, while it runs, the path of its QMP socket. -ESRCH if none has, or why the socket does not
+ * serve. */
+int place_find(const struct host *host, const char *which, struct host_error *error);
 int place_read(const struct host *host, int pid, struct placement *placement,
 	       struct host_error *error);
 /* Does the machine of a placement still run? */

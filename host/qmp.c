@@ -78,13 +78,13 @@ static int greet(struct qmp *qmp, const char *path, struct host_error *error)
 	return json ? 0 : -EPROTO;
 }
 
-int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *error)
+/* The descriptor, or -errno with @error set. */
+static int connect_to(const char *path, int *pid, struct host_error *error)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval wait = { .tv_sec = WAIT_SECONDS };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
-	struct qmp *qmp;
 	int err, fd;
 
 	if (strlen(path) >= sizeof(address.sun_path))
@@ -101,6 +101,27 @@ int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *er
 		close(fd);
 		return err;
 	}
+	*pid = peer.pid;
+	return fd;
+}
+
+int qmp_peer(const char *path, struct host_error *error)
+{
+	int pid, fd = connect_to(path, &pid, error);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return pid;
+}
+
+int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *error)
+{
+	struct qmp *qmp;
+	int err, peer, fd = connect_to(path, &peer, error);
+
+	if (fd < 0)
+		return fd;
 	qmp = host_alloc(sizeof(*qmp));
 	qmp->fd = fd;
 	qmp->in = fdopen(fd, "r");
@@ -115,7 +136,7 @@ int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *er
 		return err;
 	}
 	*out = qmp;
-	*pid = peer.pid;
+	*pid = peer;
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /* host/qmp.c, vm.c: vCPU threads by the monitor's word; a monitor that is silent, rude or gone. */
 #include "host/qmp.h"
 
+#include "host/place.h"
 #include "host/vm.h"
 #include "tree.h"
 
@@ -23,6 +24,10 @@
 #define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
 #define DONE	 "{\"return\": {}}\r\n"
 #define EVENT	 "{\"event\": \"RESUME\", \"data\": {}}\r\n"
+
+#define HEADING(cpu, name)                                                                         \
+	"{\"machine\": \"" name "\", \"start\": 5, \"map\": \"0 " cpu                              \
+	"\\n\", \"dedicated\": \"" cpu "\", \"housekeeping\": \"0\"}\n"
 
 /* What it says, in turn: at once, and after each command; then it hangs up. */
 struct monitor {
@@ -116,6 +121,34 @@ static void tells_the_threads(void **state)
 	tree_free(root);
 }
 
+/* Of a placement: the socket's owner, who need not say a word. */
+static void finds_a_placement(void **state)
+{
+	char *root = tree_new("one-socket");
+	char *journal = host_printf("/run/exitless-host/cpu/%d", (int)getpid());
+	char *number = host_printf("%d", (int)getpid());
+	struct host host;
+
+	host_init(&host, root);
+	start(NULL, NULL, NULL);
+	assert_int_equal(place_find(&host, monitor.path, &error), -ESRCH);
+	assert_non_null(strstr(error.text, "has no CPUs of its own"));
+	stop();
+	tree_put(root, "/run/exitless-host/cpu/1", HEADING("1", "other"));
+	tree_put(root, journal, HEADING("2", "vm1"));
+	start(NULL, NULL, NULL);
+	assert_int_equal(place_find(&host, monitor.path, &error), getpid());
+	stop();
+	assert_int_equal(place_find(&host, monitor.path, &error), -ENOENT);
+	assert_int_equal(place_find(&host, number, &error), getpid());
+	assert_int_equal(place_find(&host, "vm1", &error), getpid());
+	assert_int_equal(place_find(&host, "other", &error), 1);
+	assert_int_equal(place_find(&host, "another", &error), -ESRCH);
+	free(number);
+	free(journal);
+	tree_free(root);
+}
+
 static void refuses(void **state)
 {
 	struct qmp *qmp;
@@ -154,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tells_the_threads),
+		cmocka_unit_test(finds_a_placement),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(ends_in_the_middle),
 	};
