@@ -70,10 +70,12 @@ uint32_t offload_frame(const struct packet *packet, void *buf, uint32_t size);
  * segment_next() fills @out as a packet whose first piece is the segmenter's private header and
  * whose others point into @packet's pieces; false when there is no more. Its head[] holds the first
  * bytes of that header, up to PACKET_HEAD_BYTES. @out->pieces must have room for
- * PACKET_PIECES_MAX + 1; @out is valid until the next call.
+ * SEGMENT_PIECES_MAX: the header, and all of a packet whose head has payload in it. @out is valid
+ * until the next call.
  */
 #define SEGMENT_HEADER_MAX 256
 #define SEGMENTS_MAX	   2048
+#define SEGMENT_PIECES_MAX (1 + PACKET_PIECES_MAX + 1)
 
 struct segmenter {
 	const struct packet *packet;

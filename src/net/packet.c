@@ -123,7 +123,7 @@ int packet_offload_check(const struct offload *off, uint32_t len)
 	uint32_t csum_end = (uint32_t)off->csum_start + off->csum_offset + 2;
 
 	if (off->flags & OFFLOAD_NEEDS_CSUM) {
-		if (csum_end > len)
+		if (off->csum_start < PACKET_LEN_MIN || csum_end > len)
 			return -EINVAL;
 	}
 	if (off->gso == OFFLOAD_GSO_NONE)

@@ -129,9 +129,9 @@ static inline bool packet_is_plain(const struct packet *packet)
  */
 void packet_hdr_len_set(struct packet *packet);
 
-/* 0, or -EINVAL when the offload record does not fit a packet of @len bytes: offsets beyond the
- * end, hdr_len beyond it or shorter than the headers up to the checksum, gso without size or
- * without NEEDS_CSUM, unknown gso. */
+/* 0, or -EINVAL when the offload record does not fit a packet of @len bytes: a checksum over the
+ * Ethernet header, offsets beyond the end, hdr_len beyond it or shorter than the headers up to the
+ * checksum, gso without size or without NEEDS_CSUM, unknown gso. */
 int packet_offload_check(const struct offload *off, uint32_t len);
 
 /* Copies @len bytes from @skip into @buf; returns the bytes copied. */

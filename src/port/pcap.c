@@ -95,7 +95,7 @@ static bool frame_put(struct pcap_port *pcap, const struct packet *packet,
 static bool segments_put(struct pcap_port *pcap, const struct packet *packet,
 			 const struct timespec *now)
 {
-	struct iovec pieces[PACKET_PIECES_MAX + 1];
+	struct iovec pieces[SEGMENT_PIECES_MAX];
 	struct packet out = { .pieces = pieces };
 	struct segmenter seg;
 

@@ -92,7 +92,7 @@ static bool frame_put(struct user_port *user, const struct packet *packet)
 
 static bool segments_put(struct user_port *user, const struct packet *packet)
 {
-	struct iovec pieces[PACKET_PIECES_MAX + 1];
+	struct iovec pieces[SEGMENT_PIECES_MAX];
 	struct packet whole = *packet, out = { .pieces = pieces };
 	struct segmenter seg;
 	bool any = false;

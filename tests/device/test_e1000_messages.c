@@ -76,6 +76,26 @@ static int start_buffers(void **state)
 	return nics_start("82574L", "82540EM", buffers_in_a_file);
 }
 
+/* One buffer in as many regions as it has bytes, and memory without a file behind it. */
+#define SPLINTERS   (GUEST_BASE + 0x200000)
+#define N_SPLINTERS 256u
+#define BEHIND	    (GUEST_BASE + 0x201000)
+
+static int splinters(struct vu_client *c)
+{
+	int err = vu_dma_map(c, GUEST_BASE, SPLINTERS - GUEST_BASE, c->memory_fd, 0, RW);
+
+	/* an offset is one of a page: they share their byte */
+	for (unsigned i = 0; !err && i < N_SPLINTERS; i++)
+		err = vu_dma_map(c, SPLINTERS + i, 1, c->memory_fd, SPLINTERS - GUEST_BASE, RW);
+	return err ? err : vu_dma_map(c, BEHIND, 0x1000, -1, 0, RW);
+}
+
+static int start_splinters(void **state)
+{
+	return nics_start("82574L", "82574L", splinters);
+}
+
 /* Only the first. */
 static int start_one(void **state)
 {
@@ -568,6 +588,45 @@ static void test_filtered_frames_cost_nothing(void **state)
 	assert_int_equal(a->client.dma_reads, reads);
 }
 
+/* The first of a descriptor's buffers takes all the pieces that a frame may have; then comes one
+ * without a file. */
+static void test_more_pieces_than_a_frame_has(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t *ring = b->client.memory + (b->driver.rx_ring - GUEST_BASE), frame[600];
+
+	vu_write32(&b->client, 0, RCTL, 0);
+	memset(ring, 0, RING_N * 16);
+	for (unsigned i = 0; i < RING_N; i += 2) {
+		store_le64(ring + i * 16, SPLINTERS);
+		for (unsigned n = 1; n < 4; n++)
+			store_le64(ring + i * 16 + n * 8, BEHIND);
+	}
+	vu_write32(&b->client, 0, RFCTL, RFCTL_EXTEN);
+	vu_write32(&b->client, 0, PSRCTL, N_SPLINTERS / 128 | 1 << 8 | 1 << 16 | 1 << 24);
+	vu_write32(&b->client, 0, RDH(0), 0);
+	vu_write32(&b->client, 0, RDT(0), RING_N - 2);
+	vu_write32(&b->client, 0, RCTL, RCTL_EN | RCTL_SECRC | RCTL_UPE | 1 << 10);
+	memset(frame, 0x42, sizeof(frame));
+	memcpy(frame, b->driver.mac, 6);
+	memcpy(frame + 6, a->driver.mac, 6);
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(e1000_driver_queue(&a->driver, frame, sizeof(frame)), 0);
+		e1000_driver_kick(&a->driver);
+		while (!e1000_driver_clean(&a->driver))
+			serve_both();
+		for (unsigned n = 0; n < 10; n++) {
+			serve_both();
+			usleep(1000);
+		}
+	}
+	assert_int_equal(counter(b, "rx_packets"), 0);
+	e1000_driver_done(&b->driver);
+	assert_int_equal(e1000_driver_init(&b->driver, &b->client, 0, RING_N, false), 0);
+	skip_frames(a, b);
+	transfer(a, b, 100);
+}
+
 #define test(where, fn)                                                                            \
 	{                                                                                          \
 #where " " #fn, fn, start_##where, nics_stop, NULL                                 \
@@ -610,6 +669,7 @@ int main(void)
 		test(82574l, test_turned_off_in_flight),
 		test(82540em, test_turned_off_in_flight),
 		test(82574l, test_filtered_frames_cost_nothing),
+		test(splinters, test_more_pieces_than_a_frame_has),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,8 +131,8 @@ static void give(struct nic *nic, uint32_t len, unsigned kind)
 	packet_add(&batch, packet, frame, len);
 	if (kind & 1)
 		packet->off = (struct offload){ .flags = OFFLOAD_NEEDS_CSUM,
-						.csum_start = 34,
-						.csum_offset = 16 };
+						.csum_start = kind & 8 ? len % 64 : 34,
+						.csum_offset = kind & 8 ? len / 64 % 32 : 16 };
 	if (kind & 2) {
 		packet->off.gso = OFFLOAD_GSO_TCPV4;
 		packet->off.gso_size = (uint16_t)(len / 3 + 1);

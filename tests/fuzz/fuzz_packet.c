@@ -36,7 +36,7 @@ static void frame_check(const struct packet *packet)
 
 static void packet_check(const struct packet *packet, unsigned can)
 {
-	struct iovec pieces[PACKET_PIECES_MAX + 1];
+	struct iovec pieces[SEGMENT_PIECES_MAX];
 	struct packet out = { .pieces = pieces };
 	uint32_t payload = 0;
 	struct segmenter seg;
@@ -50,7 +50,7 @@ static void packet_check(const struct packet *packet, unsigned can)
 	if (segment_begin(&seg, packet, can))
 		return;
 	while (segment_next(&seg, &out)) {
-		assert(out.n_pieces <= PACKET_PIECES_MAX + 1);
+		assert(out.n_pieces <= SEGMENT_PIECES_MAX);
 		assert(packet_offload_check(&out.off, out.len) == 0);
 		frame_check(&out);
 		payload += out.len - seg.hdr_len;

@@ -125,7 +125,10 @@ static void frame_csum(struct e1000_rx_frame *frame)
 		csum_packet(frame->packet, off->csum_start, len - off->csum_start));
 	if (!frame->csum)
 		frame->csum = 0xffff;
-	at = at + frame->len - len; /* what the tag has moved */
+	/* behind the addresses: where a tag comes in or goes out */
+	if (unlikely(frame->len < len && at < 12 + TAG))
+		return; /* the field was in it */
+	at = at + frame->len - len;
 	if (at + 2 <= frame->header_len) {
 		store_le16(frame->header + at, frame->csum);
 	} else {
@@ -229,7 +232,7 @@ static bool give_frame(struct e1000_rx_call *call, const struct packet *packet)
 
 static bool give_segments(struct e1000_rx_call *call, const struct packet *packet)
 {
-	struct iovec pieces[PACKET_PIECES_MAX + 1];
+	struct iovec pieces[SEGMENT_PIECES_MAX];
 	struct packet segment = { .pieces = pieces };
 	struct segmenter seg;
 

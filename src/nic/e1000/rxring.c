@@ -56,14 +56,14 @@ static uint32_t place(struct e1000_rx_call *call, struct e1000_rx_queue *rx, str
 	void *host;
 	int n;
 
-	if (!len)
+	if (!len || unlikely(store->n_pieces == STORE_PIECES))
 		return 0;
 	if (unlikely(!address)) {
 		COUNT(call->dev->rx_count.null_buffer, 1);
 		return 0;
 	}
 	host = memory_at(&rx->data_reader, address, len, MEMORY_WRITE);
-	if (likely(host && store->n_pieces < STORE_PIECES)) {
+	if (likely(host)) {
 		*piece = (struct iovec){ host, len };
 		store->n_pieces++;
 	} else {

@@ -164,7 +164,7 @@ static void leave_checksum(struct e1000_tx *tx, struct e1000_tx_scratch *scratch
 {
 	uint32_t end = cse && cse < packet->len ? cse + 1 : packet->len;
 
-	if (cso >= css && cso + 2 <= packet->len && end == packet->len) {
+	if (css >= PACKET_LEN_MIN && cso >= css && cso + 2 <= packet->len && end == packet->len) {
 		packet->off.flags |= OFFLOAD_NEEDS_CSUM;
 		packet->off.csum_start = (uint16_t)css;
 		packet->off.csum_offset = (uint16_t)(cso - css);

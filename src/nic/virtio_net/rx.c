@@ -258,7 +258,7 @@ static __attribute__((noinline)) int give_finished(struct giving *g, const struc
 
 static __attribute__((noinline)) int give_segments(struct giving *g, const struct packet *packet)
 {
-	struct iovec pieces[PACKET_PIECES_MAX + 1];
+	struct iovec pieces[SEGMENT_PIECES_MAX];
 	struct packet segment = { .pieces = pieces };
 	struct segmenter seg;
 	int err = segment_begin(&seg, packet, g->rx->net->can);

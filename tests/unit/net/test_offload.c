@@ -13,7 +13,7 @@
 
 static struct packet_batch batch;
 static uint8_t frame[PACKET_LEN_MAX + 8];
-static struct iovec out_pieces[PACKET_PIECES_MAX + 1];
+static struct iovec out_pieces[SEGMENT_PIECES_MAX];
 
 /* RFC 1071 section 4.1, over big-endian words */
 static uint16_t ref_sum(const uint8_t *p, size_t len)
@@ -222,6 +222,28 @@ static void segments(void **state)
 	segments_of(true, true, 0, 120, 3, 7, 0);  /* header over many pieces */
 }
 
+/* As many pieces as there may be, with payload in the first, which is the copied one. */
+static void segment_of_all_pieces(void **state)
+{
+	uint32_t hdr = frame_make(true, false, 0, 500), at = 100;
+	struct offload off = gso_make(OFFLOAD_GSO_UDP_L4, hdr, 1000);
+	struct packet *packet = packet_make(at, 0, &off);
+	struct packet out = { .pieces = out_pieces };
+	uint8_t got[1000];
+	struct segmenter seg;
+
+	assert_true(hdr < PACKET_HEAD_BYTES);
+	while (packet->n_pieces <= PACKET_PIECES_MAX)
+		assert_int_equal(packet_add(&batch, packet, frame + at++, 1), 0);
+	assert_int_equal(packet_seal(&batch, packet), 0);
+	assert_int_equal(segment_begin(&seg, packet, 0), 0);
+	assert_true(segment_next(&seg, &out));
+	assert_int_equal(out.n_pieces, SEGMENT_PIECES_MAX);
+	assert_int_equal(packet_copy(&out, 0, got, sizeof(got)), at);
+	assert_memory_equal(got + hdr, frame + hdr, at - hdr);
+	assert_false(segment_next(&seg, &out));
+}
+
 static void segments_refused(void **state)
 {
 	uint32_t hdr = frame_make(true, true, 0, 4000);
@@ -266,6 +288,11 @@ static void checks(void **state)
 
 	assert_int_equal(packet_offload_check(&off, 52), 0);
 	assert_int_equal(packet_offload_check(&off, 51), -EINVAL);
+	off.csum_start = 13;
+	assert_int_equal(packet_offload_check(&off, 100), -EINVAL);
+	off.csum_start = 14;
+	assert_int_equal(packet_offload_check(&off, 100), 0);
+	off.csum_start = 34;
 	off.csum_offset = 0xffff;
 	assert_int_equal(packet_offload_check(&off, PACKET_LEN_MAX), -EINVAL);
 	off.csum_start = 0xffff;
@@ -419,10 +446,15 @@ static void parses_extensions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sums),	    cmocka_unit_test(parses),
-		cmocka_unit_test(checks),   cmocka_unit_test(parses_extensions),
-		cmocka_unit_test(fills),    cmocka_unit_test(whole_frames),
-		cmocka_unit_test(segments), cmocka_unit_test(segments_refused),
+		cmocka_unit_test(sums),
+		cmocka_unit_test(parses),
+		cmocka_unit_test(checks),
+		cmocka_unit_test(parses_extensions),
+		cmocka_unit_test(fills),
+		cmocka_unit_test(whole_frames),
+		cmocka_unit_test(segments),
+		cmocka_unit_test(segments_refused),
+		cmocka_unit_test(segment_of_all_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

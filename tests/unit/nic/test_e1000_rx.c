@@ -248,6 +248,12 @@ static void test_checksum_with_a_tag_in_the_bytes(void **state)
 	off.csum_start += 4;
 	rx_give(frame, len + 4, &off, -1); /* comes out */
 	assert_int_equal(load_le16(buffer(1) + 40), want);
+	/* in the tag: it goes with it, and nothing else is written */
+	for (off.csum_start = 14, off.csum_offset = 0; off.csum_offset < 2; off.csum_offset++) {
+		rx_give(frame, len + 4, &off, -1);
+		assert_memory_equal(buffer(2 + off.csum_offset), frame, 12);
+		assert_memory_equal(buffer(2 + off.csum_offset) + 12, frame + 16, len - 12);
+	}
 }
 
 /* ---- sizes ------------------------------------------------------------------------------- */
