@@ -179,6 +179,7 @@ struct io_timer {
 	struct list node;
 };
 
+/* The deadline may be set before, meanwhile and between two cores: it is kept. */
 void io_timer_add(struct io_core *core, struct io_timer *timer);
 void io_timer_remove(struct io_timer *timer);
 /* Any thread. Fires once when now >= @deadline_ns; a later call replaces it; UINT64_MAX disarms (it

@@ -83,13 +83,10 @@ int endpoint_move(struct endpoint *end, struct core *to, struct why *why)
 			goto move_back;
 		}
 	}
+	/* Each keeps its deadline, which the queues, there already, may set at any time. */
 	for (i = 0; i < end->n_timers; i++) {
-		uint64_t deadline_ns;
-
 		io_timer_remove(end->timers[i]);
-		deadline_ns = READ_ONCE(end->timers[i]->deadline_ns);
 		io_timer_add(to->io, end->timers[i]);
-		io_timer_set(end->timers[i], deadline_ns);
 	}
 	from->endpoints--;
 	from->queues -= end->n_queues;
