@@ -40,6 +40,9 @@
 #define OUTPUT_BURST	 64
 #define SLEEP_MAX_MS	 1000
 #define TIMERS_MAX	 8
+#define SOCKETS_MAX	 1024 /* of the daemon's descriptors, which all machines share */
+#define TCP_SYN		 0x02
+#define TCP_ACK		 0x10
 
 struct user_timer {
 	struct user_port *user;
@@ -70,6 +73,7 @@ struct user_port {
 	/* @lock's, but for rx_*: the core's that polls; and lost: the thread's */
 	uint64_t tx_packets, tx_bytes, tx_full, tx_malformed;
 	uint64_t rx_packets, rx_bytes, rx_full, guest_errors;
+	uint64_t tx_sockets;
 };
 
 /* ---- out of the switch: any core ---------------------------------------------------------- */
@@ -325,6 +329,18 @@ static int get_revents(int index, void *opaque)
 /* ---- the thread -------------------------------------------------------------------------------
  */
 
+/* May libslirp make a socket for this frame? What belongs to a TCP connection never does; of all
+ * else only libslirp knows. */
+static bool may_open_socket(const void *frame, uint32_t len)
+{
+	struct headers h;
+
+	headers_parse(frame, len, &h);
+	if (!h.ipv4 && !h.ipv6)
+		return false;
+	return !h.tcp || (h.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 static void take_input(struct user_port *user)
 {
 	uint64_t cursor = ring_cursor(&user->to_slirp);
@@ -335,7 +351,11 @@ static void take_input(struct user_port *user)
 		frame = ring_next(&user->to_slirp, &cursor, &len);
 		if (!frame)
 			break;
-		slirp_input(user->slirp, frame, (int)len);
+		/* beside our own eventfd; as of the last poll(), so a burst may go beyond */
+		if (unlikely(user->n_fds > SOCKETS_MAX) && may_open_socket(frame, len))
+			COUNT(user->tx_sockets, 1);
+		else
+			slirp_input(user->slirp, frame, (int)len);
 		ring_release(&user->to_slirp, cursor);
 	}
 }
@@ -450,6 +470,7 @@ static void user_stats(struct host_port *host, host_port_stat_fn *stat, void *ar
 	stat(arg, "tx_bytes", READ_ONCE(user->tx_bytes));
 	stat(arg, "tx_dropped_full", READ_ONCE(user->tx_full));
 	stat(arg, "tx_dropped_malformed", READ_ONCE(user->tx_malformed));
+	stat(arg, "tx_dropped_sockets", READ_ONCE(user->tx_sockets));
 	stat(arg, "guest_errors", READ_ONCE(user->guest_errors));
 }
 

@@ -5,8 +5,10 @@
 #include "port/user_net.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -260,6 +262,54 @@ static void carries_datagrams(void **state)
 	assert_int_equal(
 		sendto(udp_fd, "answer", 6, 0, (struct sockaddr *)&udp_from, sizeof(udp_from)), 6);
 	world_until(&w, got_answer);
+	close(udp_fd);
+	world_done(&w);
+}
+
+static unsigned descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static bool has_dropped(struct world *world)
+{
+	return world_stat(world, "tx_dropped_sockets") > 1000;
+}
+
+/* Datagrams from ever new ports, for each of which there is a socket for some minutes. */
+static void bounds_its_sockets(void **state)
+{
+	unsigned before = descriptors();
+	struct rlimit limit;
+	uint8_t p[100];
+	uint16_t port;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+
+	world_make(&w, &user);
+	udp_fd = loopback_socket(SOCK_DGRAM, &port);
+	ask_gateway();
+	ip_begin(p, gateway, 17, 8 + 1, 0x0a00020f, 0x0a000202);
+	store_be16(p + 36, port);
+	store_be16(p + 38, 8 + 1);
+	store_be16(p + 40, 0);
+	for (unsigned i = 0; !has_dropped(&w); i++) {
+		store_be16(p + 34, (uint16_t)(10000 + i % 50000));
+		world_add(&w, p, 42 + 1, NULL);
+		world_send(&w);
+		world_turn(&w);
+		if (i % 100 == 0)
+			usleep(1000); /* for libslirp's thread */
+	}
+	assert_in_range(descriptors() - before, 1024, 2048);
 	close(udp_fd);
 	world_done(&w);
 }
@@ -566,9 +616,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_addresses),	  cmocka_unit_test(speaks_ipv6),
-		cmocka_unit_test(carries_datagrams),	  cmocka_unit_test(forwards_ports),
-		cmocka_unit_test(carries_large_segments), cmocka_unit_test(survives_nonsense),
-		cmocka_unit_test(parses_words),		  cmocka_unit_test(boots_from_the_network),
+		cmocka_unit_test(carries_datagrams),	  cmocka_unit_test(bounds_its_sockets),
+		cmocka_unit_test(forwards_ports),	  cmocka_unit_test(carries_large_segments),
+		cmocka_unit_test(survives_nonsense),	  cmocka_unit_test(parses_words),
+		cmocka_unit_test(boots_from_the_network),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
