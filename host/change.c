@@ -298,6 +298,14 @@ static bool roll_back(struct host *host, const struct changes *changes, unsigned
 	return whole;
 }
 
+/* Takes back what is behind @length; where that fails it is a change that was not made, which is
+ * undone without harm. */
+static void journal_cut(int fd, off_t length)
+{
+	if (ftruncate(fd, length) < 0)
+		errno = 0;
+}
+
 int changes_make(struct host *host, const struct changes *changes, const char *journal,
 		 struct changes_made *made, struct host_error *error)
 {
@@ -318,11 +326,13 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 	begin = lseek(fd, 0, SEEK_END);
 	for (i = 0; i < changes->n; i++) {
 		const struct change *c = &changes->change[i];
+		off_t before = lseek(fd, 0, SEEK_END);
 
 		if (!c->forgotten) {
 			err = journal_add(fd, c);
 			if (err) {
 				host_fail(&why, err, "%s: %s", journal, strerror(-err));
+				journal_cut(fd, before);
 				break;
 			}
 		}
@@ -337,6 +347,10 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 				change_undo(host, c);
 			break;
 		}
+		/* or it would be there once more each time that somebody tries; but undoing a
+		 * thread's strips it of CPUs that it gets otherwise */
+		if (!of_thread(c))
+			journal_cut(fd, before);
 		made->refused += c->optional;
 		err = 0;
 	}

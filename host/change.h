@@ -63,9 +63,9 @@ struct changes_made {
 /*
  * Makes all of @changes, each after its line is in the file @journal below the root, which must
  * exist. If one fails, those before are undone, their lines removed, and *error tells; if one of
- * them cannot be undone, the lines stay for changes_undo(), and *error tells that, too. A thread
- * that has ended since the change was thought of is -ESRCH, even if another has its number. *made
- * is set in any case.
+ * them cannot be undone, the lines stay for changes_undo(), and *error tells that, too. What is
+ * refused of a file has no line. A thread that has ended since the change was thought of is -ESRCH,
+ * even if another has its number. *made is set in any case.
  */
 int changes_make(struct host *host, const struct changes *changes, const char *journal,
 		 struct changes_made *made, struct host_error *error);

@@ -34,6 +34,7 @@ struct fake {
 	char *root;
 	struct cpus affinity[2048];
 	int step, fail_at, fail_last, crash_at; /* counted from 1; 0: never; fail_at to fail_last */
+	const char *refuses;			/* a file, or NULL */
 	int ended;				/* a thread that has no affinity any more */
 	void (*meanwhile)(void);		/* comes between the plan and its changes */
 };
@@ -87,6 +88,8 @@ static int fake_write(struct host *host, const char *path, const char *text)
 	int err = step();
 	char *full;
 
+	if (!err && fake.refuses && !strcmp(path, fake.refuses))
+		err = -EIO;
 	if (err)
 		return err;
 	if (strstr(path, "cpuset.cpus.partition"))
@@ -552,6 +555,29 @@ static void follows_new_interrupts(void **state)
 	assert_int_equal(place_follow(&fake.host, 1000, &error), 1);
 }
 
+/* One that the kernel does not let go is tried again and again, and leaves nothing. */
+static void follows_without_traces(void **state)
+{
+	char *before, *after;
+
+	fake.refuses = "/proc/irq/31/smp_affinity_list";
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	before = tree_get(fake.root, JOURNAL);
+	assert_null(strstr(before, fake.refuses));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
+	after = tree_get(fake.root, JOURNAL);
+	assert_string_equal(after, before);
+	has("/proc/irq/31/smp_affinity_list", "0-3");
+	fake.refuses = NULL;
+	assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
+	has("/proc/irq/31/smp_affinity_list", "3");
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	as_at_first();
+	free(before);
+	free(after);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -562,7 +588,7 @@ int main(void)
 		TEST(undoes_only_for_the_dead), TEST(journal_comes_as_a_whole),
 		TEST(keeps_what_is_left),	TEST(fails_to_undo),
 		TEST(threads_end_meanwhile),	TEST(undoes_for_the_dead),
-		TEST(follows_new_interrupts),
+		TEST(follows_new_interrupts),	TEST(follows_without_traces),
 	};
 
 	return cmocka_run_group_tests_name("host/place", tests, NULL, NULL);
