@@ -283,8 +283,11 @@ static bool roll_back(struct host *host, const struct changes *changes, unsigned
 
 	while (n-- > 0) {
 		const struct change *c = &changes->change[n];
-		int err = refused[n] ? 0 : change_undo(host, c);
+		int err = change_undo(host, c);
 
+		/* nothing was made, but a thread may have got CPUs otherwise since (strip) */
+		if (refused[n])
+			err = 0;
 		if (err && whole) {
 			struct host_error why = *error;
 			char *text = change_print(c);

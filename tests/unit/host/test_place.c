@@ -35,6 +35,7 @@ struct fake {
 	struct cpus affinity[2048];
 	int step, fail_at, fail_last, crash_at; /* counted from 1; 0: never; fail_at to fail_last */
 	const char *refuses;			/* a file, or NULL */
+	int stuck;				/* a thread that cannot be bound just now */
 	int ended;				/* a thread that has no affinity any more */
 	void (*meanwhile)(void);		/* comes between the plan and its changes */
 };
@@ -145,6 +146,10 @@ static int fake_affinity_set(struct host *host, int tid, const struct cpus *cpus
 {
 	int err = step();
 
+	if (tid == fake.stuck) {
+		fake.stuck = 0;
+		return -EINVAL;
+	}
 	if (!err)
 		show_affinity(tid, cpus);
 	return err;
@@ -555,6 +560,15 @@ static void follows_new_interrupts(void **state)
 	assert_int_equal(place_follow(&fake.host, 1000, &error), 1);
 }
 
+/* A thread that was refused gets other CPUs all the same when a partition comes and goes. */
+static void strips_what_was_refused(void **state)
+{
+	fake.stuck = 2;
+	fake.refuses = GROUP "/cgroup.threads";
+	assert_int_equal(apply("0 2\n1 3\n"), -EIO);
+	as_at_first();
+}
+
 /* One that the kernel does not let go is tried again and again, and leaves nothing. */
 static void follows_without_traces(void **state)
 {
@@ -589,6 +603,7 @@ int main(void)
 		TEST(keeps_what_is_left),	TEST(fails_to_undo),
 		TEST(threads_end_meanwhile),	TEST(undoes_for_the_dead),
 		TEST(follows_new_interrupts),	TEST(follows_without_traces),
+		TEST(strips_what_was_refused),
 	};
 
 	return cmocka_run_group_tests_name("host/place", tests, NULL, NULL);
