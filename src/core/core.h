@@ -77,6 +77,9 @@ struct io_work {
 	unsigned packets; /* or I/O operations */
 	uint64_t bytes;
 	bool more; /* stopped by the budget, work is left */
+	/* time went into something that is no packet (dropped, or not whole yet): it is charged,
+	 * though there was no packet */
+	bool spent;
 	/* items still waiting after the poll, as far as that is cheap to know; 0 if not */
 	unsigned backlog;
 };

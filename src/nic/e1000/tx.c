@@ -240,8 +240,11 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 	/* not a read of its own: if the tail moved in between, and the guest then filled its ring,
 	 * it would again be where that read saw it */
 	tx->seen = poll.ring.words;
-	if (unlikely(tx->remote) && !e1000_tx_remote_begin(tx, &poll.ring, turn->now_ns))
-		return;
+	if (unlikely(tx->remote)) {
+		work->spent = true;
+		if (!e1000_tx_remote_begin(tx, &poll.ring, turn->now_ns))
+			return;
+	}
 	head = tx->head.head;
 	if (!poll.ring.n || head == poll.ring.tail)
 		return;
@@ -277,6 +280,8 @@ static void poll_ring(struct e1000_tx *tx, struct io_turn *turn, struct io_work 
 
 	work->packets = batch->n;
 	work->bytes = octets;
+	/* context descriptors, bad packets, the first part of one */
+	work->spent |= poll.desc_left != E1000_TX_DESC_MAX;
 	work->more = tx->head.head != poll.ring.tail && !poll.stuck && tx->head.head != head;
 	work->more |= tx->remote && !poll.remote;
 	if (work->more)

@@ -23,6 +23,7 @@ struct fake {
 	uint64_t taken;
 	unsigned polls;
 	bool notified;
+	bool drops; /* makes nothing of what is waiting */
 	unsigned largest_poll;
 };
 
@@ -49,6 +50,10 @@ static void fake_poll(struct io_queue *queue, struct io_turn *turn, struct io_wo
 	fake->taken += n;
 	fake->polls++;
 	fake->largest_poll = MAX(fake->largest_poll, (unsigned)n);
+	if (fake->drops) {
+		work->spent = n > 0;
+		return;
+	}
 	work->packets = (unsigned)n;
 	work->bytes = n * fake->bytes;
 	work->more = fake->waiting > 0;
@@ -336,6 +341,42 @@ static void sparse_queues_pay_too(void **state)
 	assert_true((double)s.busy_ns / (double)f.busy_ns < 1.1);
 	for (unsigned i = 0; i < 8; i++)
 		io_queue_remove(&queues[i].q);
+	io_queue_remove(&bulk.q);
+	io_group_free(sly);
+	io_group_free(fair);
+}
+
+/* Nor do those whose work comes to nothing. */
+static void dropped_work_is_paid(void **state)
+{
+	struct io_group *sly = io_group_new("sly"), *fair = io_group_new("fair");
+	struct fake queues[2] = { 0 }, bulk = { .waiting = UINT64_MAX, .spin_ns = 500 };
+	struct io_group_stats stats;
+	uint64_t start;
+
+	for (unsigned i = 0; i < 2; i++) {
+		queues[i].spin_ns = 1000;
+		queues[i].drops = true;
+		fake_add(&queues[i], &doorbell_ops, sly);
+	}
+	fake_add(&bulk, &doorbell_ops, fair);
+	start = fake_now_ns;
+	for (unsigned t = 0; t < 4000; t++) {
+		for (unsigned i = 0; i < 2; i++)
+			queues[i].waiting = 15;
+		turns(1);
+	}
+	/* half of the time each, and what each has is what it was charged */
+	assert_true((double)(bulk.taken * 500) / (double)(fake_now_ns - start) > 0.45);
+	io_group_stats(fair, &stats);
+	assert_int_equal(stats.busy_ns, bulk.taken * 500);
+	io_group_stats(sly, &stats);
+	assert_int_equal(stats.busy_ns, (queues[0].taken + queues[1].taken) * 1000);
+	assert_int_equal(stats.packets, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(queues[i].q.stats.empty_polls, 0);
+		io_queue_remove(&queues[i].q);
+	}
 	io_queue_remove(&bulk.q);
 	io_group_free(sly);
 	io_group_free(fair);
@@ -737,6 +778,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(machines_share_not_queues, setup, teardown),
 		cmocka_unit_test_setup_teardown(weights_share_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(sparse_queues_pay_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(dropped_work_is_paid, setup, teardown),
 		cmocka_unit_test_setup_teardown(low_class_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(bulk_class_goes_before_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(maximum_rate, setup, teardown),

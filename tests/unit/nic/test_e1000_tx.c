@@ -2,6 +2,7 @@
 /* Transmit descriptors: what leaves the device, and what is written back. */
 #include "e1000_harness.h"
 
+#include "base/clock.h"
 #include "net/offload.h"
 #include "stepped.h"
 
@@ -23,6 +24,19 @@ static void kick(unsigned tail)
 {
 	wr(TDT(0), tail);
 	tx_poll(0);
+}
+
+static struct io_work poll_once(void)
+{
+	struct io_queue *queue = nic->queues[0];
+	struct io_work work;
+
+	turn.now_ns = time_now_ns();
+	turn.budget_packets = 64;
+	turn.budget_bytes = 1 << 20;
+	queue->ops->poll(queue, &turn, &work);
+	io_turn_end(&turn);
+	return work;
 }
 
 static void test_legacy(void **state)
@@ -242,6 +256,41 @@ static void test_vlan_insert(void **state)
 	kick(2);
 	assert_true(sent[1].tagged);
 	assert_int_equal(sent[1].tci, 0x2064);
+}
+
+/* What a poll took is told also if no packet came of it, so that somebody pays for its time. */
+static void test_work_without_a_packet_is_told(void **state)
+{
+	struct {
+		uint32_t lower;
+		uint32_t takes; /* of two such descriptors */
+	} cases[] = {
+		{ TXD_DEXT, 2 },	/* context descriptors */
+		{ 1 | TXD_EOP, 2 },	/* too short */
+		{ 0 | DEXT_DATA, 0 },	/* not whole yet */
+		{ 100 | DEXT_DATA, 0 }, /* the same, with data */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct io_work work;
+
+		tx_start(0);
+		wr(TCTL, TCTL_EN);
+		work = poll_once();
+		assert_false(work.spent);
+		tx_desc(0, 0, TX_BUFFER, cases[i].lower, 0);
+		tx_desc(0, 1, TX_BUFFER, cases[i].lower, 0);
+		wr(TDT(0), 2);
+		work = poll_once();
+		assert_int_equal(work.packets, 0);
+		assert_true(work.spent);
+		assert_false(work.more);
+		assert_int_equal(rd(TDH(0)), cases[i].takes);
+		/* and once only */
+		work = poll_once();
+		assert_int_equal(work.spent, cases[i].takes == 0);
+	}
+	assert_int_equal(n_sent, 0);
 }
 
 static void test_second_queue(void **state)
@@ -540,6 +589,7 @@ int main(void)
 		both(test_tso_crosses_whole),
 		both(test_tso_of_one_segment),
 		both(test_vlan_insert),
+		both(test_work_without_a_packet_is_told),
 		l(test_second_queue),
 		l(test_order_e1000e),
 		em(test_order_e1000_tail_before_head),
