@@ -123,6 +123,17 @@ static inline bool packet_is_plain(const struct packet *packet)
 }
 
 /*
+ * The frames that a sealed packet is on a wire: with gso, as many as its segments. Each but the
+ * first has off.hdr_len bytes that packet->len does not count.
+ */
+static inline uint32_t packet_frames(const struct packet *packet)
+{
+	uint32_t payload = packet->len - packet->off.hdr_len;
+
+	return packet->off.gso && payload ? (payload - 1) / packet->off.gso_size + 1 : 1;
+}
+
+/*
  * Sets off.hdr_len of a packet with gso from csum_start and the L4 header that stands there: for
  * sources that only hint at it (virtio-net and tap, where it is the length of a linear part). Call
  * before packet_seal(). Leaves hdr_len 0, which packet_seal() refuses, when there is no header.

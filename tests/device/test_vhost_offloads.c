@@ -3,6 +3,7 @@
  * Each offload in both directions, from a table: what the receiver negotiated crosses as it was
  * sent, and what it did not is finished on the way.
  */
+#include "base/rcu.h"
 #include "base/util.h"
 #include "net/offload.h"
 #include "tests/device/vhost_harness.h"
@@ -17,6 +18,7 @@
 #define ECN	   VIRTIO_NET_HDR_GSO_ECN
 #define GSO_UDP_L4 5
 #define PAYLOAD	   20000u
+#define FRAMES	   0xe00000u /* in the guest's memory: behind what the harness uses */
 
 static const struct offload_case {
 	const char *name;
@@ -255,6 +257,92 @@ static void ecn_is_its_own(void **state)
 	stop();
 }
 
+static struct io_queue *taken_off; /* the core: polled by the test */
+
+static void take_off(void *arg)
+{
+	taken_off = arg;
+	io_queue_remove(taken_off);
+}
+
+static void give_back(void *arg)
+{
+	struct io_core *core = arg;
+
+	assert_int_equal(io_queue_add(core, taken_off), 0);
+}
+
+/* @n copies of @len bytes at the same place; polled until all are taken. */
+static void polls_of(const struct virtio_net_hdr_mrg_rxbuf *hdr, uint32_t len, unsigned n,
+		     unsigned *polls, uint64_t *bytes)
+{
+	static uint8_t scratch[IO_SCRATCH_BYTES] __attribute__((aligned(CACHE_LINE)));
+	struct vdrv_buf buf = { GUEST_BASE + FRAMES, 12 + len, false };
+	struct io_turn turn;
+	uint32_t used;
+
+	memcpy(a.mem + FRAMES, hdr, 12);
+	memcpy(a.mem + FRAMES + 12, frame, len);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(vdrv_add(&a.tx, &buf, 1, &a, false), 0);
+	vdrv_publish(&a.tx);
+	io_turn_init(&turn, scratch);
+	rcu_reader_register();
+	*polls = 0;
+	*bytes = 0;
+	for (unsigned got_back = 0; got_back < n; ++*polls) {
+		struct io_work work = { 0 };
+
+		turn.budget_packets = 64;
+		taken_off->ops->poll(taken_off, &turn, &work);
+		io_turn_end(&turn);
+		assert_true(work.packets > 0);
+		assert_int_equal(work.more, got_back + work.packets < n);
+		*bytes += work.bytes;
+		for (unsigned i = 0; i < work.packets; i++, got_back++)
+			assert_non_null(vdrv_get(&a.tx, &used));
+	}
+	rcu_reader_unregister();
+}
+
+/* A poll's budget counts the headers of all segments that a packet may be cut into: the more the
+ * guest has made of it, the fewer packets has a poll. */
+static void segments_are_in_the_budget(void **state)
+{
+	static const struct {
+		uint32_t payload;
+		uint16_t mss;
+		unsigned polls; /* of 32 packets, in 256 KiB */
+	} sizes[] = {
+		{ 4000, 4000, 1 },  /* whole: 130 kB */
+		{ 60000, 1400, 7 }, /* 43 segments: 62.3 kB */
+		{ 4096, 2, 11 },    /* 2048 segments: 114.7 kB */
+		{ 60000, 30, 16 },  /* 2000 segments: 168 kB */
+	};
+	uint64_t features = F(HOST_TSO4) | F(HOST_TSO6);
+	struct io_core *core;
+
+	start(features, 0, 0);
+	core = vhost_nic[0]->queues[0]->core;
+	on_loop(take_off, vhost_nic[0]->queues[0]);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(sizes); i++) {
+		const struct offload_case *c = &cases[i % 2 ? 5 : 4];
+		uint32_t payload = sizes[i / 2].payload, mss = sizes[i / 2].mss, header, len;
+		struct virtio_net_hdr_mrg_rxbuf hdr;
+		uint64_t bytes;
+		unsigned polls;
+
+		len = make(c, payload, &hdr, (uint16_t)mss);
+		header = len - payload;
+		polls_of(&hdr, len, 32, &polls, &bytes);
+		assert_int_equal(bytes, 32ull * (payload + (payload + mss - 1) / mss * header));
+		if (i % 2 == 0)
+			assert_int_equal(polls, sizes[i / 2].polls);
+	}
+	on_loop(give_back, core);
+	stop();
+}
+
 /* What the sender did not negotiate it may not use. */
 static void refuses_what_was_not_negotiated(void **state)
 {
@@ -278,6 +366,7 @@ int main(void)
 		cmocka_unit_test(crosses_whole),
 		cmocka_unit_test(is_finished),
 		cmocka_unit_test(ecn_is_its_own),
+		cmocka_unit_test(segments_are_in_the_budget),
 		cmocka_unit_test(refuses_what_was_not_negotiated),
 	};
 

@@ -283,11 +283,10 @@ static void count_packet(struct e1000_tx *tx, const struct packet *packet)
 
 	e1000_count_frame(good, packet->head, len);
 	if (packet->off.gso) {
-		uint32_t payload = packet->len - packet->off.hdr_len;
-		uint32_t more = (payload - 1) / packet->off.gso_size;
+		uint32_t more = packet_frames(packet) - 1;
 
 		COUNT(good->packets, more);
-		COUNT(good->octets, (uint64_t)more * (len - payload));
+		COUNT(good->octets, (uint64_t)more * (len - packet->len + packet->off.hdr_len));
 	}
 }
 

@@ -2,7 +2,8 @@
 /*
  * From the guest (section 5.1.6.2): take chains, make packets of them, forward, give the chains
  * back. The guest's header is copied once and turned into an offload record; the length of its
- * headers is read from the packet, since the guest's word for it is a hint only.
+ * headers is read from the packet, since the guest's word for it is a hint only. The budget counts
+ * the bytes of the frames that a large segment may be cut into, however small the guest has them.
  */
 #include "base/iov.h"
 #include "nic/virtio_net/private.h"
@@ -142,7 +143,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	struct virtq_arena arena = { s->iov, 0, ARRAY_SIZE(s->iov) };
 	unsigned max = MIN(turn->budget_packets, (unsigned)PACKET_BATCH), n, done;
 	bool notify, passes, long_header;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, repeated = 0; /* what cutting up a packet adds to its bytes */
 
 	if (unlikely(READ_ONCE(net->announce)))
 		announce(net, s, turn);
@@ -167,7 +168,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 			COUNT(tx->discarded, 1);
 			continue;
 		}
-		if (unlikely(done && bytes >= turn->budget_bytes))
+		if (unlikely(done && bytes + repeated >= turn->budget_bytes))
 			break;
 		if (likely(long_header))
 			packet = to_packet_whole(chain, &s->batch);
@@ -178,10 +179,12 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		packet = packet_begin(&s->batch);
 		if (unlikely(!packet))
 			break;
-		if (unlikely(to_packet(tx, chain, &s->batch, packet)))
+		if (unlikely(to_packet(tx, chain, &s->batch, packet))) {
 			COUNT(tx->malformed, 1);
-		else
-			bytes += packet->len;
+			continue;
+		}
+		bytes += packet->len;
+		repeated += (uint64_t)(packet_frames(packet) - 1) * packet->off.hdr_len;
 	}
 	if (unlikely(done < n)) {
 		virtqueue_put_back(vq, s->chains + done, n - done);
@@ -189,7 +192,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	}
 	work->more |= n == max || virtqueue_walked_far(vq);
 	work->packets = done;
-	work->bytes = bytes;
+	work->bytes = bytes + repeated;
 	COUNT(tx->packets, s->batch.n);
 	COUNT(tx->bytes, bytes);
 	if (likely(s->batch.n))
