@@ -44,11 +44,10 @@ static int irq_of(struct eventfd_ctx *token)
 	return m.irq;
 }
 
-u8 ex_irq_vector(int irq, int cpu)
+/* Its descriptor is locked: while it is started nobody frees the chain below it. */
+static u8 vector_of(struct irq_data *data, int cpu)
 {
-	struct irq_data *data = irq_get_irq_data(irq);
-
-	if (!data || !irqd_is_started(data) ||
+	if (!irqd_is_started(data) ||
 	    !cpumask_test_cpu(cpu, irq_data_get_effective_affinity_mask(data)))
 		return 0;
 	while (data->parent_data)
@@ -58,6 +57,26 @@ u8 ex_irq_vector(int irq, int cpu)
 	    !data->chip_data)
 		return 0;
 	return ((struct irq_cfg *)data->chip_data)->vector;
+}
+
+u8 ex_irq_vector(int irq, int cpu)
+{
+	struct irq_data *data;
+	struct irq_desc *desc;
+	unsigned long flags;
+	u8 vector = 0;
+
+	/* Another driver's may end any time; its descriptor is freed by RCU. */
+	rcu_read_lock();
+	data = irq_get_irq_data(irq);
+	if (data) {
+		desc = irq_data_to_desc(data);
+		raw_spin_lock_irqsave(&desc->lock, flags);
+		vector = vector_of(data, cpu);
+		raw_spin_unlock_irqrestore(&desc->lock, flags);
+	}
+	rcu_read_unlock();
+	return vector;
 }
 
 static bool ours(const struct ex_map *map, int irq)
