@@ -295,6 +295,8 @@ static void stop_here(void *data)
 
 void ex_vcpu_stop(struct ex_vcpu *d)
 {
-	smp_call_function_single(d->cpu, stop_here, d, 1);
+	/* A CPU that is offline has no more use for it. */
+	if (smp_call_function_single(d->cpu, stop_here, d, 1))
+		cmpxchg(per_cpu_ptr(&ex_here, d->cpu), d, NULL);
 	ex_proxy_stop(d);
 }

@@ -169,7 +169,8 @@ static int vcpu_on(int pid, int index, int cpu, bool timer, bool ipi)
 
 	if (ending)
 		return -ESHUTDOWN;
-	if (cpu < 0 || cpu >= nr_cpu_ids || !cpu_online(cpu) || index < 0)
+	/* It is inactive before cpu_gone() gets ex_lock, but online for some time after that. */
+	if (cpu < 0 || cpu >= nr_cpu_ids || !cpu_active(cpu) || index < 0)
 		return -EINVAL;
 	/* The watchdog's CPU is the host's. */
 	if (cpu == cpumask_first(cpu_online_mask))
