@@ -285,6 +285,8 @@ void ex_proxy_stop(struct ex_vcpu *d);
 const char *ex_timer_test(int cpu);
 /* Starts or stops watching, as there are vCPUs; process context. */
 void ex_watch(bool on);
+/* Process context: what the watchdog has called on that CPU has ended. */
+void ex_calls_end(int cpu);
 
 /* debug.c: files in debugfs, where there is one. */
 void ex_debug_init(void);

@@ -135,6 +135,8 @@ static void vcpu_free(struct ex_vcpu *d)
 	if (list_empty(&vcpus))
 		ex_watch(false);
 	synchronize_rcu();
+	/* d->poke may have been on its way as it stopped. */
+	ex_calls_end(d->cpu);
 	ex_lines_free(d);
 	ex_ipi_end(d);
 	kfree(rcu_dereference_protected(d->map, true));

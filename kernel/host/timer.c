@@ -162,6 +162,14 @@ static void nothing(void *data)
 {
 }
 
+/* Of all calls that a CPU finds, those that somebody waits for come first. So the first one here
+ * ends when the calls before it have begun, and the second when they have ended. */
+void ex_calls_end(int cpu)
+{
+	smp_call_function_single(cpu, nothing, NULL, 1);
+	smp_call_function_single(cpu, nothing, NULL, 1);
+}
+
 struct mask_test {
 	bool periodic, before, masked, open;
 };
@@ -355,8 +363,7 @@ void ex_proxy_stop(struct ex_vcpu *d)
 	err = clockevents_unbind_device(&p->device, p->cpu);
 	WRITE_ONCE(d->proxy, NULL);
 	synchronize_rcu();
-	/* A call that is under way ends before this one, which follows it to the same CPU. */
-	smp_call_function_single(p->cpu, nothing, NULL, 1);
+	ex_calls_end(p->cpu);
 	if (err)
 		pr_err("the clock event device of CPU %d stays (%d)\n", p->cpu, err);
 	else
