@@ -293,6 +293,9 @@ void ex_lines_eventfd(struct ex_vcpu *d, struct ex_map *map, const struct ex_fd 
 	if (map->n == EX_MAPS_MAX || (fd->irq >= 0 && (host < 32 || host >= EX_TIMER_VECTOR)))
 		return;
 	l = line_find(d, fd);
+	/* A device has come to the eventfd, or gone from it: ex_lines_end() frees the old one. */
+	if (l && l->own != (fd->irq < 0))
+		l = NULL;
 	if (!l) {
 		l = line_new(d, fd->guest, fd->irq < 0);
 		if (!l)
