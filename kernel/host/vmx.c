@@ -155,7 +155,8 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	u32 *reason = member(d, ex_off.vmx_exit_reason);
 	u32 *vectoring = member(d, ex_off.vmx_idt_vectoring_info);
 	u32 info = *vectoring, intr;
-	bool fault = false;
+	bool fault = false; /* #GP or #NP */
+	bool ours = false;  /* that KVM is not to see */
 	int vector = -1;
 
 	/* Only that bit: after the hook KVM may have switched the preemption timer on or off. */
@@ -177,19 +178,22 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	if ((u16)*reason == EXIT_REASON_EXCEPTION_NMI) {
 		intr = vmcs_get(VM_EXIT_INTR_INFO);
 		fault = (intr & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_HARD_EXCEPTION &&
-			1u << (intr & 31) & FAULT & ~d->saved[EXCEPTIONS];
+			1u << (intr & 31) & FAULT;
+		ours = fault && 1u << (intr & 31) & ~d->saved[EXCEPTIONS];
 	}
 	if (info & VECTORING_INFO_VALID_MASK &&
 	    (info & VECTORING_INFO_TYPE_MASK) == INTR_TYPE_EXT_INTR) {
 		vector = info & VECTORING_INFO_VECTOR_MASK;
 		*vectoring = 0;
-	} else if (fault) {
+		/* The guest has done nothing, whoever looks at its faults. */
+		ours = fault;
+	} else if (ours) {
 		/* What was being delivered is the guest's own, and is delivered again with it. */
 		*vectoring = 0;
 		*again = true;
 	}
 	/* Any other exit in the middle of a delivery is KVM's to look at. */
-	if (fault || *again)
+	if (ours || *again)
 		*reason = EXIT_REASON_INTERRUPT_WINDOW;
 	return vector;
 }
