@@ -10,11 +10,12 @@
  *   entry   look whether this entry may be direct; build the IDT (idt.c). The vectors of the
  *           host's own (IPIs, and so on) are past its limit.
  *   exit    put the IDT back. If the exit came in the middle of delivering a host's interrupt:
- *           acknowledge it and send it to this CPU again, for the host to take. Then retire direct
+ *           acknowledge it and send it to this CPU again, for the host to take. Retire direct
  *           interrupts that the guest is still serving, as the host must not run with these in
  *           service. The guest's own EOI of these comes later and finds nothing in service, be it
  *           in the LAPIC or in KVM's virtual one, and then does nothing; what it may have taken
- *           in between it has acknowledged before.
+ *           in between it has acknowledged before. What a hostile guest has begun of the host's is
+ *           sent again as well: after an exit nothing is in service.
  */
 #include <linux/irq.h>
 #include <linux/rcuwait.h>
@@ -201,35 +202,34 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 	smp_store_release(&d->active, true);
 }
 
-/* Each EOI ends the one of highest priority, which is the last that began. */
-unsigned int ex_retire(const u32 direct[8])
+/* Each EOI ends the one of highest priority, so this begins with that; the processor priority has
+ * its class. Mostly there is none. */
+unsigned int ex_retire(const u32 direct[8], int failed, unsigned int *others)
 {
-	unsigned int i, n = 0;
-	u32 isr;
+	u32 priority = ex_lapic_read(APIC_PROCPRI) & 0xff, isr;
+	unsigned int n = 0, vector;
+	int i;
 
-	for (i = 0; i < 8; i++) {
-		if (!direct[i])
-			continue;
+	for (i = priority / 32; i > 0; i--) {
 		isr = ex_lapic_read(APIC_ISR + i * 16);
-		while (isr & direct[i]) {
+		while (isr) {
+			vector = i * 32 + __fls(isr);
+			isr &= ~BIT(vector % 32);
 			ex_lapic_write(APIC_EOI, 0);
-			n++;
-			isr &= isr - 1;
+			if (vector != failed && direct[i] & BIT(vector % 32)) {
+				n++;
+				continue;
+			}
+			*others += vector != failed;
+			ex_lapic_self(vector);
 		}
 	}
 	return n;
 }
 
-void ex_hand_back(u8 vector)
-{
-	if (!ex_lapic_in_service(vector))
-		return;
-	ex_lapic_write(APIC_EOI, 0);
-	ex_lapic_self(vector);
-}
-
 static void leave(struct ex_vcpu *d)
 {
+	unsigned int stolen = 0;
 	bool again;
 	int vector;
 
@@ -240,10 +240,11 @@ static void leave(struct ex_vcpu *d)
 	if (vector >= 0) {
 		d->n_handed_back++;
 		d->n_vector[vector]++;
-		ex_hand_back(vector);
 	}
-	/* Those that the guest was serving as it left. */
-	d->n_eoi_retired += ex_retire(d->direct_vectors);
+	/* Those that the guest was serving as it left. By gates that it wrote meanwhile it may have
+	 * begun others, too: no EOI of its own would end these in later entries. */
+	d->n_eoi_retired += ex_retire(d->direct_vectors, vector, &stolen);
+	d->n_stolen += stolen;
 }
 
 void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
@@ -274,10 +275,10 @@ static void stop_here(void *data)
 {
 	static const u32 any[8] = { ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u };
 	struct ex_vcpu *d = data;
-	unsigned int n;
+	unsigned int n, others = 0;
 
 	/* What called is acknowledged already. One more would keep all below it off for ever. */
-	n = ex_retire(any);
+	n = ex_retire(any, -1, &others);
 	if (n) {
 		ex_trouble.isr += n;
 		pr_err("CPU %d had %u vectors in service, with nobody to end them\n", d->cpu, n);

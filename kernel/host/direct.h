@@ -121,7 +121,8 @@ struct ex_vcpu {
 	u64 n_why[EX_WHYS], n_handed_back, n_ticks_raised, n_ticks_injected, n_nmi, n_eoi_retired;
 	u64 n_injected, n_ticks; /* by KVM: interrupts but the timer's; the timer's */
 	u64 n_abi, n_shadow_dropped;
-	u64 n_pulled, n_given;				  /* deadlines, from KVM and to it */
+	u64 n_stolen;	       /* vectors of the host's that the guest had begun */
+	u64 n_pulled, n_given; /* deadlines, from KVM and to it */
 	u64 n_line_sent, n_line_fell, n_kept, n_ipi_sent; /* the last one by this vCPU */
 	enum ex_why why, why_not; /* of the last entry; of the last that was not direct */
 };
@@ -180,11 +181,10 @@ const char *ex_btf_test(const char *module);
 /* direct.c: the hooks and what they use. */
 void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate);
 void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa);
-/* On a CPU, interrupts off. A host vector whose delivery to the guest failed goes to the host: if
- * it is in service, that ends, and it comes again. */
-void ex_hand_back(u8 vector);
-/* The same: ends those of @direct, a bit for each vector, that are in service; how many. */
-unsigned int ex_retire(const u32 direct[8]);
+/* On a CPU, interrupts off: ends all that is in service. @failed, a vector whose delivery to the
+ * guest failed (-1: none), comes to this CPU again, and so do those that are not of @direct, a bit
+ * for each vector; *others grows by these. Returns how many were of @direct. */
+unsigned int ex_retire(const u32 direct[8], int failed, unsigned int *others);
 /* Process context; on return the vCPU is stock and all state is KVM's again. */
 void ex_vcpu_stop(struct ex_vcpu *d);
 /* Any context: KVM's virtual LAPIC of @d gets an edge-triggered interrupt; the vCPU wakes up. */

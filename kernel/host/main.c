@@ -311,7 +311,8 @@ static void vcpu_show(struct seq_file *m, struct ex_vcpu *d)
 		   whys[d->why]);
 	seq_printf(m, " handed_back=%llu ticks_raised=%llu ticks_injected=%llu", d->n_handed_back,
 		   d->n_ticks_raised, d->n_ticks_injected);
-	seq_printf(m, " nmi=%llu eoi_retired=%llu", d->n_nmi, d->n_eoi_retired);
+	seq_printf(m, " nmi=%llu eoi_retired=%llu stolen=%llu", d->n_nmi, d->n_eoi_retired,
+		   d->n_stolen);
 	seq_printf(m, " shadow=%d shadow_dropped=%llu abi=%llu injected=%llu ticks=%llu",
 		   !!d->shadow.base, d->n_shadow_dropped, d->n_abi, d->n_injected, d->n_ticks);
 	seq_printf(m, " line_sent=%llu line_fell=%llu kept=%llu ipi_sent=%llu", d->n_line_sent,

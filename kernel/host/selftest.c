@@ -5,8 +5,8 @@
  *
  *   btf        members are found in the kernel's BTF where the headers have them, too
  *   lapic      no CPU has a vector in service that nobody would end
- *   vector     on each CPU, an interrupt of our own comes through the host's IDT; one in service is
- *              handed back and comes again, is retired if it is the guest's, and only then
+ *   vector     on each CPU, an interrupt of our own comes through the host's IDT; one in service
+ *              comes again if it is handed back, or another's, and is retired if it is the guest's
  *   timer      on each CPU, the LAPIC's timer obeys its mask
  *   idt        for each direct vCPU, at its next direct entry: in the guest's IDT stands what is to
  *              stand there, and after that all is as it was, but for what the guest wrote
@@ -65,26 +65,31 @@ static void wrong(struct vector_test *v, bool is, const char *what)
 static void vector_flow(struct irq_desc *desc)
 {
 	struct vector_test *v = irq_desc_get_handler_data(desc);
-	u32 others[8], own[8] = { 0 };
+	u32 direct[8] = { 0 };
+	unsigned int others = 0;
 
 	wrong(v, raw_smp_processor_id() != v->cpu, "it came to another CPU");
 	wrong(v, !ex_lapic_in_service(v->vector), "it came, and is not in service");
 	switch (atomic_inc_return(&v->calls)) {
 	case 1:
-		ex_hand_back(v->vector);
+		wrong(v, ex_retire(direct, v->vector, &others) || others, "handed back as another");
 		wrong(v, ex_lapic_in_service(v->vector), "handed back, and still in service");
 		wrong(v, !ex_lapic_pending(v->vector), "handed back, and not pending");
-		ex_hand_back(v->vector);
+		wrong(v, ex_retire(direct, v->vector, &others) || others, "handed back twice");
 		break;
 	case 2:
-		own[v->vector / 32] = 1u << v->vector % 32;
-		memset(others, 0xff, sizeof(others));
-		others[v->vector / 32] &= ~own[v->vector / 32];
-		wrong(v, ex_retire(others), "another's vector retired");
-		wrong(v, !ex_lapic_in_service(v->vector), "retired as another's");
-		wrong(v, ex_retire(own) != 1, "not retired");
+		memset(direct, 0xff, sizeof(direct));
+		direct[v->vector / 32] &= ~BIT(v->vector % 32);
+		wrong(v, ex_retire(direct, -1, &others) || others != 1, "retired as another's");
+		wrong(v, ex_lapic_in_service(v->vector), "another's, and still in service");
+		wrong(v, !ex_lapic_pending(v->vector), "another's, and not pending");
+		break;
+	case 3:
+		direct[v->vector / 32] = BIT(v->vector % 32);
+		wrong(v, ex_retire(direct, -1, &others) != 1 || others, "not retired");
 		wrong(v, ex_lapic_in_service(v->vector), "retired, and still in service");
-		wrong(v, ex_retire(own), "retired twice");
+		wrong(v, ex_lapic_pending(v->vector), "retired, and pending");
+		wrong(v, ex_retire(direct, -1, &others), "retired twice");
 		break;
 	default:
 		desc->irq_data.chip->irq_ack(&desc->irq_data);
@@ -133,11 +138,11 @@ static const char *vector_test(int cpu)
 		return "no interrupt to be had";
 	v.vector = ex_irq_vector(irq, cpu);
 	smp_call_function_single(cpu, vector_send, &v, 1);
-	calls_await(&v, 2, "sent and handed back, it did not come twice");
+	calls_await(&v, 3, "sent, handed back and another's, it did not come three times");
 	local_irq_disable();
 	ex_lapic_send(cpu, APIC_DM_FIXED | v.vector);
 	local_irq_enable();
-	calls_await(&v, 3, "from another CPU, it did not come");
+	calls_await(&v, 4, "from another CPU, it did not come");
 	smp_call_function_single(cpu, vector_end, &v, 1);
 	ex_irq_free(irq, &v);
 	return v.error;

@@ -6,6 +6,8 @@
  */
 #include "tiny.h"
 
+#define GATE 0x8e0000080000 /* an interrupt gate to code below 64 KB */
+
 	.section .rodata
 	.code64
 	.globl tiny_code, tiny_code_end
@@ -44,6 +46,8 @@ loop:
 	je	do_tick
 	cmpl	$TINY_COUNT, %eax
 	je	do_count
+	cmpl	$TINY_STEAL, %eax
+	je	do_steal
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
 	jmp	loop
 
@@ -220,6 +224,46 @@ do_count:
 do_halt:
 	hlt
 	jmp	loop
+
+/* Fills the gates that a direct entry has empty, and takes what comes there without an EOI. */
+do_steal:
+	movl	$(TINY_IDT + 32 * 16), %edi
+	movabsq	$(GATE | (TINY_CODE + stolen - tiny_code)), %rax
+1:	cmpq	$0, (%rdi)
+	jne	2f
+	movq	%rax, (%rdi)
+2:	addl	$16, %edi
+	cmpl	$(TINY_IDT + 0xec * 16), %edi
+	jne	1b
+	movl	$100000, %edi
+3:	decl	%edi
+	jne	3b
+	xorl	%eax, %eax		/* leaves the guest */
+	cpuid
+	cmpl	$TINY_STEAL, TINY_MODE(%r15)
+	je	do_steal
+	cli				/* its own again, and a new entry before any is used */
+	movl	$(TINY_IDT + 32 * 16), %edi
+	movl	$(TINY_STUBS + 32 * TINY_STUB), %esi
+	movabsq	$GATE, %rdx
+	movabsq	$(GATE | (TINY_CODE + stolen - tiny_code)), %rax
+4:	cmpq	$0, (%rdi)		/* so the host has it now; what is written stays */
+	je	6f
+	cmpq	%rax, (%rdi)
+	jne	5f
+6:	leaq	(%rdx,%rsi), %rcx
+	movq	%rcx, (%rdi)
+5:	addl	$TINY_STUB, %esi
+	addl	$16, %edi
+	cmpl	$(TINY_IDT + 4096), %edi
+	jne	4b
+	xorl	%eax, %eax
+	cpuid
+	sti
+	jmp	loop
+stolen:
+	incq	TINY_DONE(%r15)
+	iretq
 tiny_code_end:
 
 /* Handlers, TINY_STUB bytes each: the vector, then to the common part. */
