@@ -124,12 +124,12 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 		return EX_GUEST;
 	if (map->n_foreign)
 		return EX_FOREIGN;
-	if (rcu_access_pointer(vcpu->kvm->irq_routing) != map->routing)
-		return EX_ROUTES;
 	if (d->again)
 		return EX_AGAIN;
 	if (in_service(d))
 		return EX_IN_SERVICE;
+	if (!ex_routes_same(d, map))
+		return EX_ROUTES;
 	return ex_ops->may(d);
 }
 

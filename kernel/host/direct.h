@@ -35,7 +35,7 @@ enum ex_why {
 	EX_AVIC,
 	EX_NO_X2APIC,
 	EX_PV_EOI,
-	EX_ROUTES,  /* interrupt routes changed and were not looked at yet */
+	EX_ROUTES,  /* KVM has another route of an interrupt than the map */
 	EX_FOREIGN, /* another device's host interrupt has this CPU */
 	EX_SMP,	    /* the guest's vCPUs share an IDT */
 	EX_IDT,	    /* the guest's IDT cannot be used */
@@ -49,7 +49,6 @@ enum ex_why {
 /* Published by RCU; immutable. */
 struct ex_map {
 	struct rcu_head rcu;
-	const void *routing; /* kvm->irq_routing when it was made */
 	unsigned int n, n_foreign;
 	int foreign_irq;
 	struct ex_route route[EX_MAPS_MAX];
@@ -234,6 +233,8 @@ int ex_map_update(struct ex_vcpu *d);
 /* Any context. The vector of an interrupt that is routed to this vCPU, or 0; the vector of a host
  * interrupt on a CPU, or 0 if it does not arrive there. */
 u8 ex_route_vector(struct ex_vcpu *d, const struct kvm_kernel_irq_routing_entry *e);
+/* Any context. Does KVM still have all routes of @map as they are there? */
+bool ex_routes_same(struct ex_vcpu *d, const struct ex_map *map);
 u8 ex_irq_vector(int irq, int cpu);
 
 /* One of KVM's eventfds; referenced by ex_eventfd_get(), to be put. */
@@ -242,7 +243,8 @@ struct ex_fd {
 	wait_queue_entry_t *wait; /* KVM's; a name only, it may be gone */
 	wait_queue_func_t func;
 	u8 guest; /* vector */
-	int irq;  /* of the device behind it; negative: none */
+	int gsi;
+	int irq; /* of the device behind it; negative: none */
 };
 struct eventfd_ctx *ex_eventfd_get(struct eventfd_ctx *eventfd);
 

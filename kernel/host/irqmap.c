@@ -111,6 +111,40 @@ u8 ex_route_vector(struct ex_vcpu *d, const struct kvm_kernel_irq_routing_entry 
 			     atomic_read(&d->vcpu->kvm->online_vcpus) == 1);
 }
 
+/* As KVM has an irqfd's: an interrupt that goes to one place alone. */
+static u8 gsi_vector(struct ex_vcpu *d, const struct kvm_irq_routing_table *table, u32 gsi)
+{
+	const struct hlist_node *first;
+
+	if (gsi >= table->nr_rt_entries)
+		return 0;
+	first = table->map[gsi].first;
+	if (!first || first->next)
+		return 0;
+	return ex_route_vector(d, hlist_entry(first, struct kvm_kernel_irq_routing_entry, link));
+}
+
+/* The table's address would tell nothing: KVM_SET_GSI_ROUTING frees the old one, and the next to be
+ * made tends to be where that was. */
+bool ex_routes_same(struct ex_vcpu *d, const struct ex_map *map)
+{
+	struct kvm *kvm = d->vcpu->kvm;
+	const struct kvm_irq_routing_table *table;
+	bool same = true;
+	unsigned int i;
+	int srcu;
+
+	srcu = srcu_read_lock(&kvm->irq_srcu);
+	table = srcu_dereference(kvm->irq_routing, &kvm->irq_srcu);
+	for (i = 0; i < map->n && same; i++) {
+		const struct ex_route *r = &map->route[i];
+
+		same = r->ipi || gsi_vector(d, table, r->gsi) == r->guest;
+	}
+	srcu_read_unlock(&kvm->irq_srcu, srcu);
+	return same;
+}
+
 /* All eventfds by which this vCPU is interrupted. */
 static unsigned int fds_get(struct ex_vcpu *d, struct ex_fd *fd)
 {
@@ -128,6 +162,7 @@ static unsigned int fds_get(struct ex_vcpu *d, struct ex_fd *fd)
 		fd[n].eventfd = ex_eventfd_get(f->eventfd);
 		fd[n].wait = &f->wait;
 		fd[n].func = f->wait.func;
+		fd[n].gsi = f->gsi;
 		fd[n++].guest = guest;
 	}
 	spin_unlock_irqrestore(&kvm->irqfds.lock, flags);
@@ -148,7 +183,6 @@ int ex_map_update(struct ex_vcpu *d)
 	if (!map)
 		return -ENOMEM;
 	ex_idt_fault_in(d);
-	map->routing = rcu_access_pointer(d->vcpu->kvm->irq_routing);
 	n = fds_get(d, fd);
 	ex_lines_begin(d);
 	for (i = 0; i < n; i++) {
@@ -160,8 +194,7 @@ int ex_map_update(struct ex_vcpu *d)
 	memset(map->route + map->n, 0, sizeof(map->route) - map->n * sizeof(map->route[0]));
 	find_foreign(d, map);
 	old = rcu_dereference_protected(d->map, true);
-	if (old && !memcmp(&old->routing, &map->routing,
-			   sizeof(*map) - offsetof(struct ex_map, routing))) {
+	if (old && !memcmp(&old->n, &map->n, sizeof(*map) - offsetof(struct ex_map, n))) {
 		kfree(map);
 		return 0;
 	}

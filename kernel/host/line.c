@@ -45,6 +45,7 @@ struct ex_line {
 	int irq;
 	bool own;	/* @irq is the line's, not a device's */
 	u8 host, guest; /* vectors; may change while it is hooked, unless they are its own */
+	int gsi;	/* the guest's; not of an IPI */
 	bool used;	/* seen by the update that is under way */
 	bool hooked;
 	/* An eventfd's; NULL: an IPI's. */
@@ -271,6 +272,7 @@ static void route_add(struct ex_map *map, struct ex_line *l)
 	struct ex_route *r = &map->route[map->n++];
 
 	r->irq = l->irq;
+	r->gsi = l->gsi;
 	r->host = l->host;
 	r->guest = l->guest;
 	r->ipi = !l->eventfd;
@@ -307,6 +309,7 @@ void ex_lines_eventfd(struct ex_vcpu *d, struct ex_map *map, const struct ex_fd 
 		init_waitqueue_func_entry(&l->wait, line_wake);
 	}
 	WRITE_ONCE(l->guest, fd->guest);
+	l->gsi = fd->gsi;
 	if (!l->own) {
 		l->irq = fd->irq;
 		WRITE_ONCE(l->host, host);

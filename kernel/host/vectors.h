@@ -28,6 +28,7 @@ typedef __s64 s64;
 /* A host interrupt that is one of the guest's. */
 struct ex_route {
 	int irq;
+	int gsi;	/* the guest's, as KVM's table has it; not of an IPI */
 	u8 host, guest; /* vectors */
 	bool ipi;	/* a line's that stands for an IPI */
 };
