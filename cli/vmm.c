@@ -84,12 +84,31 @@ static void qemu_vfio_user(json_t *argv, const json_t *dev, unsigned number)
 				   client_text(dev, "socket"), "bus", bus));
 }
 
+/* A value in a list of options has its commas twice. On the heap. */
+static char *double_commas(const char *value)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	for (; *value; value++) {
+		if (*value == ',')
+			fputc(',', out);
+		fputc(*value, out);
+	}
+	fclose(out);
+	return text;
+}
+
 /* A socket as a character device, which vhost-user devices are made on. */
 static void qemu_chardev(json_t *argv, const json_t *dev, unsigned number)
 {
+	char *path = double_commas(client_text(dev, "socket"));
+
 	add(argv, "-chardev");
-	addf(argv, "socket,id=exitless-chardev%u,path=%s%s", number, client_text(dev, "socket"),
+	addf(argv, "socket,id=exitless-chardev%u,path=%s%s", number, path,
 	     vmm_listens(dev) ? ",server=on,wait=on" : ",reconnect-ms=1000");
+	free(path);
 }
 
 static void qemu_virtio_net(json_t *argv, const json_t *dev, unsigned number)

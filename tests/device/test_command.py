@@ -361,6 +361,19 @@ class Command(Daemon):
         self.assertEqual(words[words.index("--user-device") + 1],
                          "socket=%s/vm1-net0.sock,id=net0" % self.dir)
 
+    def test_vmm_qemu_commas(self):
+        """QEMU wants commas in values twice, but not in JSON."""
+        path = self.dir + "/a,b,,c.sock"
+        self.cli("add", "machine", "vm3")
+        self.cli("add", "device", "vm3/net0", "kind=virtio-net", "switch=lan", "socket=" + path)
+        words = self.cli_json("vmm", "vm3", "--qemu")
+        chardev = words[words.index("-chardev") + 1]
+        self.assertIn(",path=%s/a,,b,,,,c.sock,reconnect-ms=" % self.dir, chardev)
+        self.cli("remove", "device", "vm3/net0")
+        self.cli("add", "device", "vm3/net1", "kind=nic", "switch=lan", "socket=" + path)
+        words = self.cli_json("vmm", "vm3", "--qemu")
+        self.assertEqual(json.loads(words[-1])["socket"]["path"], path)
+
     def test_vmm_virtio(self):
         self.cli("add", "machine", "vm3")
         self.cli("add", "device", "vm3/net0", "kind=virtio-net", "switch=lan", "queues=4",
