@@ -93,7 +93,7 @@ static int change(struct host *host, const struct host_names *names, bool undo, 
 
 	for (unsigned i = 0; i < names->n; i++) {
 		struct host_error error = { "" };
-		int err = undo ? bind_give_back(host, names->name[i], &error)
+		int err = undo ? bind_give_back(host, names->name[i], force, &error)
 			       : bind_take(host, names->name[i], force, &error);
 
 		if (!err) {

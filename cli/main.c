@@ -39,7 +39,8 @@ static const struct command {
 	  "plan|apply|undo|show [MACHINE] [--map FILE | --vcpus N] [--node N | --device ADDRESS] "
 	  "[--cpus LIST] [--qmp SOCKET] [--no-watch] [--gone] [--all] [--root DIRECTORY]",
 	  "give vCPUs physical CPUs of their own, and undo it" },
-	{ "bind", cmd_bind, "[ADDRESS... [--force]] | --undo ADDRESS...|--all | [--root DIRECTORY]",
+	{ "bind", cmd_bind,
+	  "[ADDRESS... [--force]] | --undo ADDRESS...|--all [--force] | [--root DIRECTORY]",
 	  "list PCI devices, give some to vfio-pci, and back" },
 	{ "direct", cmd_direct,
 	  "on|off|status MACHINE [--vcpu N] [--timer] [--ipi] [--seconds N] [--qmp SOCKET]",

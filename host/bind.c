@@ -174,11 +174,29 @@ int bind_take(struct host *host, const char *address, bool force, struct host_er
 	if (!err && strcmp(d.driver, "vfio-pci") != 0)
 		err = host_fail(error, -EIO, "vfio-pci did not take %s; see dmesg", d.address);
 	if (err)
-		bind_give_back(host, d.address, &why);
+		bind_give_back(host, d.address, true, &why);
 	return err;
 }
 
-int bind_give_back(struct host *host, const char *address, struct host_error *error)
+/* vfio-pci does not let go of a device while it is open: unbinding would wait, perhaps for ever. */
+static int check_holders(const struct host *host, const struct pci_device *d,
+			 struct host_error *error)
+{
+	struct host_names holders = { 0 };
+	int err = 0;
+
+	if (!strcmp(d->driver, "vfio-pci"))
+		holders = bind_holders(host, d);
+	if (holders.n)
+		err = host_fail(error, -EBUSY,
+				"%s is held by %s; end that first (with --force the kernel asks it "
+				"for the device, and waits)",
+				d->address, holders.name[0]);
+	host_names_done(&holders);
+	return err;
+}
+
+int bind_give_back(struct host *host, const char *address, bool force, struct host_error *error)
 {
 	char *text, *override, *end;
 	struct pci_device d;
@@ -190,6 +208,11 @@ int bind_give_back(struct host *host, const char *address, struct host_error *er
 	text = host_read(host, RUN "/%s", d.address);
 	if (!text)
 		return host_fail(error, -ENOENT, "%s was not bound by exitless", d.address);
+	err = force ? 0 : check_holders(host, &d, error);
+	if (err) {
+		free(text);
+		return err;
+	}
 	override = strchr(text, '\n');
 	override = override ? override + 1 : text + strlen(text);
 	end = override + strcspn(override, "\n");

@@ -29,8 +29,12 @@ struct host_names bind_in_the_way(const struct host *host, const struct pci_devi
  */
 int bind_take(struct host *host, const char *address, bool force, struct host_error *error);
 
-/* Gives it back. -ENOENT: it was not taken here. */
-int bind_give_back(struct host *host, const char *address, struct host_error *error);
+/* Processes that have it open by VFIO: its group, or the device itself; texts for people. */
+struct host_names bind_holders(const struct host *host, const struct pci_device *device);
+
+/* Gives it back. -ENOENT: it was not taken here; -EBUSY: a process holds it, unless @force: the
+ * kernel asks that for it then, and waits until it is let go. */
+int bind_give_back(struct host *host, const char *address, bool force, struct host_error *error);
 
 /* Devices that were taken, as addresses; and the driver one had, "" for none; on the heap, NULL if
  * it was not taken. */

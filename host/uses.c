@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the host does with a PCI device. Disks and network interfaces are found by the path that
- * their link in /sys leads to: it goes over the device, whatever is between them (a controller, a
- * SCSI host, virtio). A disk of NVMe's own multipathing has no such path; it belongs to a
- * subsystem, which has links to the controllers.
+ * What the host does with a PCI device, and who has it by VFIO. Disks and network interfaces are
+ * found by the path that their link in /sys leads to: it goes over the device, whatever is between
+ * them (a controller, a SCSI host, virtio). A disk of NVMe's own multipathing has no such path; it
+ * belongs to a subsystem, which has links to the controllers.
  *
  * A disk is in use if it or a partition is mounted or swapped to, if something is built on it (LVM,
  * LUKS, md: "holders"), or if the kernel says that somebody has it to himself, which is all that
@@ -11,9 +11,12 @@
  */
 #include "host/bind.h"
 
+#include "host/vm.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BLOCK "/sys/block"
 #define NET   "/sys/class/net"
@@ -175,4 +178,67 @@ struct host_names bind_uses(struct host *host, const char *address)
 	add_nets(host, address, &uses);
 	add_disks(host, address, &uses);
 	return uses;
+}
+
+/* ---- who has it by VFIO ------------------------------------------------------------------------
+ */
+
+/* Does the path end in one of these? A process may see its files below another root. */
+static bool ends_in(const char *path, const struct host_names *files)
+{
+	size_t len = strlen(path);
+
+	for (unsigned i = 0; i < files->n; i++) {
+		size_t n = strlen(files->name[i]);
+
+		if (len >= n && !strcmp(path + len - n, files->name[i]))
+			return true;
+	}
+	return false;
+}
+
+static bool has_open(const struct host *host, const char *pid, const struct host_names *files)
+{
+	struct host_names fds = host_dir(host, "/proc/%s/fd", pid);
+	bool yes = false;
+
+	for (unsigned i = 0; i < fds.n && !yes; i++) {
+		char *name = host_printf("%s/proc/%s/fd/%s", host->root, pid, fds.name[i]);
+		char target[256];
+		ssize_t n = readlink(name, target, sizeof(target) - 1);
+
+		if (n > 0) {
+			target[n] = '\0';
+			yes = ends_in(target, files);
+		}
+		free(name);
+	}
+	host_names_done(&fds);
+	return yes;
+}
+
+struct host_names bind_holders(const struct host *host, const struct pci_device *device)
+{
+	struct host_names holders = { 0 }, files = { 0 }, pids = vm_processes(host),
+			  nodes = host_dir(host, "/sys/bus/pci/devices/%s/vfio-dev",
+					   device->address);
+
+	host_names_add(&files, host_printf("/dev/vfio/%d", device->group));
+	host_names_add(&files, host_printf("/dev/vfio/noiommu-%d", device->group));
+	for (unsigned i = 0; i < nodes.n; i++)
+		host_names_add(&files, host_printf("/dev/vfio/devices/%s", nodes.name[i]));
+	for (unsigned i = 0; i < pids.n; i++) {
+		char *comm;
+
+		if (!has_open(host, pids.name[i], &files))
+			continue;
+		comm = host_read(host, "/proc/%s/comm", pids.name[i]);
+		host_names_add(&holders,
+			       host_printf("process %s (%s)", pids.name[i], comm ? comm : "?"));
+		free(comm);
+	}
+	host_names_done(&nodes);
+	host_names_done(&files);
+	host_names_done(&pids);
+	return holders;
 }

@@ -99,7 +99,7 @@ static void refuses(void **state)
 	says(bind_take(&host, "00:1c.0", false, &error), -ENOTSUP, "bridge");
 	says(bind_take(&host, "05:00.0", false, &error), -ENOTSUP, "IOMMU");
 	says(bind_take(&host, "03:00.0", false, &error), -EBUSY, "0000:03:00.1 (igb)");
-	says(bind_give_back(&host, "03:00.0", &error), -ENOENT, "not bound");
+	says(bind_give_back(&host, "03:00.0", false, &error), -ENOENT, "not bound");
 	assert_int_equal(step, 0);
 }
 
@@ -112,6 +112,14 @@ static void put_link(const char *path, const char *target)
 	tree_put(root, dir, "");
 	assert_int_equal(symlink(target, name), 0);
 	free(dir);
+	free(name);
+}
+
+static void drop_link(const char *path)
+{
+	char *name = host_printf("%s%s", root, path);
+
+	assert_int_equal(unlink(name), 0);
 	free(name);
 }
 
@@ -128,7 +136,7 @@ static void refuses_disks_below_others(void **state)
 {
 	unmounted();
 	assert_int_equal(bind_take(&host, "02:00.0", false, &error), 0);
-	assert_int_equal(bind_give_back(&host, "02:00.0", &error), 0);
+	assert_int_equal(bind_give_back(&host, "02:00.0", false, &error), 0);
 	/* LVM or LUKS on a partition */
 	tree_put(root, DISK "/nvme0n1p2/holders/dm-0/x", "");
 	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use by dm-0");
@@ -153,7 +161,7 @@ static void tells_disks_apart(void **state)
 {
 	tree_put(root, "/proc/mounts", "/dev/nvme0n10 / ext4 rw 0 0\n/dev/nvme0n1p20 /x xfs rw\n");
 	assert_int_equal(bind_take(&host, "02:00.0", false, &error), 0);
-	assert_int_equal(bind_give_back(&host, "02:00.0", &error), 0);
+	assert_int_equal(bind_give_back(&host, "02:00.0", false, &error), 0);
 	tree_put(root, "/proc/mounts", "proc /proc proc rw 0 0\n/dev/nvme0n1 /x xfs rw 0 0\n");
 	says(bind_take(&host, "02:00.0", false, &error), -EBUSY, "disk nvme0n1 is in use");
 	/* the partition is the disk's, wherever it stands in the table */
@@ -165,11 +173,10 @@ static void tells_disks_apart(void **state)
 static void refuses_nvme_multipath(void **state)
 {
 	static const char subsystem[] = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0";
-	char *name = host_printf("%s/sys/block/nvme0n1", root);
 	char *head = host_printf("%s/nvme0n1/nvme0n1p2/partition", subsystem);
 	char *one = host_printf("%s/nvme0", subsystem), *two = host_printf("%s/nvme1", subsystem);
 
-	assert_int_equal(unlink(name), 0);
+	drop_link("/sys/block/nvme0n1");
 	tree_put(root, head, "2\n");
 	put_link("/sys/block/nvme0n1", "../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1");
 	put_link(one, "../../../pci0000:00/0000:02:00.0/nvme/nvme0");
@@ -180,7 +187,6 @@ static void refuses_nvme_multipath(void **state)
 	free(two);
 	free(one);
 	free(head);
-	free(name);
 }
 
 /* Its interfaces are a level further down: below the virtio device. */
@@ -210,14 +216,36 @@ static void takes_and_gives_back(void **state)
 	before = bind_driver_before(&host, "0000:03:00.0");
 	assert_string_equal(before, "igb");
 	free(before);
-	assert_int_equal(bind_give_back(&host, "03:00.0", &error), 0);
-	assert_int_equal(bind_give_back(&host, "03:00.1", &error), 0);
+	assert_int_equal(bind_give_back(&host, "03:00.0", false, &error), 0);
+	assert_int_equal(bind_give_back(&host, "03:00.1", false, &error), 0);
 	driver_is("0000:03:00.0", "igb");
 	driver_is("0000:03:00.1", "igb");
 	text = tree_get(root, DEVICES "/0000:03:00.0/driver_override");
 	assert_string_equal(text, "(null)");
 	free(text);
 	assert_null(bind_driver_before(&host, "0000:03:00.0"));
+}
+
+/* A machine that still has it, by its group or by the device's own file. */
+static void does_not_wait_for_machines(void **state)
+{
+	assert_int_equal(bind_take(&host, "04:00.0", true, &error), 0);
+	tree_put(root, "/proc/77/comm", "qemu\n");
+	put_link("/proc/77/fd/9", "/dev/vfio/16");
+	put_link("/proc/77/fd/10", "/dev/vfio/6");
+	says(bind_give_back(&host, "04:00.0", false, &error), -EBUSY, "process 77 (qemu)");
+	driver_is("0000:04:00.0", "vfio-pci");
+	assert_int_equal(bind_give_back(&host, "04:00.0", true, &error), 0);
+	driver_is("0000:04:00.0", "igb");
+	drop_link("/proc/77/fd/10");
+
+	assert_int_equal(bind_take(&host, "04:00.0", true, &error), 0);
+	tree_put(root, DEVICES "/0000:04:00.0/vfio-dev/vfio2/dev", "1:2\n");
+	put_link("/proc/77/fd/11", "/dev/vfio/devices/vfio2");
+	says(bind_give_back(&host, "04:00.0", false, &error), -EBUSY, "process 77 (qemu)");
+	drop_link("/proc/77/fd/11");
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	driver_is("0000:04:00.0", "igb");
 }
 
 static void fails_at_every_step(void **state)
@@ -255,6 +283,7 @@ int main(void)
 		TEST(refuses_nvme_multipath),
 		TEST(refuses_virtio_net),
 		TEST(takes_and_gives_back),
+		TEST(does_not_wait_for_machines),
 		TEST(fails_at_every_step),
 		TEST(without_vfio),
 	};
