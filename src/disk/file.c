@@ -6,9 +6,10 @@
  * coherent. Both are registered with each ring, and guest memory if that is asked for (pinned.h).
  *
  * A file that lies in memory (tmpfs) is read and written at once: there is no storage to wait for,
- * and io_uring would hand each request to a thread. One behind FUSE is always given to such
- * threads: the kernel believes that it needs none, and the core would wait for the file system's
- * process.
+ * and io_uring would hand each request to a thread. Very long requests of the others are given to
+ * such threads: the kernel would copy them, or look up their pages, while the core waits. One
+ * behind FUSE is always given to such threads: the kernel believes that it needs none, and the core
+ * would wait for the file system's process.
  *
  * A write is done when the host has it; a flush (or a durable write) when stable storage has. What
  * the kernel did in part, or asks to try again, is started again for the rest. A ring has room for
@@ -32,7 +33,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define ZERO_BYTES  (256u * 1024)
+#define ZERO_BYTES (256u * 1024)
+/* What the kernel may do for a request in the core's own time: copy, and look up pages. */
+#define COPY_BYTES  (1u << 20)
+#define PAGE_BYTES  (4u << 20)
 #define SHORT_TRIES 16 /* of a request that is done in parts, without the ring */
 
 enum { BUFFERED, DIRECT };
@@ -134,6 +138,8 @@ static void prepare_rw(struct file_backend *f, struct file_queue *q, struct io_u
 	}
 	if (io->op == DISK_WRITE && io->durable)
 		sqe->rw_flags = RWF_DSYNC;
+	if (unlikely(io->bytes - io->done > (file == DIRECT ? PAGE_BYTES : COPY_BYTES)))
+		sqe->flags |= IOSQE_ASYNC;
 }
 
 static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
@@ -145,6 +151,8 @@ static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, stru
 	switch (io->step) {
 	case STEP_WRITE_ZEROS:
 		io_uring_prep_write(sqe, choose_file(f, io, &iov, 1), f->zeros, (unsigned)len, at);
+		/* there may be very many */
+		sqe->flags |= IOSQE_ASYNC;
 		break;
 	case STEP_SYNC: io_uring_prep_fsync(sqe, BUFFERED, IORING_FSYNC_DATASYNC); break;
 	default: io_uring_prep_fallocate(sqe, BUFFERED, mode, (off_t)at, (off_t)io->bytes);

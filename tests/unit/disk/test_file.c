@@ -2,14 +2,17 @@
 /* The file backend by itself: on storage (beside this program) and in memory (/dev/shm). */
 #include "disk/backend.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -233,6 +236,60 @@ static void pinned_memory(void **state)
 	close_disk();
 }
 
+/* Threads of this process in which the kernel works for its rings. */
+static unsigned kernel_threads(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *task;
+	unsigned n = 0;
+
+	assert_non_null(tasks);
+	while ((task = readdir(tasks))) {
+		char name[300], comm[32] = "";
+		FILE *f;
+
+		snprintf(name, sizeof(name), "/proc/self/task/%s/comm", task->d_name);
+		f = fopen(name, "re");
+		if (!f)
+			continue;
+		n += fgets(comm, sizeof(comm), f) && !strncmp(comm, "iou-wrk", 7);
+		fclose(f);
+	}
+	closedir(tasks);
+	return n;
+}
+
+/* What the kernel would copy for long is not copied while the core waits. */
+static void long_requests_go_to_a_thread(void **state)
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	/* no thread is left of other tests */
+	child = fork();
+	if (!child) {
+		struct iovec iov = { memory, SIZE };
+		struct disk_io io = rw(DISK_READ, 0, &iov, 1);
+		int err;
+
+		open_disk(".", true, false);
+		err = backend->ops->start(backend, 0, &io);
+		/* in memory: nothing to see here */
+		if (err != DISK_PENDING)
+			goto out;
+		err = kernel_threads();
+		backend->ops->submit(backend, 0);
+		wait_for(1);
+		err |= io.result || memory[SIZE - 1] != expected(SIZE - 1) || !kernel_threads();
+	out:
+		close_disk();
+		_exit(err != 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 static int setup(void **state)
 {
 	memory = mmap(NULL, SIZE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -243,9 +300,13 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(aligned_or_not), cmocka_unit_test(last_sector),
-		cmocka_unit_test(beyond_the_end), cmocka_unit_test(zeroes_and_discard),
-		cmocka_unit_test(full_ring),	  cmocka_unit_test(pinned_memory),
+		cmocka_unit_test(aligned_or_not),
+		cmocka_unit_test(last_sector),
+		cmocka_unit_test(beyond_the_end),
+		cmocka_unit_test(zeroes_and_discard),
+		cmocka_unit_test(full_ring),
+		cmocka_unit_test(pinned_memory),
+		cmocka_unit_test(long_requests_go_to_a_thread),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
