@@ -17,7 +17,7 @@ struct disk_io {
 	bool unmap;   /* ZEROES: may deallocate */
 	uint64_t offset, bytes;
 	struct iovec *iov; /* READ, WRITE; stays as it is until it is done */
-	unsigned n_iov;
+	unsigned n_iov;	   /* DISK_PIECES at most */
 	/* the guest's memory around the last piece */
 	uint8_t *region;
 	uint64_t region_bytes;
@@ -25,17 +25,26 @@ struct disk_io {
 	/* the backend's own, 0 at first */
 	struct iovec *rest; /* after a part of it was done */
 	unsigned n_rest, step;
-	uint64_t done;
+	uint64_t done; /* bytes, so far */
 };
 
 #define DISK_PENDING 1
+#define DISK_MORE    2
+
+#define DISK_PIECES 256
+/* What a core does by itself in one go, so that others have their turn. */
+#define DISK_PART_BYTES (256u * 1024)
 
 struct disk_backend;
 
 struct disk_backend_ops {
 	void (*free)(struct disk_backend *backend);
-	/* Core. 0 or -errno: done; DISK_PENDING: reap() will tell; -EAGAIN: no room, later. */
+	/* Core. 0 or -errno: done; DISK_PENDING: reap() will tell; DISK_MORE: go_on() does it;
+	 * -EAGAIN: no room, later. */
 	int (*start)(struct disk_backend *backend, unsigned queue, struct disk_io *io);
+	/* Core. The next part of it, which @io->done tells: 0 or -errno: done; DISK_MORE: there is
+	 * more. Whoever has no time for that lets it be. NULL: start() never says DISK_MORE. */
+	int (*go_on)(struct disk_backend *backend, unsigned queue, struct disk_io *io);
 	/* Core, once after a batch of starts. NULL: nothing to do. */
 	void (*submit)(struct disk_backend *backend, unsigned queue);
 	/* Core. Up to @max that are done, with their result. NULL: nothing is ever pending. */

@@ -5,16 +5,17 @@
  * for requests that are aligned for it, and through it for the others; the kernel keeps the two
  * coherent. Both are registered with each ring, and guest memory if that is asked for (pinned.h).
  *
- * A file that lies in memory (tmpfs) is read and written at once: there is no storage to wait for,
- * and io_uring would hand each request to a thread. Very long requests of the others are given to
- * such threads: the kernel would copy them, or look up their pages, while the core waits. One
- * behind FUSE is always given to such threads: the kernel believes that it needs none, and the core
- * would wait for the file system's process.
+ * A file that lies in memory (tmpfs) is read and written at once, long requests part by part: there
+ * is no storage to wait for, and io_uring would hand each request to a thread. Very long requests
+ * of the others are given to such threads: the kernel would copy them, or look up their pages,
+ * while the core waits. One behind FUSE is always given to such threads: the kernel believes that
+ * it needs none, and the core would wait for the file system's process.
  *
  * A write is done when the host has it; a flush (or a durable write) when stable storage has. What
  * the kernel did in part, or asks to try again, is started again for the rest. A ring has room for
  * all requests that a queue can have in flight, so neither side of it overflows.
  */
+#include "base/iov.h"
 #include "disk/backend.h"
 #include "disk/pinned.h"
 
@@ -34,10 +35,10 @@
 #include <unistd.h>
 
 #define ZERO_BYTES (256u * 1024)
+#define BUSY_TRIES 16 /* of what the kernel asks to try again, without the ring */
 /* What the kernel may do for a request in the core's own time: copy, and look up pages. */
-#define COPY_BYTES  (1u << 20)
-#define PAGE_BYTES  (4u << 20)
-#define SHORT_TRIES 16 /* of a request that is done in parts, without the ring */
+#define COPY_BYTES (1u << 20)
+#define PAGE_BYTES (4u << 20)
 
 enum { BUFFERED, DIRECT };
 
@@ -206,27 +207,28 @@ static int cut(struct disk_io *io, uint64_t done)
 	return 0;
 }
 
-/* The same as the ring would do, at once. */
-static int rw_now(struct file_backend *f, struct disk_io *io)
+/* The same as the ring would do, at once: these pieces come next. */
+static int rw_now(struct file_backend *f, struct disk_io *io, const struct iovec *iov, int n_iov)
 {
-	int err = -EIO;
+	off_t at = (off_t)(io->offset + io->done);
+	ssize_t n = io->op == DISK_READ ? preadv(f->fds[BUFFERED], iov, n_iov, at)
+					: pwritev(f->fds[BUFFERED], iov, n_iov, at);
 
-	for (unsigned i = 0; i < SHORT_TRIES; i++) {
-		const struct iovec *iov = io->rest ? io->rest : io->iov;
-		int n_iov = (int)(io->rest ? io->n_rest : io->n_iov);
-		off_t at = (off_t)(io->offset + io->done);
-		ssize_t n = io->op == DISK_READ ? preadv(f->fds[BUFFERED], iov, n_iov, at)
-						: pwritev(f->fds[BUFFERED], iov, n_iov, at);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN) && io->step++ < BUSY_TRIES)
+		return DISK_MORE;
+	if (n <= 0)
+		return n ? -errno : -EIO; /* the file ends here */
+	io->done += (uint64_t)n;
+	return io->done == io->bytes ? 0 : DISK_MORE;
+}
 
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		err = n < 0 ? -errno : io->done + (uint64_t)n == io->bytes ? 0 : -EIO;
-		if (n <= 0 || !err || cut(io, (uint64_t)n))
-			break;
-		io->done += (uint64_t)n;
-	}
-	free(io->rest);
-	return err;
+static int file_go_on(struct disk_backend *backend, unsigned queue, struct disk_io *io)
+{
+	uint64_t len = MIN(io->bytes - io->done, (uint64_t)DISK_PART_BYTES);
+	struct iovec part[DISK_PIECES];
+	int n = iov_slice(io->iov, io->n_iov, io->done, len, part, ARRAY_SIZE(part));
+
+	return n < 0 ? -EIO : rw_now(of(backend), io, part, n);
 }
 
 static int file_start(struct disk_backend *backend, unsigned queue, struct disk_io *io)
@@ -234,8 +236,11 @@ static int file_start(struct disk_backend *backend, unsigned queue, struct disk_
 	struct file_backend *f = of(backend);
 	struct file_queue *q = &f->queues[queue];
 
-	if (f->in_memory && (io->op == DISK_READ || io->op == DISK_WRITE))
-		return rw_now(f, io);
+	if (f->in_memory && (io->op == DISK_READ || io->op == DISK_WRITE)) {
+		if (unlikely(io->bytes > DISK_PART_BYTES))
+			return DISK_MORE;
+		return rw_now(f, io, io->iov, (int)io->n_iov);
+	}
 	q->cancelling = false;
 	if (!prepare(f, q, io))
 		return -EAGAIN;
@@ -409,6 +414,7 @@ static int file_lock(struct disk_backend *backend, bool on)
 static const struct disk_backend_ops file_ops = {
 	.free = file_free,
 	.start = file_start,
+	.go_on = file_go_on,
 	.submit = file_submit,
 	.reap = file_reap,
 	.cancel = file_cancel,

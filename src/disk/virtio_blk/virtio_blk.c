@@ -21,11 +21,13 @@
 
 #define SECTOR	    512u
 #define SEG_MAX	    126u
-#define PIECES	    (2 * SEG_MAX + 4) /* data over region borders, header and status */
+#define PIECES	    DISK_PIECES /* data over region borders, header and status */
 #define FEATURE(f)  (1ull << VIRTIO_BLK_F_##f)
 #define RANGE_MAX   (1u << 22) /* sectors of one discard: 2 GiB */
 #define TURN_REAPED 64
 #define BATCH	    8u /* as many as a cache line of a split ring has used elements */
+
+_Static_assert(PIECES >= 2 * SEG_MAX + 4, "each may lie over a border");
 
 /* by bit */
 static const char *const feature_names[64] = {
@@ -56,7 +58,8 @@ struct blk_queue {
 	unsigned index;
 	char name[48];
 	struct blk_request *requests, *free;
-	uint64_t generation; /* of guest memory, when it was last looked at */
+	struct blk_request *parts, **parts_end; /* done in parts, in turn */
+	uint64_t generation;			/* of guest memory, when it was last looked at */
 	uint64_t ops[5], bytes_read, bytes_written, errors, malformed;
 };
 
@@ -80,6 +83,12 @@ struct disk {
 
 /* ---- requests ---------------------------------------------------------------------------- */
 
+static void free_request(struct blk_queue *q, struct blk_request *r)
+{
+	r->next = q->free;
+	q->free = r;
+}
+
 static void complete(struct blk_queue *q, struct blk_request *r, uint8_t status)
 {
 	struct virtq_chain *chain = &r->chain;
@@ -94,8 +103,7 @@ static void complete(struct blk_queue *q, struct blk_request *r, uint8_t status)
 		len = (status == VIRTIO_BLK_S_OK ? r->written : 0) + 1;
 	}
 	virtqueue_give(&q->vq, chain, len);
-	r->next = q->free;
-	q->free = r;
+	free_request(q, r);
 }
 
 static bool in_range(const struct disk *disk, uint64_t sector, uint64_t bytes)
@@ -262,8 +270,7 @@ static unsigned reap(struct blk_queue *q)
 
 		if (unlikely(done[i]->result == -ECANCELED && q->vq.suspending)) {
 			virtqueue_leave(&q->vq, &r->chain);
-			r->next = q->free;
-			q->free = r;
+			free_request(q, r);
 		} else {
 			complete(q, r, status_of(done[i]));
 		}
@@ -309,7 +316,66 @@ static unsigned take(struct blk_queue *q, const struct io_turn *turn, struct io_
 	return n;
 }
 
-static void start(struct blk_queue *q, struct blk_request *r)
+/* To be done in parts, which count when they are done. That it counted as a whole when it was taken
+ * may have kept others from being taken. */
+static void add_to_parts(struct blk_queue *q, struct blk_request *r, struct io_work *work)
+{
+	if (r->io.op == DISK_READ || r->io.op == DISK_WRITE)
+		work->bytes -= r->io.bytes - r->io.done;
+	work->more = true;
+	r->next = NULL;
+	*(q->parts ? q->parts_end : &q->parts) = r;
+	q->parts_end = &r->next;
+}
+
+static struct blk_request *first_of_parts(struct blk_queue *q)
+{
+	struct blk_request *r = q->parts;
+
+	q->parts = r->next;
+	return r;
+}
+
+/* What is done in parts: one of them, and more within the turn's budget. Returns how many requests
+ * came to their end. */
+static unsigned go_on(struct blk_queue *q, const struct io_turn *turn, struct io_work *work)
+{
+	struct disk_backend *backend = q->disk->backend;
+	unsigned n = 0;
+
+	do {
+		struct blk_request *r = q->parts;
+		uint64_t before = r->io.done;
+		int err;
+
+		if (unlikely(q->vq.suspending)) {
+			virtqueue_leave(&q->vq, &r->chain);
+			free_request(q, first_of_parts(q));
+			continue;
+		}
+		err = backend->ops->go_on(backend, q->index, &r->io);
+		work->bytes += r->io.done - before;
+		if (err != DISK_MORE) {
+			r->io.result = err;
+			complete(q, first_of_parts(q), status_of(&r->io));
+			n++;
+		}
+	} while (q->parts && work->bytes < turn->budget_bytes);
+	work->more |= q->parts != NULL;
+	return n;
+}
+
+/* The ring has stopped, or is broken or out of reach. */
+static void forget_parts(struct blk_queue *q)
+{
+	while (q->parts) {
+		free_request(q, first_of_parts(q));
+		if (q->vq.started)
+			q->vq.in_flight--;
+	}
+}
+
+static void start(struct blk_queue *q, struct blk_request *r, struct io_work *work)
 {
 	struct disk_backend *backend = q->disk->backend;
 	int status = parse(q, r), err;
@@ -324,6 +390,10 @@ static void start(struct blk_queue *q, struct blk_request *r)
 		}
 		if (err == DISK_PENDING)
 			return;
+		if (unlikely(err == DISK_MORE)) {
+			add_to_parts(q, r, work);
+			return;
+		}
 		r->io.result = err;
 		status = status_of(&r->io);
 	}
@@ -341,6 +411,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	pthread_mutex_lock(&q->vq.lock);
 	/* a broken ring still gets what is in flight out of the backend */
 	if (unlikely(!virtqueue_begin(&q->vq))) {
+		forget_parts(q);
 		if (q->vq.started && q->vq.in_flight && backend->ops->reap) {
 			struct disk_io *ended[TURN_REAPED];
 
@@ -349,8 +420,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 				struct blk_request *r = container_of(ended[i], struct blk_request,
 								     io);
 
-				r->next = q->free;
-				q->free = r;
+				free_request(q, r);
 				q->vq.in_flight--;
 			}
 		}
@@ -367,18 +437,20 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 		do {
 			n = take(q, turn, work, batch);
 			for (unsigned i = 0; i < n; i++)
-				start(q, batch[i]);
+				start(q, batch[i], work);
 			/* the driver can go on with these while others are done */
 			notify |= virtqueue_publish(&q->vq);
 		} while (n == BATCH);
-		work->more = work->packets >= turn->budget_packets ||
-			     work->bytes >= turn->budget_bytes || virtqueue_walked_far(&q->vq);
+		work->more |= work->packets >= turn->budget_packets ||
+			      work->bytes >= turn->budget_bytes || virtqueue_walked_far(&q->vq);
 		if (work->packets && backend->ops->submit) {
 			backend->ops->submit(backend, q->index);
 			/* what needed no waiting */
 			done += reap(q);
 		}
 	}
+	if (unlikely(q->parts != NULL))
+		done += go_on(q, turn, work);
 	/* what is done counts as work too: the queue stays awake for it */
 	if (!work->packets)
 		work->packets = done;
