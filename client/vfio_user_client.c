@@ -91,7 +91,7 @@ void vu_close(struct vu_client *c)
 
 int vu_send_raw(struct vu_client *c, const void *buf, size_t len, const int *fds, unsigned n_fds)
 {
-	char control[CMSG_SPACE(64 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	char control[CMSG_SPACE(253 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
 	const uint8_t *bytes = buf;
 
 	while (len) {

@@ -141,9 +141,9 @@ void pci_function_reset(struct pci_function *f, enum pci_reset kind);
 /* How many interrupts @index has (0: none). */
 unsigned pci_irq_count(const struct pci_function *f, enum pci_irq_index index);
 /*
- * Descriptors for vectors [@start, @start + @n) of @index; taken over. @fds NULL or an entry of -1
- * takes the old one away. Each is made non-blocking and checked to be an eventfd (-EINVAL; none is
- * kept then). For MSI and MSI-X, setting any turns that mode on.
+ * Descriptors for vectors [@start, @start + @n) of @index; taken over unless it fails. @fds NULL or
+ * an entry of -1 takes the old one away. Each is checked to be an eventfd (-EINVAL). For MSI and
+ * MSI-X, setting any turns that mode on.
  */
 int pci_irq_set(struct pci_function *f, enum pci_irq_index index, unsigned start, unsigned n,
 		const int *fds);

@@ -188,12 +188,8 @@ int pci_irq_set(struct pci_function *f, enum pci_irq_index index, unsigned start
 		old = malloc((n ? n : 1) * sizeof(*old));
 		err = old ? 0 : -ENOMEM;
 	}
-	if (err) {
-		for (unsigned i = 0; fds && i < n; i++)
-			if (fds[i] >= 0)
-				close(fds[i]);
+	if (err)
 		return err;
-	}
 	pthread_mutex_lock(&f->intx_lock); /* INTx's descriptor is used under it */
 	for (unsigned i = 0; i < n; i++) {
 		int fd = fds ? fds[i] : -1;

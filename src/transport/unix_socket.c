@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "transport/unix_socket.h"
 
+#include "base/client_fd.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -80,9 +81,14 @@ int unix_accept(struct loop_fd *listener, const char *name, struct log_limit *li
 	return err;
 }
 
-ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, unsigned max_fds)
+/* That one recvmsg() can bring (the kernel's SCM_MAX_FD). With less room the kernel would close the
+ * rest, and we wait for that. */
+#define FDS_MAX 253
+
+ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, unsigned max_fds,
+		     struct client_closer *closer)
 {
-	char control[CMSG_SPACE(UNIX_FDS_MAX * sizeof(int))] __attribute__((aligned(8)));
+	char control[CMSG_SPACE(FDS_MAX * sizeof(int))] __attribute__((aligned(8)));
 	struct iovec iov = { buf, len };
 	struct msghdr msg = {
 		.msg_iov = &iov,
@@ -108,7 +114,7 @@ ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, u
 			if (*n_fds < max_fds) {
 				fds[(*n_fds)++] = got;
 			} else {
-				close(got);
+				client_closer_close(closer, got);
 				too_many = true;
 			}
 		}

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define UNIX_FDS_MAX 64 /* that one recvmsg() can bring */
+struct client_closer;
 
 struct log_limit;
 struct loop_fd;
@@ -29,10 +29,11 @@ int unix_accept(struct loop_fd *listener, const char *name, struct log_limit *li
 
 /*
  * Receives up to @len bytes and the descriptors that came with them, which are added to
- * @fds[*n_fds...@max_fds); those that do not fit are closed and make it -EMFILE. Returns the bytes,
- * 0 at the end of the stream, -EAGAIN, -errno.
+ * @fds[*n_fds...@max_fds); those that do not fit are closed by @closer and make it -EMFILE. Returns
+ * the bytes, 0 at the end of the stream, -EAGAIN, -errno.
  */
-ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, unsigned max_fds);
+ssize_t unix_receive(int fd, void *buf, size_t len, int *fds, unsigned *n_fds, unsigned max_fds,
+		     struct client_closer *closer);
 
 /* Sends without blocking, with @send_fd (-1: none). Returns the bytes, -EAGAIN or -errno. */
 ssize_t unix_send(int fd, const void *buf, size_t len, int send_fd);

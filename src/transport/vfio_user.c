@@ -33,11 +33,40 @@ struct vfio_user_out {
 
 /* ---- the end of a session ---------------------------------------------------------------- */
 
-static void close_fds(int *fds, unsigned *n)
+static void close_fds(struct vfio_user_server *s)
 {
-	while (*n)
-		if (fds[--*n] >= 0)
-			close(fds[*n]);
+	while (s->n_fds)
+		client_closer_close(s->closer, s->fds[--s->n_fds]);
+}
+
+static void update_events(struct vfio_user_server *s)
+{
+	loop_modify(&s->lfd, (s->held ? 0 : EPOLLIN) | (s->waits_to_send ? EPOLLOUT : 0));
+}
+
+/* Until what a client sent is closed, nothing more is taken from any. */
+static bool hold(struct vfio_user_server *s)
+{
+	if (likely(!client_closer_busy(s->closer)))
+		return false;
+	if (!s->held) {
+		s->held = true;
+		update_events(s);
+		loop_modify(&s->listener, 0);
+	}
+	return true;
+}
+
+static void closed(struct loop_fd *lfd, uint32_t events)
+{
+	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, closed);
+
+	event_fd_drain(lfd->fd);
+	if (!s->held || client_closer_busy(s->closer))
+		return;
+	s->held = false;
+	update_events(s);
+	loop_modify(&s->listener, EPOLLIN);
 }
 
 static void resampled(struct loop_fd *lfd, uint32_t events)
@@ -69,12 +98,12 @@ static void end_session(struct vfio_user_server *s, const char *why)
 	if (s->fd < 0)
 		return;
 	loop_remove(&s->lfd);
-	close(s->fd);
+	client_closer_close(s->closer, s->fd);
 	s->fd = -1;
 	s->stats.connected = false;
 	s->negotiated = false;
 	s->got = 0;
-	close_fds(s->fds, &s->n_fds);
+	close_fds(s);
 	for (out = s->out; out; out = next) {
 		next = out->next;
 		free(out);
@@ -107,7 +136,7 @@ static void wait_to_send(struct vfio_user_server *s, bool on)
 	if (s->waits_to_send == on)
 		return;
 	s->waits_to_send = on;
-	loop_modify(&s->lfd, on ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	update_events(s);
 }
 
 /* Sends what is queued. False when the session ended. */
@@ -232,7 +261,7 @@ static void handle(struct vfio_user_server *s)
 		s->stats.messages++;
 		err = vfio_user_command(s, &m);
 	}
-	close_fds(s->fds, &s->n_fds);
+	close_fds(s);
 	if (err == -EPROTO)
 		vfio_user_broken(s, "it broke the protocol");
 	else if (err)
@@ -250,7 +279,8 @@ static int receive(struct vfio_user_server *s)
 					: s->body + (s->got - sizeof(s->header));
 		ssize_t n;
 
-		n = unix_receive(s->fd, to, end - s->got, s->fds, &s->n_fds, VFIO_USER_FDS_MAX);
+		n = unix_receive(s->fd, to, end - s->got, s->fds, &s->n_fds, VFIO_USER_FDS_MAX,
+				 s->closer);
 		if (n == -EAGAIN || n == -EINTR)
 			return 0;
 		if (n == -EMFILE) {
@@ -297,9 +327,17 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 			return;
 		vfio_user_dma_pump(s);
 	}
+	if (s->held) {
+		/* only errors come then: the client is gone */
+		if (events & (EPOLLHUP | EPOLLERR))
+			end_session(s, "it closed the connection");
+		return;
+	}
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND && s->fd >= 0; i++) {
 		bool replied;
 
+		if (hold(s))
+			return;
 		if (receive(s) <= 0)
 			return;
 		replied = !is_reply(&s->header) && !(s->header.flags & VFIO_USER_NO_REPLY);
@@ -326,22 +364,25 @@ static void accept_client(struct loop_fd *lfd, uint32_t events)
 	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, listener);
 	struct ucred cred = { 0 };
 	socklen_t len = sizeof(cred);
-	int fd = unix_accept(lfd, pci_function_name(s->f), &s->accept_limit);
+	int fd;
 
-	if (fd < 0)
-		return;
 	if (s->fd >= 0 && session_is_dead(s))
 		end_session(s, "it closed the connection");
+	if (hold(s))
+		return;
+	fd = unix_accept(lfd, pci_function_name(s->f), &s->accept_limit);
+	if (fd < 0)
+		return;
 	if (s->fd >= 0) {
 		s->stats.refused++;
 		log_limited(&s->limit, LOG_LEVEL_WARNING,
 			    "%s: a second client is refused while %d is served",
 			    pci_function_name(s->f), (int)s->stats.client_pid);
-		close(fd);
+		client_closer_close(s->closer, fd);
 		return;
 	}
 	if (loop_add(s->loop, &s->lfd, fd, EPOLLIN, session_ready)) {
-		close(fd);
+		client_closer_close(s->closer, fd);
 		return;
 	}
 	s->fd = fd;
@@ -382,6 +423,14 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 		err = ENOMEM;
 		goto fail;
 	}
+	s->closer = client_closer_new();
+	if (!s->closer) {
+		err = errno;
+		goto fail;
+	}
+	err = -loop_add(loop, &s->closed, client_closer_event(s->closer), EPOLLIN, closed);
+	if (err)
+		goto fail;
 	s->listen_fd = config->listen_fd > 0 ? config->listen_fd
 					     : unix_listen(config->path, config->owner,
 							   config->group, config->mode);
@@ -395,6 +444,8 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 	close(s->listen_fd);
 	unlink(s->path);
 fail:
+	loop_remove(&s->closed);
+	client_closer_free(s->closer);
 	vfio_user_dma_done(s);
 	free(s->path);
 	free(s);
@@ -408,8 +459,10 @@ void vfio_user_server_free(struct vfio_user_server *s)
 		return;
 	end_session(s, "the device is removed");
 	loop_remove(&s->listener);
-	close(s->listen_fd);
+	client_closer_close(s->closer, s->listen_fd); /* with who waits to be accepted */
 	unlink(s->path);
+	loop_remove(&s->closed);
+	client_closer_free(s->closer);
 	vfio_user_dma_done(s);
 	free(s->body);
 	free(s->path);
@@ -430,5 +483,6 @@ void vfio_user_server_check(struct vfio_user_server *s)
 void vfio_user_server_stats(const struct vfio_user_server *s, struct vfio_user_stats *stats)
 {
 	*stats = s->stats;
+	stats->closing = client_closer_busy(s->closer);
 	stats->dma_waiting = s->dma.n_asked;
 }

@@ -31,6 +31,7 @@ struct vfio_user_config {
 
 struct vfio_user_stats {
 	bool connected;
+	bool closing;	  /* descriptors of a client are still being closed (base/client_fd.h) */
 	pid_t client_pid; /* SO_PEERCRED */
 	uint64_t connections, messages, replies, errors, protocol_errors;
 	uint64_t region_reads, region_writes, posted_writes, write_multi;

@@ -253,8 +253,8 @@ static int set_eventfds(struct vfio_user_server *s, struct vfio_user_message *m,
 	if (action != VFIO_IRQ_SET_ACTION_TRIGGER || (m->n_fds && m->n_fds != set->count))
 		return EINVAL;
 	err = -pci_irq_set(s->f, set->index, set->start, set->count, m->n_fds ? m->fds : NULL);
-	for (unsigned i = 0; i < m->n_fds; i++)
-		m->fds[i] = -1; /* taken over, or closed */
+	for (unsigned i = 0; !err && i < m->n_fds; i++)
+		m->fds[i] = -1; /* taken over */
 	/* without descriptors: on, with no vector yet, or vectors taken away */
 	if (!err && !m->n_fds && set->count)
 		err = -pci_irq_enable(s->f, set->index);

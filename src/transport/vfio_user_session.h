@@ -6,6 +6,7 @@
 #ifndef EXITLESS_TRANSPORT_VFIO_USER_SESSION_H
 #define EXITLESS_TRANSPORT_VFIO_USER_SESSION_H
 
+#include "base/client_fd.h"
 #include "base/log.h"
 #include "memory/remote.h"
 #include "transport/vfio_user.h"
@@ -130,6 +131,9 @@ struct vfio_user_server {
 	struct vfio_user_out *out, **out_tail;
 	size_t unsent;
 	bool waits_to_send; /* for room in the socket */
+	struct client_closer *closer;
+	struct loop_fd closed;
+	bool held; /* nothing is read and nobody accepted until all is closed */
 	struct loop_fd resample;
 	int resample_fd;
 	struct vfio_user_dma dma;

@@ -11,6 +11,7 @@
 #include "transport/vhost_user.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "transport/unix_socket.h"
 #include "transport/vhost_user_session.h"
 
@@ -35,8 +36,7 @@ static void drain_look(struct loop_timer *timer);
 static void close_fds(struct vhost_user_server *s)
 {
 	while (s->n_fds)
-		if (s->fds[--s->n_fds] >= 0)
-			close(s->fds[s->n_fds]);
+		client_closer_close(s->closer, s->fds[--s->n_fds]);
 }
 
 static void drop_out(struct vhost_user_server *s)
@@ -61,7 +61,7 @@ static void end_session(struct vhost_user_server *s, const char *why)
 	if (s->fd < 0)
 		return;
 	loop_remove(&s->lfd);
-	close(s->fd);
+	client_closer_close(s->closer, s->fd);
 	s->fd = -1;
 	s->stats.connected = false;
 	s->got = 0;
@@ -82,6 +82,42 @@ static void protocol_error(struct vhost_user_server *s, const char *what)
 {
 	s->stats.protocol_errors++;
 	end_session(s, what);
+}
+
+static void update_events(struct vhost_user_server *s)
+{
+	uint32_t events = s->held ? 0 : EPOLLIN;
+
+	if (s->waiting)
+		events = 0;
+	else if (s->out_len)
+		events = EPOLLOUT;
+	loop_modify(&s->lfd, events);
+}
+
+/* Until what a front end sent is closed, nothing more is taken from any. */
+static bool hold(struct vhost_user_server *s)
+{
+	if (likely(!client_closer_busy(s->closer)))
+		return false;
+	if (!s->held) {
+		s->held = true;
+		update_events(s);
+		loop_modify(&s->listener, 0);
+	}
+	return true;
+}
+
+static void closed(struct loop_fd *lfd, uint32_t events)
+{
+	struct vhost_user_server *s = container_of(lfd, struct vhost_user_server, closed);
+
+	event_fd_drain(lfd->fd);
+	if (!s->held || client_closer_busy(s->closer))
+		return;
+	s->held = false;
+	update_events(s);
+	loop_modify(&s->listener, EPOLLIN);
 }
 
 /* ---- sending ----------------------------------------------------------------------------- */
@@ -113,7 +149,7 @@ static bool flush(struct vhost_user_server *s)
 				      s->out_sent ? -1 : s->out_fd);
 
 		if (n == -EAGAIN) {
-			loop_modify(&s->lfd, EPOLLOUT);
+			update_events(s);
 			return false;
 		}
 		if (n < 0) {
@@ -122,9 +158,10 @@ static bool flush(struct vhost_user_server *s)
 		}
 		s->out_sent += (size_t)n;
 	}
-	if (s->out_len)
-		loop_modify(&s->lfd, EPOLLIN);
-	drop_out(s);
+	if (s->out_len) {
+		drop_out(s);
+		update_events(s);
+	}
 	return true;
 }
 
@@ -141,7 +178,7 @@ static bool handle(struct vhost_user_server *s)
 		if (!s->waiting)
 			s->stats.drains++;
 		s->waiting = true;
-		loop_modify(&s->lfd, 0);
+		update_events(s);
 		loop_timer_set(s->loop, &s->drain, time_now_ns() + DRAIN_LOOK_NS, drain_look);
 		return false;
 	}
@@ -207,7 +244,7 @@ static bool receive(struct vhost_user_server *s)
 			if (!want)
 				return true;
 		}
-		n = unix_receive(s->fd, at, want, s->fds, &s->n_fds, VHOST_USER_FDS_MAX);
+		n = unix_receive(s->fd, at, want, s->fds, &s->n_fds, VHOST_USER_FDS_MAX, s->closer);
 		if (n == -EAGAIN)
 			return false;
 		if (n <= 0) {
@@ -226,6 +263,8 @@ static bool receive(struct vhost_user_server *s)
 static void serve(struct vhost_user_server *s)
 {
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND; i++) {
+		if (hold(s))
+			return;
 		if (!receive(s))
 			return;
 		if ((int)s->n_fds > vhost_user_max_fds(s)) {
@@ -249,7 +288,10 @@ static void ready(struct loop_fd *lfd, uint32_t events)
 	}
 	if (s->out_len && !flush(s))
 		return;
-	serve(s);
+	if (s->held && events & (EPOLLHUP | EPOLLERR))
+		end_session(s, "it closed the connection");
+	else
+		serve(s);
 }
 
 static void drain_look(struct loop_timer *timer)
@@ -270,7 +312,7 @@ static void drain_look(struct loop_timer *timer)
 	late = now > s->drain_until_ns;
 	if (vhost_user_drained(s)) {
 		if (handle(s)) {
-			loop_modify(&s->lfd, EPOLLIN);
+			update_events(s);
 			serve(s);
 		} else if (late && s->waiting) {
 			end_session(s, "what it asks for cannot be done yet");
@@ -290,7 +332,7 @@ static void begin_session(struct vhost_user_server *s, int fd)
 	socklen_t len = sizeof(cred);
 
 	if (loop_add(s->loop, &s->lfd, fd, EPOLLIN, ready) < 0) {
-		close(fd);
+		client_closer_close(s->closer, fd);
 		return;
 	}
 	s->fd = fd;
@@ -305,10 +347,8 @@ static void begin_session(struct vhost_user_server *s, int fd)
 static void accept_ready(struct loop_fd *lfd, uint32_t events)
 {
 	struct vhost_user_server *s = container_of(lfd, struct vhost_user_server, listener);
-	int fd = unix_accept(lfd, s->dev->name, &s->accept_limit);
+	int fd;
 
-	if (fd < 0)
-		return;
 	/* One at a time. The one before may have gone without our having seen it yet, and left
 	 * messages that nobody waits for any more. */
 	if (s->fd >= 0) {
@@ -317,8 +357,13 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 		if (poll(&before, 1, 0) > 0)
 			end_session(s, "it closed the connection");
 	}
+	if (hold(s))
+		return;
+	fd = unix_accept(lfd, s->dev->name, &s->accept_limit);
+	if (fd < 0)
+		return;
 	if (s->fd >= 0 || s->ending)
-		close(fd);
+		client_closer_close(s->closer, fd);
 	else
 		begin_session(s, fd);
 }
@@ -327,9 +372,11 @@ static void try_connect(struct loop_timer *timer)
 {
 	struct vhost_user_server *s = container_of(timer, struct vhost_user_server, retry);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = -1;
 
 	strcpy(address.sun_path, s->path);
+	if (!client_closer_busy(s->closer))
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		begin_session(s, fd);
 		return;
@@ -359,8 +406,13 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	s->connect = config->connect;
 	s->accept_limit.burst = 1;
 	s->path = strdup(config->path);
-	if (!s->path) {
+	s->closer = client_closer_new();
+	if (!s->path || !s->closer)
 		err = -ENOMEM;
+	else
+		err = loop_add(loop, &s->closed, client_closer_event(s->closer), EPOLLIN, closed);
+	if (err) {
+		/* below */
 	} else if (s->connect) {
 		try_connect(&s->retry);
 	} else {
@@ -373,6 +425,8 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	if (err) {
 		if (s->listen_fd >= 0)
 			close(s->listen_fd);
+		loop_remove(&s->closed);
+		client_closer_free(s->closer);
 		free(s->path);
 		free(s);
 		errno = -err;
@@ -389,7 +443,7 @@ bool vhost_user_server_close(struct vhost_user_server *s)
 	loop_timer_cancel(&s->retry);
 	loop_remove(&s->listener);
 	if (s->listen_fd >= 0) {
-		close(s->listen_fd);
+		client_closer_close(s->closer, s->listen_fd); /* with who waits to be accepted */
 		unlink(s->path);
 		s->listen_fd = -1;
 	}
@@ -406,6 +460,8 @@ void vhost_user_server_free(struct vhost_user_server *s)
 		return;
 	assert(s->listen_fd < 0 && s->fd < 0 && !s->ending);
 	s->dev->config_changed = NULL;
+	loop_remove(&s->closed);
+	client_closer_free(s->closer);
 	free(s->path);
 	free(s);
 }
@@ -424,6 +480,7 @@ void vhost_user_server_check(struct vhost_user_server *s)
 void vhost_user_server_stats(const struct vhost_user_server *s, struct vhost_user_stats *stats)
 {
 	*stats = s->stats;
+	stats->closing = client_closer_busy(s->closer);
 	stats->rings = 0;
 	for (unsigned i = 0; i < s->dev->n_queues; i++)
 		stats->rings += READ_ONCE(s->dev->queues[i]->started);

@@ -29,6 +29,7 @@ struct vhost_user_config {
 
 struct vhost_user_stats {
 	bool connected;
+	bool closing;	  /* descriptors of a front end are still being closed (base/client_fd.h) */
 	pid_t client_pid; /* SO_PEERCRED */
 	uint64_t connections, messages, replies, errors, protocol_errors;
 	uint64_t memory_changes, ring_starts, ring_stops, drains, resets;

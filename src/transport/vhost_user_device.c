@@ -168,13 +168,14 @@ int vhost_user_set_config(struct vhost_user_server *s)
 
 int vhost_user_set_backend_req_fd(struct vhost_user_server *s)
 {
-	int type = 0;
-	socklen_t len = sizeof(type);
+	int domain = -1;
+	socklen_t len = sizeof(domain);
 
-	if (s->n_fds != 1 || getsockopt(s->fds[0], SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+	/* others may make a send() wait, whatever its flags say */
+	if (s->n_fds != 1 || getsockopt(s->fds[0], SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
+	    domain != AF_UNIX)
 		return -EINVAL;
-	if (s->backend_fd >= 0)
-		close(s->backend_fd);
+	client_closer_close(s->closer, s->backend_fd);
 	s->backend_fd = vhost_user_take_fd(s);
 	return 0;
 }
@@ -221,8 +222,7 @@ void vhost_user_release(struct vhost_user_server *s)
 	memory_space_unmap(s->dev->space, 0, 0);
 	memory_space_log(s->dev->space, -1, 0, 0);
 	s->n_regions = 0;
-	if (s->backend_fd >= 0)
-		close(s->backend_fd);
+	client_closer_close(s->closer, s->backend_fd);
 	s->backend_fd = -1;
 	s->features = s->protocol = 0;
 	s->features_acked = false;

@@ -5,6 +5,7 @@
 #ifndef EXITLESS_TRANSPORT_VHOST_USER_SESSION_H
 #define EXITLESS_TRANSPORT_VHOST_USER_SESSION_H
 
+#include "base/client_fd.h"
 #include "base/log.h"
 #include "transport/vhost_user.h"
 
@@ -69,6 +70,10 @@ struct vhost_user_server {
 	size_t out_len, out_sent;
 	int out_fd; /* goes with the first byte; borrowed unless out_fd_owned */
 	bool out_fd_owned;
+
+	struct client_closer *closer;
+	struct loop_fd closed;
+	bool held; /* nothing is read and nobody accepted until all is closed */
 
 	/* waiting for what is in flight, before the message is handled or the session ends */
 	bool waiting, ending;

@@ -18,6 +18,7 @@ struct vu_client client;
 static struct recorder recorder; /* the server's thread's */
 static struct loop *loop;
 static pthread_t thread;
+static unsigned n_tasks; /* with the server's */
 static char directory[] = "/tmp/exitless-test-XXXXXX", path[64];
 
 static void bar_read(struct pci_function *f, unsigned bar, uint64_t offset, void *buf, size_t len)
@@ -89,7 +90,10 @@ int server_start(void **state)
 		return -1;
 	pci_intx_add(function);
 	server = vfio_user_server_new(loop, &config, function, space);
-	return server ? pthread_create(&thread, NULL, run, NULL) : -1;
+	if (!server || pthread_create(&thread, NULL, run, NULL))
+		return -1;
+	n_tasks = tasks();
+	return 0;
 }
 
 int server_stop(void **state)
@@ -101,6 +105,9 @@ int server_stop(void **state)
 	memory_space_free(space);
 	loop_free(loop);
 	rmdir(directory);
+	/* the listening socket and the last session's are closed in their own time */
+	while (tasks() >= n_tasks)
+		usleep(100);
 	return 0;
 }
 
@@ -120,6 +127,11 @@ int client_stop(void **state)
 const char *server_path(void)
 {
 	return path;
+}
+
+struct loop *server_loop(void)
+{
+	return loop;
 }
 
 void on_server(void (*fn)(void *arg), void *arg)
@@ -156,7 +168,7 @@ void wait_disconnected(void)
 
 	do {
 		server_stats(&stats);
-	} while (stats.connected);
+	} while (stats.connected || stats.closing);
 }
 
 void expect_dropped(struct vu_client *c)

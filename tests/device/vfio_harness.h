@@ -43,12 +43,13 @@ int client_start(void **state);
 int client_stop(void **state);
 
 const char *server_path(void);
+struct loop *server_loop(void);
 /* Runs @fn on the server's thread and returns when it is done. */
 void on_server(void (*fn)(void *arg), void *arg);
 /* As it is once the server has done what it has read; valid until the next call. */
 const struct recorder *recorded(void);
 void server_stats(struct vfio_user_stats *stats);
-/* Waits until the server has noticed that its client is gone. */
+/* Waits until the server has noticed that its client is gone, and closed all that was its. */
 void wait_disconnected(void);
 /* The connection must be closed by the server, within the client's time limit. */
 void expect_dropped(struct vu_client *c);

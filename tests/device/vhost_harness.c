@@ -146,6 +146,11 @@ int vhost_harness_stop(void **state)
 	return 0;
 }
 
+struct loop *vhost_loop(void)
+{
+	return loop;
+}
+
 void on_loop(void (*fn)(void *arg), void *arg)
 {
 	loop_call(loop, fn, arg);

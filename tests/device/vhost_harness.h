@@ -55,6 +55,8 @@ extern struct disk *vhost_disk;
 int vhost_harness_start(void **state);
 int vhost_harness_stop(void **state);
 
+/* The control thread's. */
+struct loop *vhost_loop(void);
 /* Runs @fn(@arg) on the control thread and waits. */
 void on_loop(void (*fn)(void *arg), void *arg);
 void nic_stat(unsigned i, const char *name, uint64_t *value);

@@ -190,7 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	do {
 		loop_once(loop, 0);
 		vfio_user_server_stats(server, &stats);
-	} while (stats.connected);
+	} while (stats.connected || stats.closing);
 	if (memory_stage_waiting(stage) || stats.dma_waiting)
 		abort();
 	memory_stage_clear(stage);

@@ -149,6 +149,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	do {
 		loop_once(loop, 1);
 		vhost_user_server_stats(server, &stats);
-	} while (stats.connected);
+	} while (stats.connected || stats.closing);
 	return 0;
 }
