@@ -7,10 +7,10 @@
  * one with a gate that is not present #NP; both are in the exception bitmap, and the IDT-vectoring
  * information then names the vector (28.2.4), which is sent again for the host.
  *
- * LIDT would lift the limit, so descriptor-table exiting is on. At LIDT, and at faults of the
- * guest's own on the two vectors, the instruction runs again in an entry that is stock: its fault
- * is then the guest's. To KVM all these exits are interrupt windows, which have it do nothing but
- * look for interrupts.
+ * LIDT would lift the limit, so descriptor-table exiting is on, by which all instructions exit that
+ * load or store GDTR, IDTR, LDTR or TR. At these, and at faults of the guest's own on the two
+ * vectors, the instruction runs again in an entry that is stock: its fault is then the guest's. To
+ * KVM all these exits are interrupt windows, which have it do nothing but look for interrupts.
  *
  * Posted interrupts and virtual-interrupt delivery need external-interrupt exiting (27.2.1.1), so
  * with APICv an entry is stock. The VMCS is the current one in both hooks.
@@ -173,7 +173,8 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	if (d->saved[TIMER])
 		timer_pass(d->deadline, false);
 
-	*again = (u16)*reason == EXIT_REASON_GDTR_IDTR &&
+	/* Without emulation of UMIP KVM knows neither. */
+	*again = ((u16)*reason == EXIT_REASON_GDTR_IDTR || (u16)*reason == EXIT_REASON_LDTR_TR) &&
 		 !(d->saved[SECONDARY] & SECONDARY_EXEC_DESC);
 	if ((u16)*reason == EXIT_REASON_EXCEPTION_NMI) {
 		intr = vmcs_get(VM_EXIT_INTR_INFO);

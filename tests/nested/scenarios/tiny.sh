@@ -40,6 +40,17 @@ check "LIDT works in a direct guest" [ "$(of done)" -gt "$FAULTS" ]
 check "and the module saw it" [ "$(stat entries_run-again)" -gt 0 ]
 kicks "after that"
 
+# On VMX these exit as LIDT does, and KVM is not to see it.
+tell show
+DONE=$(of done)
+tell mode ldtr
+sleep 1
+patiently shown_above "$DONE" done
+tell mode spin
+tell show
+check "SLDT and STR work in a direct guest" [ "$(of done)" -gt "$DONE" ]
+kicks "after these"
+
 off
 kicks "stock again"
 

@@ -46,6 +46,8 @@ loop:
 	je	do_tick
 	cmpl	$TINY_COUNT, %eax
 	je	do_count
+	cmpl	$TINY_LDTR, %eax
+	je	do_ldtr
 	cmpl	$TINY_STEAL, %eax
 	je	do_steal
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
@@ -53,6 +55,13 @@ loop:
 
 do_lidt:
 	lidt	TINY_IDTR
+	incq	TINY_DONE(%r15)
+	jmp	loop
+
+/* Not privileged, either. */
+do_ldtr:
+	sldt	%eax
+	str	%eax
 	incq	TINY_DONE(%r15)
 	jmp	loop
 

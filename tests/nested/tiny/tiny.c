@@ -59,7 +59,7 @@ static const char *const modes[] = {
 	[TINY_CLI] = "cli",	[TINY_LOST_IDT] = "lost-idt", [TINY_MSRS] = "msrs",
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
 	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
-	[TINY_COUNT] = "count", [TINY_STEAL] = "steal",
+	[TINY_COUNT] = "count", [TINY_LDTR] = "ldtr",	      [TINY_STEAL] = "steal",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
