@@ -177,6 +177,9 @@ static int vcpu_on(int pid, int index, int cpu, bool timer, bool ipi)
 	/* The watchdog's CPU is the host's. */
 	if (cpu == cpumask_first(cpu_online_mask))
 		return -EINVAL;
+	/* The guest writes an x2APIC's interrupt command register. */
+	if (ipi && !x2apic_mode)
+		return -EOPNOTSUPP;
 	if (per_cpu(ex_here, cpu))
 		return -EBUSY;
 	d = kvzalloc(sizeof(*d), GFP_KERNEL);

@@ -54,6 +54,13 @@ kicks "after these"
 off
 kicks "stock again"
 
+# Bochs has no interrupt remapping, so its Linux keeps the LAPICs in xAPIC mode.
+[ "$MACHINE" != bochs ] || {
+	sh -c "echo 'on pid=$TINY vcpu=0 cpu=$CPU ipi=1' >$CTL" 2>/tmp/err &&
+		fail "IPIs by the x2APIC are refused where there is none"
+	check "IPIs by the x2APIC are refused where there is none" grep -q "not supported" /tmp/err
+}
+
 # taken: the ticks that the guest took, and that KVM injected
 taken()
 {
