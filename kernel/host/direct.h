@@ -222,7 +222,8 @@ void ex_idt_restore(struct ex_vcpu *d);
 /* False: no good address. */
 bool ex_shadow_set(struct ex_vcpu *d, u64 base);
 void ex_shadow_drop(struct ex_vcpu *d);
-/* Process context: maps what the VMM had not mapped when it was needed. */
+/* Process context: maps what the VMM had not mapped when it was needed. Waits for nothing, be it a
+ * disk or a pager of the VMM's: what is not there yet is asked for again by the next entry. */
 void ex_idt_fault_in(struct ex_vcpu *d);
 
 /* abi.c, that CPU, interrupts off, after any exit of the vCPU's. */

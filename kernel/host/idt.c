@@ -213,15 +213,14 @@ void ex_idt_fault_in(struct ex_vcpu *d)
 	unsigned long at = READ_ONCE(d->shadow.fault);
 	struct mm_struct *mm = d->vcpu->kvm->mm;
 	struct page *page;
-	int locked = 1;
 
 	if (!at || !mmget_not_zero(mm))
 		return;
 	WRITE_ONCE(d->shadow.fault, 0);
-	mmap_read_lock(mm);
-	if (get_user_pages_remote(mm, at, 1, FOLL_WRITE, &page, &locked) == 1)
-		put_page(page);
-	if (locked)
+	if (mmap_read_trylock(mm)) {
+		if (get_user_pages_remote(mm, at, 1, FOLL_WRITE | FOLL_NOWAIT, &page, NULL) == 1)
+			put_page(page);
 		mmap_read_unlock(mm);
-	mmput(mm);
+	}
+	mmput_async(mm);
 }
