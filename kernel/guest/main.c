@@ -7,8 +7,8 @@
  * A shadow is a page of the kernel's, which is mapped while user space runs too; page table
  * isolation would unmap it, so the module refuses to load with that on.
  *
- * The host forgets registrations when it switches direct mode off, and takes one back when the
- * guest loads an IDT. So each CPU looks every two seconds, at the cost of an exit, whether its
+ * The host forgets registrations when it switches direct mode off, and takes one back when it finds
+ * the page written to. So each CPU looks every two seconds, at the cost of an exit, whether its
  * registration stands, and registers again. That is also how a guest that was there before the
  * host asked for direct mode comes to it.
  */

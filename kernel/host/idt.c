@@ -157,7 +157,7 @@ static enum ex_why idt_put(struct ex_vcpu *d, const struct ex_map *map, struct e
 		       d->idt.bytes - GATES_FROM);
 		return EX_DIRECT;
 	}
-	/* The guest has it loaded itself, as it once saw it in IDTR; or other page tables. */
+	/* The guest has it loaded itself, or other page tables. */
 	if (base == d->shadow.base || !ex_canonical(d->shadow.base, la57)) {
 		ex_shadow_drop(d);
 		return EX_IDT;

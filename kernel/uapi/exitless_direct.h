@@ -25,8 +25,8 @@
  * canonical, and the page mapped writable in memory in every address space of the guest's, for as
  * long as it is registered. As registered, the page is all zero but for EX_SHADOW_MAGIC in its
  * first 8 bytes, and from then on nobody but the host writes to it: where it finds anything else
- * in the page than it left, it takes the registration back. It also does so when the guest loads
- * an IDT, resets, or leaves x2APIC mode. So look at it from time to time.
+ * in the page than it left, it takes the registration back. It also does so when the guest has the
+ * page itself in IDTR, resets, or leaves x2APIC mode. So look at it from time to time.
  */
 #define EX_MSR_SHADOW	(EX_MSR_BASE + 1)
 #define EX_SHADOW_MAGIC 0x3130545449445845ull

@@ -52,6 +52,7 @@ back "a lost IDT"
 mode lidt
 sleep 2
 host_runs "LIDT in a loop"
+[ $V = 0 ] || check "LIDT leaves the shadow IDT registered" patiently is shadow 1
 back "LIDT in a loop"
 
 mode gates
