@@ -13,6 +13,7 @@
  * host asked for direct mode comes to it.
  */
 #include <linux/cpu.h>
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/kernel_stat.h>
 #include <linux/module.h>
@@ -28,6 +29,7 @@
 #include "guest.h"
 
 #define LOOK_JIFFIES (2 * HZ)
+#define AWAIT_MS     1000
 
 DEFINE_PER_CPU(struct guest_cpu, guest_cpu);
 static DEFINE_MUTEX(lock); /* who enables and disables */
@@ -157,6 +159,34 @@ static void refuse_here(void *unused)
 	put(EX_MSR_WISH, 0);
 }
 
+static void table_look_here(void *data)
+{
+	bool *held = data;
+	u64 at;
+
+	if (!get(EX_MSR_IPI, &at) && at)
+		WRITE_ONCE(*held, true);
+}
+
+/* Process context, after the tables were taken back: the host may write to them until it says that
+ * it has let go, which it does by its next look. */
+static void tables_await(void)
+{
+	unsigned int waited;
+	bool held;
+
+	if (!ipi)
+		return;
+	for (waited = 0; waited < AWAIT_MS; waited += 10) {
+		held = false;
+		on_each_cpu(table_look_here, &held, 1);
+		if (!held)
+			return;
+		msleep(10);
+	}
+	pr_warn("the host keeps a table for IPIs\n");
+}
+
 static void accept_here(void *unused)
 {
 	put(EX_MSR_WISH, EX_WISH_DEFAULT);
@@ -201,6 +231,7 @@ void guest_disable(void)
 	mutex_lock(&lock);
 	WRITE_ONCE(enabled, false);
 	on_each_cpu(refuse_here, NULL, 1);
+	tables_await();
 	mutex_unlock(&lock);
 }
 
@@ -302,6 +333,7 @@ no_reboot:
 	guest_sysfs_done();
 no_sysfs:
 	cpuhp_remove_state(hotplug);
+	tables_await();
 no_cpus:
 	if (ipi)
 		guest_ipi_done();
@@ -317,6 +349,7 @@ static void __exit guest_done(void)
 	cpuhp_remove_state(hotplug);
 	/* As without this module. */
 	on_each_cpu(accept_here, NULL, 1);
+	tables_await();
 	if (ipi)
 		guest_ipi_done();
 	pages_free();

@@ -35,7 +35,8 @@ static bool abi_read(struct ex_vcpu *d, u32 index, u64 *value)
 	case EX_MSR_IPI:
 		if (!d->ipi.allowed)
 			return false;
-		*value = d->ipi.wanted;
+		/* The one before, until nothing is written to it. */
+		*value = smp_load_acquire(&d->ipi.pinned) ?: d->ipi.wanted;
 		return true;
 	}
 	return false;

@@ -107,6 +107,7 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 	if (!(vcpu->arch.apic_base & X2APIC_ENABLE)) {
 		ex_shadow_drop(d);
 		d->wish = EX_WISH_DEFAULT;
+		WRITE_ONCE(d->ipi.wanted, 0);
 		return EX_NO_X2APIC;
 	}
 	if (!d->on || !map)

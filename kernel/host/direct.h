@@ -111,7 +111,7 @@ struct ex_vcpu {
 		bool allowed; /* set before it is published */
 		bool ready;   /* the table is filled; read in any context */
 		u64 wanted;   /* where the guest has it, or 0; pages */
-		u64 pinned;   /* ex_lock, as the page */
+		u64 pinned;   /* the same of @page; written under ex_lock, as that is */
 		struct page *page;
 	} ipi;
 

@@ -12,6 +12,9 @@
  * ends, or its entry into the guest is stock. So it leaves the virtual LAPIC's command in RBX, and
  * EX_IPI_MAGIC in R8, which count if the write exits. Before a line ends, the register is closed
  * to all the machine's vCPUs, and a pause lets those writes come.
+ *
+ * A table is of this host, so none is to be found where the guest's memory is taken elsewhere:
+ * while it is logged there are no tables, and that they were cleared is in the log.
  */
 #include <linux/delay.h>
 #include <linux/highmem.h>
@@ -24,40 +27,89 @@
 
 #define PAUSE_MS 100
 
-static struct page *page_pin(struct ex_vcpu *d, u64 gpa)
+/* Where the guest has its table, or 0: so it is after a reset, after which a vCPU may not enter for
+ * long. */
+static u64 wanted(const struct ex_vcpu *d)
 {
-	struct kvm *kvm = d->vcpu->kvm;
-	struct mm_struct *mm = kvm->mm;
-	struct kvm_memory_slot *slot;
-	struct page *page = NULL;
-	unsigned long at = 0;
-	int locked = 1, srcu;
-
-	srcu = srcu_read_lock(&kvm->srcu);
-	slot = __gfn_to_memslot(kvm_vcpu_memslots(d->vcpu), gpa >> PAGE_SHIFT);
-	if (slot && !(slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY)))
-		at = __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT);
-	srcu_read_unlock(&kvm->srcu, srcu);
-	if (!at || !mmget_not_zero(mm))
-		return NULL;
-	mmap_read_lock(mm);
-	if (pin_user_pages_remote(mm, at, 1, FOLL_WRITE | FOLL_LONGTERM, &page, &locked) != 1)
-		page = NULL;
-	if (locked)
-		mmap_read_unlock(mm);
-	mmput(mm);
-	return page;
+	return READ_ONCE(d->vcpu->arch.apic_base) & X2APIC_ENABLE ? READ_ONCE(d->ipi.wanted) : 0;
 }
 
-/* The guest reads while this writes. NULL: an empty table. */
+/* Where that is in the VMM; 0: it is no memory, or goes elsewhere, where the table is another's. A
+ * dirty ring takes only what a vCPU writes, so these machines have no table. */
+static unsigned long table_at(const struct ex_vcpu *d, u64 gpa)
+{
+	struct kvm *kvm = d->vcpu->kvm;
+	struct kvm_memory_slot *slot;
+	unsigned long at = 0;
+	int srcu;
+
+	srcu = srcu_read_lock(&kvm->srcu);
+	slot = __gfn_to_memslot(kvm_memslots(kvm), gpa >> PAGE_SHIFT);
+	if (slot && !kvm->dirty_ring_size &&
+	    !(slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)))
+		at = __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT);
+	srcu_read_unlock(&kvm->srcu, srcu);
+	return at;
+}
+
+/* Waits for no memory of the VMM's: what is not there yet is looked for again. */
+static void page_pin(struct ex_vcpu *d, u64 gpa, unsigned long at)
+{
+	struct mm_struct *mm = d->vcpu->kvm->mm;
+	struct page *page;
+
+	if (!mmget_not_zero(mm))
+		return;
+	if (mmap_read_trylock(mm)) {
+		if (pin_user_pages_remote(mm, at, 1, FOLL_WRITE | FOLL_LONGTERM | FOLL_NOWAIT,
+					  &page, NULL) == 1) {
+			d->ipi.page = page;
+			/* The guest either sees this, or has not yet taken back what is looked at
+			 * before each write. */
+			smp_store_mb(d->ipi.pinned, gpa);
+		}
+		mmap_read_unlock(mm);
+	}
+	mmput_async(mm);
+}
+
+/* From here on the page is the guest's, which reads it in EX_MSR_IPI. */
+static void page_unpin(struct ex_vcpu *d)
+{
+	unpin_user_pages_dirty_lock(&d->ipi.page, 1, true);
+	d->ipi.page = NULL;
+	/* Nothing is written to it after. */
+	smp_store_release(&d->ipi.pinned, 0);
+}
+
+/* The log of KVM's, if there is one; it does this for its own writes. */
+static void page_log(const struct ex_vcpu *d)
+{
+	gfn_t gfn = d->ipi.pinned >> PAGE_SHIFT;
+	struct kvm *kvm = d->vcpu->kvm;
+	struct kvm_memory_slot *slot;
+	int srcu;
+
+	srcu = srcu_read_lock(&kvm->srcu);
+	slot = __gfn_to_memslot(kvm_memslots(kvm), gfn);
+	if (slot && slot->dirty_bitmap)
+		set_bit_le(gfn - slot->base_gfn, slot->dirty_bitmap);
+	srcu_read_unlock(&kvm->srcu, srcu);
+}
+
+/* The guest reads while this writes. NULL: an empty table. What it has taken back is left alone. */
 static void page_put(struct ex_vcpu *d, const u64 *table)
 {
-	u64 *to = kmap_local_page(d->ipi.page);
 	unsigned int i;
+	u64 *to;
 
+	if (wanted(d) != d->ipi.pinned)
+		return;
+	to = kmap_local_page(d->ipi.page);
 	for (i = 0; i < EX_IPI_IDS * EX_IPI_SLOTS; i++)
 		WRITE_ONCE(to[i], table ? table[i] : 0);
 	kunmap_local(to);
+	page_log(d);
 }
 
 static void fill(struct ex_vcpu *d, u64 *table)
@@ -79,28 +131,22 @@ static void fill(struct ex_vcpu *d, u64 *table)
 	}
 }
 
-static void unpin(struct ex_vcpu *d)
-{
-	if (!d->ipi.page)
-		return;
-	page_put(d, NULL);
-	unpin_user_pages_dirty_lock(&d->ipi.page, 1, true);
-	d->ipi.page = NULL;
-}
-
 void ex_ipi_update(struct ex_vcpu *d)
 {
-	u64 gpa = READ_ONCE(d->ipi.wanted), *table;
+	unsigned long at;
+	u64 gpa, *table;
 
 	if (!d->ipi.allowed || !d->on)
 		return;
-	if (gpa != d->ipi.pinned) {
+	gpa = wanted(d);
+	at = gpa ? table_at(d, gpa) : 0;
+	if (d->ipi.page && (!at || gpa != d->ipi.pinned)) {
 		WRITE_ONCE(d->ipi.ready, false);
-		unpin(d);
-		d->ipi.pinned = gpa;
-		if (gpa)
-			d->ipi.page = page_pin(d, gpa);
+		page_put(d, NULL);
+		page_unpin(d);
 	}
+	if (at && !d->ipi.page)
+		page_pin(d, gpa, at);
 	table = d->ipi.page ? kzalloc(PAGE_SIZE, GFP_KERNEL) : NULL;
 	if (!table)
 		return;
@@ -137,7 +183,10 @@ void ex_ipi_pause(const struct kvm *kvm)
 		msleep(PAUSE_MS);
 }
 
+/* Not cleared any more: the pause did it, and where direct mode is off the guest is not told when
+ * its page is its own again. */
 void ex_ipi_end(struct ex_vcpu *d)
 {
-	unpin(d);
+	if (d->ipi.page)
+		page_unpin(d);
 }

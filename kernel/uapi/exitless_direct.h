@@ -61,7 +61,8 @@
  * vCPUs with APIC ID 0 to EX_IPI_IDS - 1: one whose bits 15-8 are the vector to be sent. It is to
  * be written with these bits zero, by WRMSR with the virtual LAPIC's command in RBX and
  * EX_IPI_MAGIC in R8, with interrupts off since it was read. RAX and RDX are lost. Where there is
- * no such entry, and for anything but a fixed interrupt to one vCPU, there is EX_MSR_ICR.
+ * no such entry, and for anything but a fixed interrupt to one vCPU, there is EX_MSR_ICR. The host
+ * may write to a page that was here until reads tell another value.
  */
 #define EX_MSR_IPI	   (EX_MSR_BASE + 7)
 #define EX_IPI_IDS	   64

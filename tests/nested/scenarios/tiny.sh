@@ -54,12 +54,40 @@ kicks "after these"
 off
 kicks "stock again"
 
-# Bochs has no interrupt remapping, so its Linux keeps the LAPICs in xAPIC mode.
-[ "$MACHINE" != bochs ] || {
+# table NAME=VALUE: of the guest's table for IPIs, which is no more than memory to see who writes to it
+table()
+{
+	tell table
+	[ "$(of "${1%=*}")" = "${1#*=}" ]
+}
+if [ "$MACHINE" = bochs ]; then
+	# It has no interrupt remapping, so its Linux keeps the LAPICs in xAPIC mode.
 	sh -c "echo 'on pid=$TINY vcpu=0 cpu=$CPU ipi=1' >$CTL" 2>/tmp/err &&
 		fail "IPIs by the x2APIC are refused where there is none"
 	check "IPIs by the x2APIC are refused where there is none" grep -q "not supported" /tmp/err
-}
+else
+	echo "on pid=$TINY vcpu=0 cpu=$CPU ipi=1" >$CTL || fail "on, with IPIs"
+	tell ones
+	mode ipis
+	check "the host keeps the guest's table" patiently table ones=0
+	tell away
+	check "not that of a vCPU that was reset ($ANSWER)" [ "$ANSWER" = ones=1 ]
+	check "again that of one that goes on" patiently table ones=0
+	tell log 1
+	check "as the memory is logged, it is cleared, and logged" patiently table logged=1
+	tell ones
+	sleep 0.5
+	check "and then left alone" table ones=1
+	tell log 0
+	check "kept again after that" patiently table ones=0
+	mode spin
+	check "the guest takes it back ($ANSWER)" [ "$ANSWER" = "mode spin" ]
+	tell ones
+	sleep 0.5
+	check "then it is the guest's" table ones=1
+	kicks "with a table for IPIs"
+	off
+fi
 
 # taken: the ticks that the guest took, and that KVM injected
 taken()

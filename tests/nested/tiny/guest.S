@@ -48,6 +48,8 @@ loop:
 	je	do_count
 	cmpl	$TINY_LDTR, %eax
 	je	do_ldtr
+	cmpl	$TINY_IPIS, %eax
+	je	do_ipis
 	cmpl	$TINY_STEAL, %eax
 	je	do_steal
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
@@ -183,6 +185,27 @@ shadow_register:
 	xorl	%edx, %edx
 	wrmsr
 	ret
+
+/* A table for IPIs, until the word changes and the host has let go of it. */
+do_ipis:
+	movl	$TINY_MSR_IPI, %ecx
+	leaq	TINY_TABLE(%r15), %rax
+	xorl	%edx, %edx
+	wrmsr
+	incq	TINY_DONE(%r15)
+1:	movl	TINY_MODE(%r15), %eax
+	cmpl	$TINY_IPIS, %eax
+	jne	2f
+	movl	%eax, TINY_MODE_SEEN(%r15)
+	incq	TINY_BEATS(%r15)
+	jmp	1b
+2:	xorl	%eax, %eax
+	wrmsr
+3:	xorl	%eax, %eax
+	rdmsr
+	testl	%eax, %eax
+	jnz	3b
+	jmp	loop
 
 /* The LAPIC's timer by TSC deadlines, one after the other. */
 do_tick:

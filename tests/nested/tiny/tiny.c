@@ -15,6 +15,11 @@
  *	regs [VCPU]       where it is in the guest, which it leaves for a moment
  *	timer [VCPU]      the VMM has it for a while, and reads the LAPIC's timer from KVM
  *	tsc N [VCPU]      the guest's time-stamp counter is the host's plus N
+ *	ones [VCPU]       its table for IPIs is overwritten with ones
+ *	table [VCPU]      ones=1: so it still is; logged=1: it is in KVM's log of what is written
+ *	log N             the guest's memory is logged from now on (1), or is not (0)
+ *	away [VCPU]       the VMM has it for a while, in xAPIC mode as after a reset and with the
+ *	                  table overwritten with ones
  *	move N            N times: the guest's memory goes to the other of two NUMA nodes and
  *	                  back, and each vCPU's interrupt is awaited; idt=N: so often its IDT
  *	                  went, too
@@ -59,7 +64,8 @@ static const char *const modes[] = {
 	[TINY_CLI] = "cli",	[TINY_LOST_IDT] = "lost-idt", [TINY_MSRS] = "msrs",
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
 	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
-	[TINY_COUNT] = "count", [TINY_LDTR] = "ldtr",	      [TINY_STEAL] = "steal",
+	[TINY_COUNT] = "count", [TINY_LDTR] = "ldtr",	      [TINY_IPIS] = "ipis",
+	[TINY_STEAL] = "steal",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
@@ -68,13 +74,15 @@ static const uint64_t lies[TINY_N_LIES] = {
 };
 
 static uint8_t *memory;
+static struct kvm_userspace_memory_region region = { .memory_size = TINY_MEMORY };
 static int kvm, vm, n_vcpus;
 static struct vcpu {
 	int fd, cpu, kick_fd;
 	uint32_t apart; /* its own data, from the first one's */
 	struct kvm_run *run;
 	pthread_t thread;
-	volatile int regs_wanted, timer_wanted, tsc_wanted; /* answered by the thread */
+	/* Answered by the thread. */
+	volatile int regs_wanted, timer_wanted, tsc_wanted, away_wanted;
 	uint64_t tsc_offset;
 } vcpus[TINY_VCPUS];
 
@@ -266,6 +274,37 @@ static void tsc_set(const struct vcpu *v)
 	printf("tsc %llu\n", (unsigned long long)v->tsc_offset);
 }
 
+static void ones(const struct vcpu *v)
+{
+	memset(memory + TINY_TABLE + v->apart, 0xff, PAGE);
+}
+
+static bool are_ones(const struct vcpu *v)
+{
+	const uint8_t *page = memory + TINY_TABLE + v->apart;
+
+	return page[0] == 0xff && !memcmp(page, page + 1, PAGE - 1);
+}
+
+static void apic_base_set(const struct vcpu *v, uint64_t bits)
+{
+	struct kvm_sregs sregs;
+
+	call(v->fd, KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
+	sregs.apic_base = (sregs.apic_base & ~(3ull << 10)) | bits;
+	call(v->fd, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
+}
+
+/* As a VMM that resets the machine, and whose guest has not started this vCPU again. */
+static void away_show(const struct vcpu *v)
+{
+	apic_base_set(v, 2 << 10);
+	ones(v);
+	usleep(5 * OUT_US);
+	printf("ones=%d\n", are_ones(v));
+	apic_base_set(v, 3 << 10);
+}
+
 static void on_signal(int number)
 {
 	(void)number;
@@ -298,6 +337,10 @@ static void *vcpu_run(void *arg)
 		if (v->tsc_wanted) {
 			tsc_set(v);
 			v->tsc_wanted = 0;
+		}
+		if (v->away_wanted) {
+			away_show(v);
+			v->away_wanted = 0;
 		}
 		if (run->exit_reason == KVM_EXIT_IO && *word(TINY_MODE + v->apart) == TINY_END)
 			return NULL;
@@ -432,6 +475,24 @@ static void tsc(struct vcpu *v, uint64_t offset)
 	have_done(v, &v->tsc_wanted);
 }
 
+static void table_show(const struct vcpu *v)
+{
+	uint64_t bits[TINY_MEMORY / PAGE / 64] = { 0 };
+	struct kvm_dirty_log log = { .slot = region.slot, .dirty_bitmap = bits };
+	uint32_t page = (TINY_TABLE + v->apart) / PAGE;
+
+	if (region.flags)
+		call(vm, KVM_GET_DIRTY_LOG, &log, "KVM_GET_DIRTY_LOG");
+	printf("ones=%d logged=%d\n", are_ones(v), (int)(bits[page / 64] >> page % 64 & 1));
+}
+
+static void log_set(bool on)
+{
+	region.flags = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	call(vm, KVM_SET_USER_MEMORY_REGION, &region, "memory region");
+	printf("log %d\n", on);
+}
+
 static void vcpu_new(int i)
 {
 	struct vcpu *v = &vcpus[i];
@@ -459,7 +520,8 @@ static void vcpu_start(struct vcpu *v)
 static bool obey(char *line)
 {
 	char *verb = strtok(line, " "), *word[2] = { strtok(NULL, " "), strtok(NULL, " ") };
-	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick") || !strcmp(verb, "tsc"));
+	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick") ||
+			    !strcmp(verb, "tsc") || !strcmp(verb, "log"));
 	const char *which = two ? word[1] : word[0];
 	int i = which && strcmp(verb, "move") != 0 ? atoi(which) : 0;
 
@@ -479,7 +541,16 @@ static bool obey(char *line)
 		have_done(&vcpus[i], &vcpus[i].regs_wanted);
 	else if (!strcmp(verb, "timer"))
 		have_done(&vcpus[i], &vcpus[i].timer_wanted);
-	else if (!strcmp(verb, "end"))
+	else if (!strcmp(verb, "away"))
+		have_done(&vcpus[i], &vcpus[i].away_wanted);
+	else if (!strcmp(verb, "table"))
+		table_show(&vcpus[i]);
+	else if (!strcmp(verb, "log"))
+		log_set(*word[0] == '1');
+	else if (!strcmp(verb, "ones")) {
+		ones(&vcpus[i]);
+		printf("ones\n");
+	} else if (!strcmp(verb, "end"))
 		return false;
 	else
 		printf("what?\n");
@@ -489,7 +560,6 @@ static bool obey(char *line)
 
 int main(int argc, char **argv)
 {
-	struct kvm_userspace_memory_region region = { .memory_size = TINY_MEMORY };
 	struct kvm_enable_cap bus = { .cap = KVM_CAP_X86_APIC_BUS_CYCLES_NS };
 	char line[64];
 

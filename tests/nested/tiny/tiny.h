@@ -33,6 +33,7 @@
 #define TINY_STACK 0x20000 /* each vCPU's own, too */
 
 #define TINY_SHADOW 0x30000 /* a good one */
+#define TINY_TABLE  0x31000 /* for IPIs */
 #define TINY_APART  0x40000
 #define TINY_VCPUS  2
 
@@ -42,6 +43,7 @@
 #define TINY_MSRS_AT	0x45580000
 #define TINY_MSR_SHADOW 0x45580001
 #define TINY_MSR_WISH	0x45580002
+#define TINY_MSR_IPI	0x45580007
 #define TINY_MSRS_END	0x45580010
 #define TINY_MAGIC	0x3130545449445845
 
@@ -59,6 +61,7 @@
 #define TINY_TICK	11
 #define TINY_COUNT	12
 #define TINY_LDTR	15
+#define TINY_IPIS	16
 #define TINY_STEAL	13
 
 #define TINY_TICK_VECTOR 0x61
