@@ -324,11 +324,15 @@ void ex_lines_ipi(struct ex_vcpu *d, struct ex_map *map)
 	unsigned int vector, n = 0;
 
 	list_for_each_entry(l, &d->lines, link) {
-		if (l->eventfd || map->n == EX_MAPS_MAX)
+		if (l->eventfd)
 			continue;
 		clear_bit(l->guest, d->ipi_wanted);
-		route_add(map, l);
 		n++;
+		/* Tables of the guest's may name its vector until the vCPU stops, so it stays its
+		 * own even without a route, and KVM's if it comes. */
+		l->used = true;
+		if (map->n < EX_MAPS_MAX)
+			route_add(map, l);
 	}
 	for_each_set_bit(vector, d->ipi_wanted, 256) {
 		clear_bit(vector, d->ipi_wanted);
