@@ -162,24 +162,30 @@ static void nothing(void *data)
 {
 }
 
+struct pause {
+	const struct kvm *kvm;
+	unsigned int n;
+};
+
+static void pause_one(struct ex_vcpu *d, void *data)
+{
+	struct pause *p = data;
+
+	if (!d->ipi.ready || d->vcpu->kvm != p->kvm)
+		return;
+	WRITE_ONCE(d->ipi.ready, false);
+	page_put(d, NULL);
+	/* A guest that runs exits, and comes back without. */
+	smp_call_function_single(d->cpu, nothing, NULL, 1);
+	p->n++;
+}
+
 void ex_ipi_pause(const struct kvm *kvm)
 {
-	struct ex_vcpu *d;
-	unsigned int id, n = 0;
+	struct pause p = { .kvm = kvm };
 
-	for (id = 0; id < EX_IPI_IDS; id++) {
-		rcu_read_lock();
-		d = ex_find(kvm, id);
-		rcu_read_unlock();
-		if (!d || !d->ipi.ready)
-			continue;
-		WRITE_ONCE(d->ipi.ready, false);
-		page_put(d, NULL);
-		/* A guest that runs exits, and comes back without. */
-		smp_call_function_single(d->cpu, nothing, NULL, 1);
-		n++;
-	}
-	if (n)
+	ex_all_locked(pause_one, &p);
+	if (p.n)
 		msleep(PAUSE_MS);
 }
 
