@@ -91,6 +91,18 @@ check "and there were some" patiently shown_above "$BEFORE" done
 check "a shadow IDT that was written to is dropped" patiently above 0 shadow_dropped
 back "the lies"
 
+# A page of the VMM's that does not come: who waits for it is not to hold a lock.
+[ $V = 0 ] || {
+	BEFORE=$(stat entries_unusable-idt)
+	tell take $V
+	check "a shadow IDT that is not there is told" patiently above "$BEFORE" entries_unusable-idt
+	sleep 1
+	host_runs "a page that does not come"
+	kicks "a page that does not come"
+	tell give
+	back "a page that did not come"
+}
+
 mode halt
 kicks "halted"
 host_runs "halted"

@@ -20,6 +20,8 @@
  *	log N             the guest's memory is logged from now on (1), or is not (0)
  *	away [VCPU]       the VMM has it for a while, in xAPIC mode as after a reset and with the
  *	                  table overwritten with ones
+ *	take [VCPU]       the page of its shadow IDT is not there, and who touches it waits
+ *	give              ends that: the page is there, and empty
  *	move N            N times: the guest's memory goes to the other of two NUMA nodes and
  *	                  back, and each vCPU's interrupt is awaited; idt=N: so often its IDT
  *	                  went, too
@@ -30,6 +32,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/mempolicy.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -75,7 +78,7 @@ static const uint64_t lies[TINY_N_LIES] = {
 
 static uint8_t *memory;
 static struct kvm_userspace_memory_region region = { .memory_size = TINY_MEMORY };
-static int kvm, vm, n_vcpus;
+static int kvm, vm, n_vcpus, uffd = -1;
 static struct vcpu {
 	int fd, cpu, kick_fd;
 	uint32_t apart; /* its own data, from the first one's */
@@ -493,6 +496,32 @@ static void log_set(bool on)
 	printf("log %d\n", on);
 }
 
+/* As a VMM that gets its guest's memory over a network, of which nothing comes. */
+static void shadow_take(const struct vcpu *v)
+{
+	uint8_t *page = memory + TINY_SHADOW + v->apart;
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register missing = {
+		.range = { .start = (uintptr_t)page, .len = PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0)
+		die("userfaultfd");
+	call(uffd, UFFDIO_API, &api, "UFFDIO_API");
+	call(uffd, UFFDIO_REGISTER, &missing, "UFFDIO_REGISTER");
+	if (madvise(page, PAGE, MADV_REMOVE))
+		die("MADV_REMOVE");
+	printf("take\n");
+}
+
+static void shadow_give(void)
+{
+	close(uffd);
+	printf("give\n");
+}
+
 static void vcpu_new(int i)
 {
 	struct vcpu *v = &vcpus[i];
@@ -545,6 +574,10 @@ static bool obey(char *line)
 		have_done(&vcpus[i], &vcpus[i].away_wanted);
 	else if (!strcmp(verb, "table"))
 		table_show(&vcpus[i]);
+	else if (!strcmp(verb, "take"))
+		shadow_take(&vcpus[i]);
+	else if (!strcmp(verb, "give"))
+		shadow_give();
 	else if (!strcmp(verb, "log"))
 		log_set(*word[0] == '1');
 	else if (!strcmp(verb, "ones")) {
