@@ -85,6 +85,10 @@ int vhost_user_set_protocol_features(struct vhost_user_server *s)
 
 	if (bits & ~all_protocol_features(s))
 		return -EINVAL;
+	/* the addresses of rings that run would lead elsewhere */
+	if (vhost_user_any_started(s) &&
+	    (bits ^ s->protocol) >> VHOST_USER_PROTOCOL_F_GPA_ADDRESSES & 1)
+		return -EBUSY;
 	s->protocol = bits;
 	return 0;
 }

@@ -9,6 +9,8 @@ static int check_region(const struct vhost_user_server *s, const struct vhost_us
 {
 	bool gpa = vhost_user_has(s, VHOST_USER_PROTOCOL_F_GPA_ADDRESSES);
 
+	if (s->n_regions == VHOST_USER_SLOTS_MAX)
+		return -ENOSPC;
 	if (!r->size || r->guest + (r->size - 1) < r->guest ||
 	    (!gpa && r->user + (r->size - 1) < r->user))
 		return -EINVAL;
@@ -26,11 +28,8 @@ static int check_region(const struct vhost_user_server *s, const struct vhost_us
 
 static int add_region(struct vhost_user_server *s, const struct vhost_user_region *r, int fd)
 {
-	int err;
+	int err = check_region(s, r);
 
-	if (s->n_regions == VHOST_USER_SLOTS_MAX)
-		return -ENOSPC;
-	err = check_region(s, r);
 	if (!err)
 		err = memory_space_map(s->dev->space, r->guest, r->size, MEMORY_READ | MEMORY_WRITE,
 				       fd, r->offset);
@@ -64,14 +63,27 @@ int vhost_user_set_mem_table(struct vhost_user_server *s)
 int vhost_user_add_mem_reg(struct vhost_user_server *s)
 {
 	struct vhost_user_region r;
+	bool idle;
 	int err;
 
 	memcpy(&r, s->payload + 8, sizeof(r));
 	if (s->n_fds != 1)
 		return -EINVAL;
+	err = check_region(s, &r);
+	if (err)
+		return err;
+	/* A ring whose addresses lead elsewhere by it, or did already, moves. */
+	s->regions[s->n_regions++] = r;
+	idle = vhost_user_drain_moved(s);
+	s->n_regions--;
+	if (!idle)
+		return -EAGAIN;
 	s->stats.memory_changes++;
 	err = add_region(s, &r, s->fds[0]);
-	return err ? err : vhost_user_restart_rings(s);
+	if (!err)
+		err = vhost_user_restart_rings(s);
+	vhost_user_resume_all(s);
+	return err;
 }
 
 int vhost_user_rem_mem_reg(struct vhost_user_server *s)

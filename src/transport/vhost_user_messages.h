@@ -67,7 +67,11 @@ void vhost_user_resume_all(struct vhost_user_server *s);
 /* Stops ring @i, which has nothing in flight; its position is kept. */
 void vhost_user_stop_ring(struct vhost_user_server *s, unsigned i);
 bool vhost_user_any_started(const struct vhost_user_server *s);
-/* Memory has changed, and queues are drained: moves rings, and starts those that now can. */
+/* Drains the rings that vhost_user_restart_rings() would move now; true when they have nothing in
+ * flight. */
+bool vhost_user_drain_moved(struct vhost_user_server *s);
+/* Memory has changed, and queues that move are drained: moves rings, and starts those that now can.
+ */
 int vhost_user_restart_rings(struct vhost_user_server *s);
 /* Lock of queue @i held: whether it logs what it writes. */
 void vhost_user_ring_log(struct vhost_user_server *s, unsigned i);

@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "transport/vhost_user_messages.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #define RING_NO_FD 0x100u
@@ -164,6 +165,7 @@ void vhost_user_stop_ring(struct vhost_user_server *s, unsigned i)
 
 	pthread_mutex_lock(&vq->lock);
 	if (vq->started) {
+		assert(!vq->in_flight);
 		virtqueue_stop(vq);
 		s->rings[i].base = virtqueue_base(vq);
 		s->stats.ring_stops++;
@@ -190,7 +192,32 @@ bool vhost_user_any_started(const struct vhost_user_server *s)
 	return false;
 }
 
-/* Memory has changed: rings may have moved, or can start now. Queues are drained. */
+/* Ring @i runs, and not where its addresses, which are @config's, lead by now. */
+static bool ring_moved(const struct vhost_user_server *s, unsigned i,
+		       const struct virtq_config *config)
+{
+	const struct virtqueue *vq = s->dev->queues[i];
+
+	return vq->started &&
+	       (vq->config.desc != config->desc || vq->config.avail != config->avail ||
+		vq->config.used != config->used);
+}
+
+bool vhost_user_drain_moved(struct vhost_user_server *s)
+{
+	bool idle = true;
+
+	for (unsigned i = 0; i < s->dev->n_queues; i++) {
+		struct virtq_config config;
+
+		if (s->rings[i].kicked && !ring_config(s, &s->rings[i], &config) &&
+		    ring_moved(s, i, &config))
+			idle &= drain_queue(s->dev->queues[i]);
+	}
+	return idle;
+}
+
+/* Memory has changed: rings may have moved, or can start now. Those that moved are drained. */
 int vhost_user_restart_rings(struct vhost_user_server *s)
 {
 	int err = 0;
@@ -205,9 +232,9 @@ int vhost_user_restart_rings(struct vhost_user_server *s)
 		if (ring_config(s, &s->rings[i], &config))
 			continue;
 		pthread_mutex_lock(&vq->lock);
-		if (vq->started &&
-		    (vq->config.desc != config.desc || vq->config.avail != config.avail ||
-		     vq->config.used != config.used)) {
+		if (ring_moved(s, i, &config)) {
+			/* forgotten ones would be written to memory that may go */
+			assert(!vq->in_flight);
 			virtqueue_stop(vq);
 			s->rings[i].base = virtqueue_base(vq);
 		}
@@ -286,6 +313,7 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 	pthread_mutex_lock(&vq->lock);
 	vhost_user_ring_log(s, addr.index);
 	if (!same && vq->started) {
+		assert(!vq->in_flight);
 		virtqueue_stop(vq);
 		ring->base = virtqueue_base(vq);
 	}

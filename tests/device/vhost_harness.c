@@ -30,6 +30,7 @@ char vhost_path[3][64];
 struct vhost_user_server *vhost_server[3];
 struct nic *vhost_nic[2];
 struct disk *vhost_disk;
+const char *vhost_disk_image;
 struct guest client;
 
 static char directory[] = "/tmp/exitless-vhost-XXXXXX";
@@ -56,7 +57,8 @@ static void close_server(struct vhost_user_server *server)
 static int start_disk(void)
 {
 	struct disk_config config = { .name = "vm2/disk0",
-				      .backend = "malloc",
+				      .backend = vhost_disk_image ? "file" : "malloc",
+				      .path = vhost_disk_image,
 				      .size_bytes = DISK_BYTES,
 				      .queues = DISK_QUEUES };
 	struct vhost_user_config vhost = { .path = vhost_path[DISK],

@@ -51,6 +51,8 @@ extern char vhost_path[3][64];
 extern struct vhost_user_server *vhost_server[3];
 extern struct nic *vhost_nic[2];
 extern struct disk *vhost_disk;
+/* Before vhost_harness_start(): the disk's image, DISK_BYTES of it. NULL: it is in memory. */
+extern const char *vhost_disk_image;
 
 int vhost_harness_start(void **state);
 int vhost_harness_stop(void **state);
