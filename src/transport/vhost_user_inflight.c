@@ -92,5 +92,6 @@ int vhost_user_set_inflight_fd(struct vhost_user_server *s)
 	s->inflight_each = each;
 	s->inflight_queues = m.queues;
 	s->inflight_num = m.num;
+	s->inflight_packed = s->dev->acked >> VIRTIO_F_RING_PACKED & 1;
 	return 0;
 }

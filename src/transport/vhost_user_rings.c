@@ -116,16 +116,16 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 		return err;
 	pthread_mutex_lock(&vq->lock);
 	if (!vq->started) {
+		bool packed = config.features >> VIRTIO_F_RING_PACKED & 1;
 		uint8_t *region = NULL;
 
 		if (s->inflight && i < s->inflight_queues)
 			region = s->inflight + i * s->inflight_each;
-		if (region && s->inflight_num != ring->num)
+		/* features may have been negotiated anew since the region came */
+		if (region && (s->inflight_num != ring->num || s->inflight_packed != packed))
 			err = -EINVAL;
 		else if (s->dev->in_flight)
-			err = virtqueue_inflight_set(vq, region,
-						     s->dev->acked >> VIRTIO_F_RING_PACKED & 1,
-						     s->inflight_num);
+			err = virtqueue_inflight_set(vq, region, packed, s->inflight_num);
 		if (!err)
 			err = virtqueue_start(vq, &config);
 		if (!err) {

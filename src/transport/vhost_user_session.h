@@ -92,6 +92,7 @@ struct vhost_user_server {
 	size_t inflight_bytes;
 	uint16_t inflight_queues, inflight_num;
 	size_t inflight_each;
+	bool inflight_packed; /* the rings it was sized for */
 
 	struct vhost_user_stats stats;
 	struct log_limit limit, accept_limit;

@@ -137,6 +137,45 @@ static void does_not_trust_it(void **state)
 	close(fd);
 }
 
+static int start_ring(uint16_t num, uint64_t features)
+{
+	const uint64_t u = USER_BASE;
+
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_FEATURES,
+					   V1 | VHOST_F_PROTOCOL | features, -1),
+			 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_NUM, 0, num), 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_BASE, 0, features ? 0x80008000u : 0), 0);
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_KICK, 0, client.kick), 0);
+	return send_addr(0, 0, u, u + 0x200000, u + 0x100000);
+}
+
+/* A region is for the rings that were negotiated when it came: those of a packed ring are twice as
+ * large. */
+static void other_kind_of_ring(void **state)
+{
+	static const uint64_t packed = 1ull << VIRTIO_F_RING_PACKED;
+	const uint16_t num = 32768;
+	int fd = memory_file(0x200000);
+
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t with = i & 1 ? packed : 0, then = i & 2 ? packed : 0;
+
+		assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_FEATURES,
+						   V1 | VHOST_F_PROTOCOL | with, -1),
+				 0);
+		/* a split one's, to the byte */
+		assert_int_equal(set(with ? 0x200000 : 524352, 0, 1, num, fd), 0);
+		if (i & 4)
+			assert_int_equal(vhost_request(&client.c, VHOST_RESET_DEVICE, NULL, 0, -1),
+					 0);
+		assert_int_equal(start_ring(num, then), with == then ? 0 : REFUSED);
+		client_again();
+	}
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +183,7 @@ int main(void)
 		test_disk(refuses_to_get),
 		test_disk(refuses),
 		test_disk(does_not_trust_it),
+		test_disk(other_kind_of_ring),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
