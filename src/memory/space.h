@@ -84,7 +84,8 @@ int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64
 /*
  * A reader: one per queue, used by whichever thread holds that queue. Caches the region that
  * served last. Private, but for @generation: it is another one for each table, and never 0 after
- * memory_reader_begin(), so what was looked up under a generation need not be looked up again.
+ * memory_reader_begin(), so what was found under a generation need not be looked up again. What was
+ * not found may come under the same one: a region behind the others.
  */
 struct memory_reader {
 	struct memory_space *space;

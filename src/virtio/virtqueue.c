@@ -238,7 +238,8 @@ bool virtqueue_begin(struct virtqueue *vq)
 		return false;
 	vq->walked = 0;
 	memory_reader_begin(&vq->reader);
-	if (unlikely(vq->generation != vq->reader.generation))
+	/* a region that is added behind the others comes without a new generation */
+	if (unlikely(vq->generation != vq->reader.generation || !vq->reachable))
 		resolve(vq);
 	return vq->reachable;
 }

@@ -128,12 +128,62 @@ static void under_traffic(void **state)
 	close(small);
 }
 
+static void send(struct vdrv *ring, const uint8_t *frame, uint32_t len)
+{
+	struct vdrv_buf buf = { GUEST_BASE + 0x10000, 12 + len, false };
+
+	memset(client.mem + 0x10000, 0, 12);
+	memcpy(client.mem + 0x10000 + 12, frame, len);
+	assert_int_equal(vdrv_add(ring, &buf, 1, ring, false), 0);
+	vdrv_publish(ring);
+	assert_int_equal(write(client.kick, &(uint64_t){ 1 }, 8), 8);
+}
+
+/* A ring's memory goes, other regions come, and it comes back behind all of them. */
+static void comes_back(void **state)
+{
+	static uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
+	int small = memory_file(0x1000);
+	struct vdrv ring;
+	struct guest b;
+
+	guest_start(&b, 1, V1, 64, BUF_BYTES, 32);
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	guest_ring(&client, 1, &ring, client.kick, -1);
+	for (uint64_t i = 1; i < 20; i++) {
+		uint32_t len;
+
+		frame[20] = (uint8_t)i;
+		send(&ring, frame, sizeof(frame));
+		assert_int_equal(guest_receive(&b, NULL, got, sizeof(got)), sizeof(frame));
+		assert_int_equal(got[20], (uint8_t)i);
+		while (!vdrv_get(&ring, &len))
+			usleep(10);
+		assert_int_equal(remove_region(GUEST_BASE, GUEST_BYTES, USER_BASE, -1), 0);
+		assert_int_equal(vhost_add_region(&client.c,
+						  REGION(i * 0x10000, 0x1000, i * 0x10000, 0),
+						  small),
+				 0);
+		/* looked at, in vain */
+		assert_int_equal(write(client.kick, &(uint64_t){ 1 }, 8), 8);
+		usleep(2000);
+		assert_int_equal(vhost_add_region(&client.c,
+						  REGION(GUEST_BASE, GUEST_BYTES, USER_BASE, 0),
+						  client.memfd),
+				 0);
+	}
+	vdrv_done(&ring);
+	guest_stop(&b);
+	close(small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(refuses),
 		test(all_slots),
 		test(under_traffic),
+		test(comes_back),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
