@@ -237,6 +237,7 @@ int vhost_user_restart_rings(struct vhost_user_server *s)
 			assert(!vq->in_flight);
 			virtqueue_stop(vq);
 			s->rings[i].base = virtqueue_base(vq);
+			virtqueue_notify(vq);
 		}
 		pthread_mutex_unlock(&vq->lock);
 		e = start_ring(s, i);
@@ -316,6 +317,8 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 		assert(!vq->in_flight);
 		virtqueue_stop(vq);
 		ring->base = virtqueue_base(vq);
+		/* as in vhost_user_stop_ring() */
+		virtqueue_notify(vq);
 	}
 	pthread_mutex_unlock(&vq->lock);
 	if (same)

@@ -75,6 +75,7 @@ static void moves(uint64_t features)
 			uint32_t index, flags;
 			uint64_t desc, used, avail, log;
 		} m = { .index = 1 };
+		uint64_t count;
 
 		frame[20] = (uint8_t)i;
 		guest_send(&a, NULL, frame, sizeof(frame), 4096);
@@ -92,7 +93,11 @@ static void moves(uint64_t features)
 		m.desc = a.tx.desc_addr + USER_BASE - GUEST_BASE;
 		m.avail = a.tx.avail_addr + USER_BASE - GUEST_BASE;
 		m.used = a.tx.used_addr + USER_BASE - GUEST_BASE;
+		while (read(a.tx_call, &count, 8) == 8)
+			;
 		assert_int_equal(vhost_request(&a.c, VHOST_SET_VRING_ADDR, &m, sizeof(m), -1), 0);
+		/* what was published before it moved the guest may not have been told of */
+		assert_true(readable(a.tx_call));
 	}
 	guest_stop(&a);
 	guest_stop(&b);
