@@ -351,30 +351,43 @@ void memory_space_stats(const struct memory_space *space, struct memory_stats *s
 	stats->faults = READ_ONCE(space->stats.faults);
 }
 
+int memory_space_share(struct memory_space *space, int fd, uint64_t offset, uint64_t size,
+		       struct memory_file **file, uint8_t **at)
+{
+	int flags = fcntl(fd, F_GETFL), err;
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !size)
+		return -EINVAL;
+	if ((flags & O_ACCMODE) != O_RDWR)
+		return -EACCES;
+	if (offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset)
+		return -ERANGE;
+	err = file_get(space, fd, &st, true, file);
+	if (!err)
+		*at = (*file)->base + offset;
+	return err;
+}
+
+void memory_space_unshare(struct memory_file *file)
+{
+	file_put(file);
+}
+
 int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64_t size)
 {
 	struct memory_log *log = NULL, *old = space->log;
-	struct stat st;
 	int err;
 
 	if (fd >= 0) {
-		int flags = fcntl(fd, F_GETFL);
-
-		if (flags < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !size)
-			return -EINVAL;
-		if ((flags & O_ACCMODE) != O_RDWR)
-			return -EACCES;
-		if (offset > (uint64_t)st.st_size || size > (uint64_t)st.st_size - offset)
-			return -ERANGE;
 		log = calloc(1, sizeof(*log));
 		if (!log)
 			return -ENOMEM;
-		err = file_get(space, fd, &st, true, &log->file);
+		err = memory_space_share(space, fd, offset, size, &log->file, &log->base);
 		if (err) {
 			free(log);
 			return err;
 		}
-		log->base = log->file->base + offset;
 		log->pages = size * 8; /* size is at most a file's: no overflow */
 	}
 	rcu_publish(space->log, log);

@@ -28,6 +28,7 @@
 #include <sys/uio.h>
 
 struct memory_space;
+struct memory_file;
 struct memory_map;
 struct memory_log;
 
@@ -80,6 +81,16 @@ void memory_space_stats(const struct memory_space *space, struct memory_stats *s
  * -ERANGE (beyond its end), -EACCES, -ENOMEM.
  */
 int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64_t size);
+
+/*
+ * Control thread: @size bytes of the file @fd (borrowed) from @offset on, for the device and the
+ * client, not for readers; the file is mapped whole. What an access to them runs into is contained
+ * as with guest memory. *@at is valid until memory_space_unshare() of *@file, which comes before
+ * memory_space_free(). 0, -EINVAL (not a file, size 0), -ERANGE (beyond its end), -EACCES, -ENOMEM.
+ */
+int memory_space_share(struct memory_space *space, int fd, uint64_t offset, uint64_t size,
+		       struct memory_file **file, uint8_t **at);
+void memory_space_unshare(struct memory_file *file);
 
 /*
  * A reader: one per queue, used by whichever thread holds that queue. Caches the region that

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define INFLIGHT_FILE_MAX (1ll << 30) /* one page of the largest ones, far more than is needed */
+
 struct inflight_message {
 	uint64_t size, offset;
 	uint16_t queues, num;
@@ -16,7 +18,7 @@ struct inflight_message {
 
 void vhost_user_drop_inflight(struct vhost_user_server *s)
 {
-	if (!s->inflight)
+	if (!s->inflight_file)
 		return;
 	for (unsigned i = 0; i < s->dev->n_queues; i++) {
 		struct virtqueue *vq = s->dev->queues[i];
@@ -25,8 +27,8 @@ void vhost_user_drop_inflight(struct vhost_user_server *s)
 		virtqueue_inflight_set(vq, NULL, false, 0);
 		pthread_mutex_unlock(&vq->lock);
 	}
-	munmap(s->inflight, s->inflight_bytes);
-	s->inflight = NULL;
+	memory_space_unshare(s->inflight_file);
+	s->inflight_file = NULL;
 }
 
 static int inflight_sizes(const struct vhost_user_server *s, const struct inflight_message *m,
@@ -69,26 +71,28 @@ int vhost_user_set_inflight_fd(struct vhost_user_server *s)
 {
 	struct inflight_message m;
 	struct stat st;
+	struct memory_file *file;
+	uint8_t *at;
 	size_t each;
-	int seals;
-	void *p;
+	int seals, err;
 
 	memcpy(&m, s->payload, sizeof(m.size) * 2 + 4);
 	if (s->n_fds != 1 || inflight_sizes(s, &m, &each) || vhost_user_any_started(s))
 		return -EINVAL;
-	/* a region that can shrink under us would be a SIGBUS */
+	/* One that shrinks is of no use to who comes after us. Seals do not say that pages are
+	 * there: those of hugetlbfs may not be. */
 	seals = fcntl(s->fds[0], F_GET_SEALS);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(s->fds[0], &st) < 0)
 		return -EACCES;
-	if (m.offset % 4096 || m.size < each * m.queues || m.offset > (uint64_t)st.st_size ||
-	    m.size > (uint64_t)st.st_size - m.offset)
+	/* it is mapped whole */
+	if (m.offset % 4096 || m.size < each * m.queues || st.st_size > INFLIGHT_FILE_MAX)
 		return -ERANGE;
-	p = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, s->fds[0], (off_t)m.offset);
-	if (p == MAP_FAILED)
-		return -errno;
+	err = memory_space_share(s->dev->space, s->fds[0], m.offset, m.size, &file, &at);
+	if (err)
+		return err;
 	vhost_user_drop_inflight(s);
-	s->inflight = p;
-	s->inflight_bytes = m.size;
+	s->inflight_file = file;
+	s->inflight = at;
 	s->inflight_each = each;
 	s->inflight_queues = m.queues;
 	s->inflight_num = m.num;

@@ -119,7 +119,7 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 		bool packed = config.features >> VIRTIO_F_RING_PACKED & 1;
 		uint8_t *region = NULL;
 
-		if (s->inflight && i < s->inflight_queues)
+		if (s->inflight_file && i < s->inflight_queues)
 			region = s->inflight + i * s->inflight_each;
 		/* features may have been negotiated anew since the region came */
 		if (region && (s->inflight_num != ring->num || s->inflight_packed != packed))

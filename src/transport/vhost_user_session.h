@@ -88,8 +88,9 @@ struct vhost_user_server {
 	unsigned n_regions;
 	struct vhost_user_ring rings[VIRTIO_QUEUES_MAX];
 	int backend_fd; /* our requests to the front end; -1: none */
+	/* NULL: none; and the region in it */
+	struct memory_file *inflight_file;
 	uint8_t *inflight;
-	size_t inflight_bytes;
 	uint16_t inflight_queues, inflight_num;
 	size_t inflight_each;
 	bool inflight_packed; /* the rings it was sized for */

@@ -77,6 +77,7 @@ static void refuses_to_get(void **state)
 static void refuses(void **state)
 {
 	int fd = memory_file(0x10000), plain = memfd_create("plain", 0);
+	int vast = memory_file(1ull << 40);
 
 	/* one that could shrink under us */
 	assert_int_equal(ftruncate(plain, 0x10000), 0);
@@ -97,7 +98,12 @@ static void refuses(void **state)
 	assert_int_equal(set(0x10000, 0, DISK_QUEUES, 32768, fd), REFUSED);
 	assert_int_equal(set(0x10000, 0, 1, 64, -1), REFUSED);
 	assert_int_equal(set(0x10000, 0, 1, 64, client.kick), REFUSED);
+	/* address space is not without end */
+	assert_int_equal(fcntl(vast, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(set(1ull << 40, 0, 1, 64, vast), REFUSED);
+	assert_int_equal(set(0x10000, 0, 1, 64, vast), REFUSED);
 	close(fd);
+	close(vast);
 	close(plain);
 }
 
@@ -176,6 +182,73 @@ static void other_kind_of_ring(void **state)
 	close(fd);
 }
 
+static uint64_t number_in(const char *format, unsigned kib)
+{
+	unsigned long long value = 1;
+	char path[96];
+	FILE *f;
+
+	snprintf(path, sizeof(path), format, kib);
+	f = fopen(path, "r");
+	if (!f)
+		return 1;
+	if (fscanf(f, "%llu", &value) != 1)
+		value = 1;
+	fclose(f);
+	return value;
+}
+
+/* A sealed memory file of huge pages that the host does not have; *size is one's. */
+static int file_without_pages(uint64_t *size)
+{
+	static const unsigned shifts[] = { 30, 21 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(shifts); i++) {
+		unsigned kib = 1u << (shifts[i] - 10);
+		int fd;
+
+		if (number_in("/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib) ||
+		    number_in("/sys/kernel/mm/hugepages/hugepages-%ukB/nr_overcommit_hugepages",
+			      kib))
+			continue;
+		fd = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
+						  shifts[i] << MAP_HUGE_SHIFT);
+		if (fd < 0)
+			continue;
+		*size = 1ull << shifts[i];
+		if (!ftruncate(fd, (off_t)*size) && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK))
+			return fd;
+		close(fd);
+	}
+	return -1;
+}
+
+static void check_server(void *arg)
+{
+	vhost_user_server_check(vhost_server[DISK]);
+}
+
+/* Where a page is not there an access is a bus error, sealed or not. It is the front end's own. */
+static void pages_that_are_not_there(void **state)
+{
+	uint64_t size = 0;
+	int fd = file_without_pages(&size);
+
+	if (fd < 0)
+		skip();
+	assert_int_equal(memory_faults_init(), 0); /* cmocka's handlers are in place by now */
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(set(i & 1 ? 4096 : size, 0, 1, 64, fd), 0);
+		start_ring(64, 0);
+		on_loop(check_server, NULL);
+		assert_true(is_closed(&client.c));
+		client_again();
+		assert_int_equal(start_ring(64, 0), 0);
+		client_again();
+	}
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +257,7 @@ int main(void)
 		test_disk(refuses),
 		test_disk(does_not_trust_it),
 		test_disk(other_kind_of_ring),
+		test_disk(pages_that_are_not_there),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
