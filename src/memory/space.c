@@ -188,12 +188,18 @@ static bool same_region(const struct memory_region *region, uint64_t addr, uint6
 	       region->offset == offset;
 }
 
+/* Only these files have seals (memfd_create(2)), and they are asked without a wait. */
+bool memory_is_file(int fd)
+{
+	return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 static int check_file(int fd, unsigned access, uint64_t size, uint64_t offset, struct stat *st,
 		      bool *writable)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags < 0 || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || offset % PAGE)
+	if (!memory_is_file(fd) || fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || offset % PAGE)
 		return -EINVAL;
 	if (offset > (uint64_t)st->st_size || size > (uint64_t)st->st_size - offset)
 		return -ERANGE;
@@ -357,7 +363,7 @@ int memory_space_share(struct memory_space *space, int fd, uint64_t offset, uint
 	int flags = fcntl(fd, F_GETFL), err;
 	struct stat st;
 
-	if (flags < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !size)
+	if (!memory_is_file(fd) || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !size)
 		return -EINVAL;
 	if ((flags & O_ACCMODE) != O_RDWR)
 		return -EACCES;

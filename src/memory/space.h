@@ -14,6 +14,10 @@
  * handler puts zero pages under the mapping of that file, marks its space as failed, and the access
  * goes on (memory_space_failed()). Nobody else is disturbed.
  *
+ * A file must be a memory file: a memfd, or one of tmpfs or hugetlbfs. Any other may keep us
+ * waiting whenever it is looked at or touched (a file system in user space, a disk that is stuck),
+ * on an I/O core that serves others too.
+ *
  * Regions without a file ("remote") can only be reached through messages to the client. For a
  * reader they are not there; memory/remote.h has what a queue does then.
  */
@@ -47,13 +51,16 @@ struct memory_space *memory_space_new(const char *name);
 /* The caller has made sure that no reader uses it any more. NULL is allowed. */
 void memory_space_free(struct memory_space *space);
 
+/* Is it a memory file? Waits for nothing. */
+bool memory_is_file(int fd);
+
 /*
  * Control thread: adds [@addr, @addr + @size). @access: MEMORY_READ, or both. @fd: the file behind
  * it, from @offset bytes on; borrowed, the caller closes it; -1 for a remote region.
- * Returns 0, or -EINVAL (size 0, wraps, not a regular or memory file, offset not a multiple of
- * 4096), -EEXIST (overlaps another region that is not identical to it), -ENOSPC (too many regions),
- * -ERANGE (beyond the file's end), -EACCES (file not open for that access), -ENOMEM.
- * An identical region again is success and changes nothing.
+ * Returns 0, or -EINVAL (size 0, wraps, not a memory file, offset not a multiple of 4096), -EEXIST
+ * (overlaps another region that is not identical to it), -ENOSPC (too many regions), -ERANGE
+ * (beyond the file's end), -EACCES (file not open for that access), -ENOMEM. An identical region
+ * again is success and changes nothing.
  */
 int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, unsigned access,
 		     int fd, uint64_t offset);
@@ -77,8 +84,8 @@ void memory_space_stats(const struct memory_space *space, struct memory_stats *s
 /*
  * Control thread: the dirty log of a live migration, @size bytes from @offset of the file @fd
  * (borrowed): bit n % 8 of byte n / 8 stands for the 4096 bytes of guest memory at n * 4096.
- * @fd -1: none any more. Returns once no reader can see the one before. 0, -EINVAL (not a file),
- * -ERANGE (beyond its end), -EACCES, -ENOMEM.
+ * @fd -1: none any more. Returns once no reader can see the one before. 0, -EINVAL (not a memory
+ * file), -ERANGE (beyond its end), -EACCES, -ENOMEM.
  */
 int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64_t size);
 

@@ -116,6 +116,10 @@ static int dma_map(struct vfio_user_server *s, struct vfio_user_message *m)
 		access |= MEMORY_WRITE;
 	err = memory_space_map(s->space, map.addr, map.size, access, m->n_fds ? m->fds[0] : -1,
 			       map.offset);
+	if (err && m->n_fds && !memory_is_file(m->fds[0]))
+		log_limited(&s->limit, LOG_LEVEL_WARNING,
+			    "%s: memory must be a memfd, or a file of tmpfs or hugetlbfs",
+			    pci_function_name(s->f));
 	if (err)
 		return -err;
 	if (!m->n_fds)

@@ -30,6 +30,12 @@ static int add_region(struct vhost_user_server *s, const struct vhost_user_regio
 {
 	int err = check_region(s, r);
 
+	if (!err && !memory_is_file(fd)) {
+		log_limited(&s->limit, LOG_LEVEL_WARNING,
+			    "%s: memory must be a memfd, or a file of tmpfs or hugetlbfs",
+			    s->dev->name);
+		err = -EINVAL;
+	}
 	if (!err)
 		err = memory_space_map(s->dev->space, r->guest, r->size, MEMORY_READ | MEMORY_WRITE,
 				       fd, r->offset);

@@ -222,6 +222,28 @@ static void survives_truncation(void **state)
 	close(other_fd);
 }
 
+/* Files of a disk, or of something that only looks like one, may keep us waiting. */
+static void only_memory_files(void **state)
+{
+	static const char *const paths[] = { "/proc/self/exe", "/sys/devices/system/cpu/online" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		int file = open(paths[i], O_RDONLY | O_CLOEXEC);
+
+		assert_true(file >= 0);
+		/* the machine may have its programs in memory */
+		if (memory_is_file(file)) {
+			close(file);
+			continue;
+		}
+		assert_int_equal(memory_space_map(space, 0, PAGE, MEMORY_READ, file, 0), -EINVAL);
+		assert_int_equal(memory_space_log(space, file, 0, 8), -EINVAL);
+		close(file);
+	}
+	assert_true(memory_is_file(fd));
+	map(0, PAGE, RW, 0);
+}
+
 /* The fault may come in an atomic access, in the middle of what ThreadSanitizer does for it. */
 static void survives_truncation_in_atomics(void **state)
 {
@@ -333,6 +355,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(unmaps_ranges, setup, teardown),
 		cmocka_unit_test_setup_teardown(remote_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(only_memory_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation_in_atomics, setup, teardown),
 		cmocka_unit_test_setup_teardown(logs_dirty_pages, setup, teardown),
