@@ -14,18 +14,24 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SLOTS 4096
+/* Enough for 2048 spaces that use all they may. A part is made when it is needed, and stays. */
+#define PART_SLOTS 4096u
+#define PARTS	   (2048u * MEMORY_FILES_MAX / PART_SLOTS)
 
-static struct slot {
+struct slot {
 	uintptr_t base; /* 0: free; written last when taken, first when freed */
 	size_t size;
 	struct memory_file *file;
-} slots[SLOTS];
-static unsigned n_slots; /* highest ever used, plus one */
+};
+
+static struct slot *parts[PARTS];
+static unsigned n_slots;    /* highest ever used, plus one; its part is there */
+static unsigned first_free; /* none below it is */
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static UNINSTRUMENTED void bus_error(int signo, siginfo_t *info, void *context)
@@ -35,15 +41,16 @@ static UNINSTRUMENTED void bus_error(int signo, siginfo_t *info, void *context)
 	int saved = errno;
 
 	for (unsigned i = 0; i < n; i++) {
-		uintptr_t base = LOAD_ACQUIRE(slots[i].base);
+		struct slot *slot = &LOAD_ACQUIRE(parts[i / PART_SLOTS])[i % PART_SLOTS];
+		uintptr_t base = LOAD_ACQUIRE(slot->base);
 
-		if (!base || at < base || at - base >= READ_ONCE(slots[i].size))
+		if (!base || at < base || at - base >= READ_ONCE(slot->size))
 			continue;
-		if (syscall(SYS_mmap, base, slots[i].size, PROT_READ | PROT_WRITE,
+		if (syscall(SYS_mmap, base, slot->size, PROT_READ | PROT_WRITE,
 			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) < 0)
 			break;
-		WRITE_ONCE(slots[i].file->faulted, 1);
-		memory_space_fault(slots[i].file->space);
+		WRITE_ONCE(slot->file->faulted, 1);
+		memory_space_fault(slot->file->space);
 		errno = saved;
 		return;
 	}
@@ -60,31 +67,46 @@ int memory_faults_init(void)
 	return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 }
 
+/* Under the lock: the slot, its part made if need be, or NULL. */
+static struct slot *slot_at(unsigned i)
+{
+	struct slot *part;
+
+	if (i >= PARTS * PART_SLOTS)
+		return NULL;
+	part = parts[i / PART_SLOTS];
+	if (!part) {
+		part = calloc(PART_SLOTS, sizeof(*part));
+		STORE_RELEASE(parts[i / PART_SLOTS], part);
+	}
+	return part ? &part[i % PART_SLOTS] : NULL;
+}
+
 int memory_faults_watch(struct memory_file *file)
 {
-	int err = -ENOSPC;
+	struct slot *slot;
+	unsigned i;
 
 	pthread_mutex_lock(&slots_lock);
-	for (unsigned i = 0; i < SLOTS; i++) {
-		if (slots[i].base)
-			continue;
-		slots[i].file = file;
-		WRITE_ONCE(slots[i].size, file->size);
-		STORE_RELEASE(slots[i].base, (uintptr_t)file->base);
+	for (i = first_free; (slot = slot_at(i)) && slot->base; i++)
+		;
+	if (slot) {
+		slot->file = file;
+		WRITE_ONCE(slot->size, file->size);
+		STORE_RELEASE(slot->base, (uintptr_t)file->base);
+		first_free = i + 1;
 		if (i >= n_slots)
 			STORE_RELEASE(n_slots, i + 1);
-		err = 0;
-		break;
+		file->slot = i;
 	}
 	pthread_mutex_unlock(&slots_lock);
-	return err;
+	return slot ? 0 : -ENOSPC;
 }
 
 void memory_faults_forget(struct memory_file *file)
 {
 	pthread_mutex_lock(&slots_lock);
-	for (unsigned i = 0; i < n_slots; i++)
-		if (slots[i].file == file && slots[i].base)
-			STORE_RELEASE(slots[i].base, 0);
+	STORE_RELEASE(slot_at(file->slot)->base, 0);
+	first_free = MIN(first_free, file->slot);
 	pthread_mutex_unlock(&slots_lock);
 }

@@ -18,7 +18,8 @@ struct memory_file {
 	uint8_t *base;
 	size_t size;
 	unsigned refs;
-	int faulted; /* set by the SIGBUS handler */
+	unsigned slot; /* faults.c */
+	int faulted;   /* set by the SIGBUS handler */
 };
 
 struct memory_region {

@@ -27,6 +27,7 @@ struct memory_space {
 	struct memory_map *retired;
 	unsigned n_retired;
 	struct list files;
+	uint64_t file_bytes; /* of those */
 	int failed;
 	struct memory_stats stats;
 	struct memory_channel channel;
@@ -67,6 +68,7 @@ static void file_put(struct memory_file *file)
 	munmap(file->base, file->size);
 	list_del(&file->node);
 	file->space->stats.files--;
+	file->space->file_bytes -= file->size;
 	free(file);
 }
 
@@ -87,6 +89,9 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 			return 0;
 		}
 	}
+	if (space->stats.files >= MEMORY_FILES_MAX ||
+	    (uint64_t)st->st_size > MEMORY_FILE_BYTES_MAX - space->file_bytes)
+		return -ENOSPC;
 	file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;
@@ -108,6 +113,7 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 		goto unmap;
 	list_add(&space->files, &file->node);
 	space->stats.files++;
+	space->file_bytes += file->size;
 	*out = file;
 	return 0;
 unmap:

@@ -39,6 +39,12 @@ struct memory_log;
 enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
 
 #define MEMORY_REGIONS_MAX 16384
+/* Of one space, so that no client uses up what is there for all (address space, mappings): files
+ * mapped at a time, enough for a vhost-user table with a file in each slot, a log and an in-flight
+ * region; and their bytes together, each file as long as it is, whatever part of it is guest
+ * memory. */
+#define MEMORY_FILES_MAX      512
+#define MEMORY_FILE_BYTES_MAX (4ull << 40)
 
 /*
  * Installs the process's SIGBUS handler; once, before the first space. A SIGBUS outside of guest
@@ -58,9 +64,9 @@ bool memory_is_file(int fd);
  * Control thread: adds [@addr, @addr + @size). @access: MEMORY_READ, or both. @fd: the file behind
  * it, from @offset bytes on; borrowed, the caller closes it; -1 for a remote region.
  * Returns 0, or -EINVAL (size 0, wraps, not a memory file, offset not a multiple of 4096), -EEXIST
- * (overlaps another region that is not identical to it), -ENOSPC (too many regions), -ERANGE
- * (beyond the file's end), -EACCES (file not open for that access), -ENOMEM. An identical region
- * again is success and changes nothing.
+ * (overlaps another region that is not identical to it), -ENOSPC (too many regions or files,
+ * or files too long), -ERANGE (beyond the file's end), -EACCES (file not open for that access),
+ * -ENOMEM. An identical region again is success and changes nothing.
  */
 int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, unsigned access,
 		     int fd, uint64_t offset);
@@ -85,7 +91,7 @@ void memory_space_stats(const struct memory_space *space, struct memory_stats *s
  * Control thread: the dirty log of a live migration, @size bytes from @offset of the file @fd
  * (borrowed): bit n % 8 of byte n / 8 stands for the 4096 bytes of guest memory at n * 4096.
  * @fd -1: none any more. Returns once no reader can see the one before. 0, -EINVAL (not a memory
- * file), -ERANGE (beyond its end), -EACCES, -ENOMEM.
+ * file), -ERANGE (beyond its end), -EACCES, -ENOSPC (as memory_space_map()), -ENOMEM.
  */
 int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64_t size);
 
@@ -93,7 +99,8 @@ int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64
  * Control thread: @size bytes of the file @fd (borrowed) from @offset on, for the device and the
  * client, not for readers; the file is mapped whole. What an access to them runs into is contained
  * as with guest memory. *@at is valid until memory_space_unshare() of *@file, which comes before
- * memory_space_free(). 0, -EINVAL (not a file, size 0), -ERANGE (beyond its end), -EACCES, -ENOMEM.
+ * memory_space_free(). 0, -EINVAL (not a memory file, size 0), -ERANGE (beyond its end),
+ * -EACCES, -ENOSPC (as memory_space_map()), -ENOMEM.
  */
 int memory_space_share(struct memory_space *space, int fd, uint64_t offset, uint64_t size,
 		       struct memory_file **file, uint8_t **at);

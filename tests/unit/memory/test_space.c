@@ -222,6 +222,62 @@ static void survives_truncation(void **state)
 	close(other_fd);
 }
 
+/* One file that grows is mapped anew each time, and so is each further file. */
+static void no_more_than_its_share_of_files(void **state)
+{
+	struct memory_space *others[9];
+	int small = memfd_create("other", MFD_CLOEXEC);
+	struct memory_stats stats;
+
+	for (unsigned i = 0; i < MEMORY_FILES_MAX; i++) {
+		assert_int_equal(ftruncate(fd, (PAGES + i) * PAGE), 0);
+		map(i * PAGE, PAGE, RW, (PAGES + i - 1) * PAGE);
+	}
+	memory_space_stats(space, &stats);
+	assert_int_equal(stats.files, MEMORY_FILES_MAX);
+	assert_int_equal(ftruncate(small, PAGE), 0);
+	assert_int_equal(memory_space_map(space, 1 << 30, PAGE, RW, small, 0), -ENOSPC);
+	assert_int_equal(memory_space_log(space, small, 0, 8), -ENOSPC);
+	map(1 << 30, PAGE, RW, 0); /* one that is mapped already */
+	/* others have theirs, each as many */
+	for (unsigned i = 0; i < 9; i++) {
+		others[i] = memory_space_new("other");
+		for (unsigned k = 0; k < MEMORY_FILES_MAX; k++) {
+			unsigned page = i * MEMORY_FILES_MAX + k;
+
+			assert_int_equal(ftruncate(small, (page + 1) * PAGE), 0);
+			assert_int_equal(
+				memory_space_map(others[i], k * PAGE, PAGE, RW, small, page * PAGE),
+				0);
+		}
+	}
+	for (unsigned i = 0; i < 9; i++)
+		memory_space_free(others[i]);
+	assert_int_equal(memory_space_unmap(space, 0, 0), MEMORY_FILES_MAX + 1);
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, small, 0), 0);
+	close(small);
+}
+
+/* A file costs its client nothing while there is nothing in it. */
+static void no_more_than_its_share_of_bytes(void **state)
+{
+	int large = memfd_create("large", MFD_CLOEXEC), err;
+
+	assert_int_equal(ftruncate(large, (off_t)MEMORY_FILE_BYTES_MAX + PAGE), 0);
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, large, 0), -ENOSPC);
+	assert_int_equal(ftruncate(large, (off_t)MEMORY_FILE_BYTES_MAX), 0);
+	err = memory_space_map(space, 0, PAGE, RW, large, 0);
+	if (err) {
+		assert_int_equal(err, -ENOMEM); /* ThreadSanitizer leaves us less than that */
+	} else {
+		assert_int_equal(memory_space_map(space, PAGE, PAGE, RW, large, PAGE), 0);
+		assert_int_equal(memory_space_map(space, 2 * PAGE, PAGE, RW, fd, 0), -ENOSPC);
+		assert_int_equal(memory_space_unmap(space, 0, 0), 2);
+	}
+	map(0, PAGE, RW, 0);
+	close(large);
+}
+
 /* Files of a disk, or of something that only looks like one, may keep us waiting. */
 static void only_memory_files(void **state)
 {
@@ -355,6 +411,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(unmaps_ranges, setup, teardown),
 		cmocka_unit_test_setup_teardown(remote_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_more_than_its_share_of_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_more_than_its_share_of_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_memory_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation_in_atomics, setup, teardown),
