@@ -26,6 +26,7 @@ static const struct {
 	{ "run-again", "an instruction needs a stock entry", false },
 	{ "dirty-log", "the guest's memory is logged for migration", true },
 	{ "guest-off", "the guest module does not want it (enable in its sysfs)", true },
+	{ "task-priority", "the guest's task priority keeps interrupts off", false },
 };
 
 #define N_WHYS (sizeof(whys) / sizeof(whys[0]))

@@ -129,6 +129,9 @@ static enum ex_why may_enter(struct ex_vcpu *d, const struct ex_map *map, bool i
 		return EX_AGAIN;
 	if (in_service(d))
 		return EX_IN_SERVICE;
+	/* The physical LAPIC does not know it. A guest that raises it in a direct entry exits. */
+	if ((*(u32 *)(ex_lapic_regs(d) + APIC_TASKPRI) & 0xff) >= EX_VECTORS_FROM)
+		return EX_TPR;
 	if (!ex_routes_same(d, map))
 		return EX_ROUTES;
 	return ex_ops->may(d);

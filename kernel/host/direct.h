@@ -43,6 +43,7 @@ enum ex_why {
 		   */
 	EX_DIRTY_LOG, /* migration */
 	EX_GUEST,     /* the guest does not want it */
+	EX_TPR,	      /* the guest's task priority keeps interrupts off */
 	EX_WHYS,
 };
 
@@ -105,7 +106,7 @@ struct ex_vcpu {
 	u32 direct_vectors[8];	   /* that the guest may have in service */
 	struct ex_idt_test *test;  /* for the next direct entry; any CPU */
 	void *arch[4];
-	u64 saved[6];
+	u64 saved[8];
 	bool ipi_own; /* the interrupt command register is open for this entry */
 	struct {
 		bool allowed; /* set before it is published */

@@ -54,6 +54,7 @@ static const char *const whys[EX_WHYS] = {
 	[EX_AGAIN] = "run-again",
 	[EX_DIRTY_LOG] = "dirty-log",
 	[EX_GUEST] = "guest-off",
+	[EX_TPR] = "task-priority",
 };
 
 void ex_for_each(void (*fn)(struct ex_vcpu *d, u64 now), u64 now)

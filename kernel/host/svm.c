@@ -5,8 +5,8 @@
  * With the INTR intercept and V_INTR_MASKING clear, physical interrupts go through the guest's IDT
  * whenever its RFLAGS.IF allows. A vector past the IDT's limit, or with an empty gate, raises #GP,
  * which is intercepted; EXITINTINFO then names the vector. CR8 would be the physical task priority,
- * so it is intercepted too; LIDT, which would lift the limit; and CLGI, which keeps off only
- * interrupts that are virtual.
+ * so it is intercepted too, which also tells when the guest raises its own; LIDT, which would lift
+ * the limit; and CLGI, which keeps off only interrupts that are virtual.
  */
 #include <linux/kvm_host.h>
 

@@ -12,6 +12,9 @@
  * vectors, the instruction runs again in an entry that is stock: its fault is then the guest's. To
  * KVM all these exits are interrupt windows, which have it do nothing but look for interrupts.
  *
+ * The guest's task priority is one that KVM's TPR shadow gives it (30.3), and keeps off only what
+ * KVM injects. So its writes exit, and an entry with a raised one is stock.
+ *
  * Posted interrupts and virtual-interrupt delivery need external-interrupt exiting (27.2.1.1), so
  * with APICv an entry is stock. The VMCS is the current one in both hooks.
  */
@@ -31,7 +34,7 @@
 
 #define MSR_INSN_BYTES 2 /* RDMSR, WRMSR; a guest that adds prefixes lands on these */
 
-enum { PIN, EXCEPTIONS, LIMIT, SECONDARY, TIMER, BASE };
+enum { PIN, EXCEPTIONS, LIMIT, SECONDARY, TIMER, BASE, CR8, TPR };
 
 static inline u64 vmcs_get(unsigned long field)
 {
@@ -60,6 +63,25 @@ static void msr_pass(u32 msr, bool write, bool pass)
 		__clear_bit(msr + (write ? 2048 * 8 : 0), map);
 	else
 		__set_bit(msr + (write ? 2048 * 8 : 0), map);
+}
+
+static bool msr_passes(u32 msr, bool write)
+{
+	unsigned long *map = phys_to_virt(vmcs_get(MSR_BITMAP) & PAGE_MASK);
+
+	return !test_bit(msr + (write ? 2048 * 8 : 0), map);
+}
+
+/* A write of CR8 exits. */
+static void cr8_exits(bool is)
+{
+	u64 primary = vmcs_get(CPU_BASED_VM_EXEC_CONTROL);
+
+	if (is)
+		primary |= CPU_BASED_CR8_LOAD_EXITING;
+	else
+		primary &= ~(u64)CPU_BASED_CR8_LOAD_EXITING;
+	vmcs_set(CPU_BASED_VM_EXEC_CONTROL, primary);
 }
 
 /* The guest's own timer. */
@@ -136,12 +158,18 @@ static void vmx_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 	d->saved[SECONDARY] = vmcs_get(SECONDARY_VM_EXEC_CONTROL);
 	d->saved[TIMER] = timer;
 	d->saved[BASE] = vmcs_get(GUEST_IDTR_BASE);
+	d->saved[CR8] = vmcs_get(CPU_BASED_VM_EXEC_CONTROL) & CPU_BASED_CR8_LOAD_EXITING;
+	d->saved[TPR] = msr_passes(EX_X2APIC(APIC_TASKPRI), true);
 	vmcs_set(PIN_BASED_VM_EXEC_CONTROL, d->saved[PIN] & ~(u64)PIN_BASED_EXT_INTR_MASK);
 	vmcs_set(EXCEPTION_BITMAP, d->saved[EXCEPTIONS] | FAULT);
 	vmcs_set(GUEST_IDTR_LIMIT, min_t(u32, d->saved[LIMIT], idt->limit));
 	if (idt->base)
 		vmcs_set(GUEST_IDTR_BASE, idt->base);
 	vmcs_set(SECONDARY_VM_EXEC_CONTROL, d->saved[SECONDARY] | SECONDARY_EXEC_DESC);
+	if (!d->saved[CR8])
+		cr8_exits(true);
+	if (d->saved[TPR])
+		msr_pass(EX_X2APIC(APIC_TASKPRI), true, false);
 	if (x2apic_mode)
 		msr_pass(EX_X2APIC(APIC_EOI), true, true);
 	if (d->ipi_own)
@@ -166,6 +194,10 @@ static int vmx_leave(struct ex_vcpu *d, bool *again)
 	vmcs_set(GUEST_IDTR_LIMIT, d->saved[LIMIT]);
 	vmcs_set(GUEST_IDTR_BASE, d->saved[BASE]);
 	vmcs_set(SECONDARY_VM_EXEC_CONTROL, d->saved[SECONDARY]);
+	if (!d->saved[CR8])
+		cr8_exits(false);
+	if (d->saved[TPR])
+		msr_pass(EX_X2APIC(APIC_TASKPRI), true, true);
 	if (x2apic_mode)
 		msr_pass(EX_X2APIC(APIC_EOI), true, false);
 	if (d->ipi_own)

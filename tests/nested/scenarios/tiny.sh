@@ -51,6 +51,23 @@ tell show
 check "SLDT and STR work in a direct guest" [ "$(of done)" -gt "$DONE" ]
 kicks "after these"
 
+# What its task priority keeps off waits until that is low.
+tell show
+FAULTS=$(of done)
+tell mode raised
+check "the guest's task priority is raised" patiently shown_above "$FAULTS" done
+tell show
+TAKEN=$(of v81)
+tell poke
+sleep 1
+tell show
+check "it keeps an interrupt off ($(of v81), $TAKEN)" [ "$(of v81)" = "$TAKEN" ]
+check "such entries are told" patiently above 0 entries_task-priority
+tell mode spin
+check "which comes as it is lowered" patiently shown_above "$TAKEN" v81
+kicks "after that"
+check "the guest is direct after that" patiently is why direct
+
 off
 kicks "stock again"
 

@@ -11,6 +11,7 @@
  *
  *	mode NAME [VCPU]  what that vCPU does from now on
  *	kick N [VCPU]     N times: an eventfd is written, and the vCPU's interrupt awaited
+ *	poke [VCPU]       an eventfd is written, and nothing awaited
  *	show [VCPU]       counters: name=value...; vN=count for vectors
  *	regs [VCPU]       where it is in the guest, which it leaves for a moment
  *	timer [VCPU]      the VMM has it for a while, and reads the LAPIC's timer from KVM
@@ -68,7 +69,7 @@ static const char *const modes[] = {
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
 	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
 	[TINY_COUNT] = "count", [TINY_LDTR] = "ldtr",	      [TINY_IPIS] = "ipis",
-	[TINY_STEAL] = "steal",
+	[TINY_STEAL] = "steal", [TINY_RAISED] = "raised",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
@@ -355,14 +356,27 @@ static void *vcpu_run(void *arg)
 	}
 }
 
+static void kick_write(const struct vcpu *v)
+{
+	uint64_t one = 1;
+
+	if (write(v->kick_fd, &one, sizeof(one)) != sizeof(one))
+		die("kick");
+}
+
+static void poke(const struct vcpu *v)
+{
+	kick_write(v);
+	printf("poked\n");
+}
+
 /* False: it was not taken. */
 static bool kick_once(const struct vcpu *v)
 {
 	volatile uint64_t *count = counter(TINY_COUNTS + v->apart + VECTOR * 8);
-	uint64_t one = 1, before = *count, begin = now_ns();
+	uint64_t before = *count, begin = now_ns();
 
-	if (write(v->kick_fd, &one, sizeof(one)) != sizeof(one))
-		die("kick");
+	kick_write(v);
 	while (*count == before)
 		if (now_ns() - begin > LATE_NS)
 			return false;
@@ -564,6 +578,8 @@ static bool obey(char *line)
 		kick(&vcpus[i], strtoul(word[0], NULL, 0));
 	else if (word[0] && !strcmp(verb, "move"))
 		move(strtoul(word[0], NULL, 0));
+	else if (!strcmp(verb, "poke"))
+		poke(&vcpus[i]);
 	else if (!strcmp(verb, "show"))
 		show(&vcpus[i]);
 	else if (!strcmp(verb, "regs"))

@@ -60,9 +60,10 @@
 #define TINY_SHADOW_IDT 10
 #define TINY_TICK	11
 #define TINY_COUNT	12
+#define TINY_STEAL	13
+#define TINY_RAISED	14
 #define TINY_LDTR	15
 #define TINY_IPIS	16
-#define TINY_STEAL	13
 
 #define TINY_TICK_VECTOR 0x61
 #define TINY_TICK_CYCLES 200000
