@@ -2,8 +2,12 @@
 /*
  * A client may truncate the file that backs its guest's memory; our next access beyond the new end
  * raises SIGBUS. The handler finds the mapping in a table of slots that the control thread fills,
- * lays anonymous zero pages over all of it, and returns: the access is repeated and succeeds. The
- * machine's memory is garbage from then on, which is its own doing; its space is marked.
+ * lays anonymous zero pages over a part of it, and returns: the access is repeated and succeeds.
+ * The machine's memory is garbage from then on, which is its own doing; its space is marked.
+ *
+ * That part is one page of the file at first, and twice as much at each further fault: a host that
+ * commits no more memory than it has (vm.overcommit_memory=2) would refuse as much as a sparse file
+ * is long, and a mapping for each page would be more than a process may have.
  *
  * The handler may run on any thread at any point, so the slots are plain atomics and mmap() is the
  * only call made, as a bare system call. That includes points inside of ThreadSanitizer's own code,
@@ -26,6 +30,8 @@
 struct slot {
 	uintptr_t base; /* 0: free; written last when taken, first when freed */
 	size_t size;
+	size_t page; /* a power of two */
+	unsigned faults;
 	struct memory_file *file;
 };
 
@@ -33,6 +39,27 @@ static struct slot *parts[PARTS];
 static unsigned n_slots;    /* highest ever used, plus one; its part is there */
 static unsigned first_free; /* none below it is */
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Around @at, inside of the slot; with less than it should be if that is all there is. */
+static UNINSTRUMENTED bool lay_zero_pages(struct slot *slot, uintptr_t base, uintptr_t at)
+{
+	unsigned n = __atomic_fetch_add(&slot->faults, 1, __ATOMIC_RELAXED);
+	uintptr_t end = base + READ_ONCE(slot->size);
+	size_t page = READ_ONCE(slot->page);
+
+	for (size_t bytes = page << (n < 30 ? n : 30); bytes >= page; bytes /= 2) {
+		uintptr_t from = at & ~(bytes - 1), to = from + bytes;
+
+		if (from < base)
+			from = base;
+		if (to > end)
+			to = end;
+		if (syscall(SYS_mmap, from, to - from, PROT_READ | PROT_WRITE,
+			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) >= 0)
+			return true;
+	}
+	return false;
+}
 
 static UNINSTRUMENTED void bus_error(int signo, siginfo_t *info, void *context)
 {
@@ -46,8 +73,7 @@ static UNINSTRUMENTED void bus_error(int signo, siginfo_t *info, void *context)
 
 		if (!base || at < base || at - base >= READ_ONCE(slot->size))
 			continue;
-		if (syscall(SYS_mmap, base, slot->size, PROT_READ | PROT_WRITE,
-			    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) < 0)
+		if (!lay_zero_pages(slot, base, at))
 			break;
 		WRITE_ONCE(slot->file->faulted, 1);
 		memory_space_fault(slot->file->space);
@@ -93,6 +119,8 @@ int memory_faults_watch(struct memory_file *file)
 	if (slot) {
 		slot->file = file;
 		WRITE_ONCE(slot->size, file->size);
+		WRITE_ONCE(slot->page, file->page);
+		WRITE_ONCE(slot->faults, 0);
 		STORE_RELEASE(slot->base, (uintptr_t)file->base);
 		first_free = i + 1;
 		if (i >= n_slots)

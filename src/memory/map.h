@@ -17,6 +17,7 @@ struct memory_file {
 	bool writable;
 	uint8_t *base;
 	size_t size;
+	size_t page; /* what it is made of: a power of two, more than 4096 for huge pages */
 	unsigned refs;
 	unsigned slot; /* faults.c */
 	int faulted;   /* set by the SIGBUS handler */

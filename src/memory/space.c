@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define PAGE	    4096u
 #define RETIRED_MAX 64
@@ -72,6 +74,13 @@ static void file_put(struct memory_file *file)
 	free(file);
 }
 
+static size_t page_size(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC ? (size_t)fs.f_bsize : PAGE;
+}
+
 /* The mapping of all of @fd's file as it is now; an older, shorter one stays for its regions. */
 static int file_get(struct memory_space *space, int fd, const struct stat *st, bool writable,
 		    struct memory_file **out)
@@ -99,6 +108,7 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 	file->dev = st->st_dev;
 	file->ino = st->st_ino;
 	file->size = (size_t)st->st_size;
+	file->page = page_size(fd);
 	file->writable = writable;
 	file->refs = 1;
 	file->base = mmap(NULL, file->size, PROT_READ | (writable ? PROT_WRITE : 0),

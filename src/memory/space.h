@@ -11,7 +11,7 @@
  * (a vIOMMU's) cost a table row each and not a mapping each.
  *
  * A client may truncate its file under us. The SIGBUS that an access then takes is contained: the
- * handler puts zero pages under the mapping of that file, marks its space as failed, and the access
+ * handler puts zero pages under the access and around it, marks its space as failed, and the access
  * goes on (memory_space_failed()). Nobody else is disturbed.
  *
  * A file must be a memory file: a memfd, or one of tmpfs or hugetlbfs. Any other may keep us

@@ -210,7 +210,7 @@ static void survives_truncation(void **state)
 	assert_int_equal(memory_write(&reader, 20 * PAGE, buf, 8), 0);
 	assert_true(memory_space_failed(space));
 	memory_space_stats(space, &stats);
-	assert_int_equal(stats.faults, 1);
+	assert_int_equal(stats.faults, 2); /* each for its own page */
 
 	assert_false(memory_space_failed(other));
 	assert_int_equal(memory_read(&other_reader, 0, buf, 6), 0);
@@ -298,6 +298,54 @@ static void only_memory_files(void **state)
 	}
 	assert_true(memory_is_file(fd));
 	map(0, PAGE, RW, 0);
+}
+
+/* What is still in the file is still the file's, and nothing is laid over it. */
+static void truncation_leaves_the_rest(void **state)
+{
+	char buf[8] = "";
+
+	assert_int_equal(memory_faults_init(), 0);
+	memcpy(bytes, "kept", 5);
+	map(0, PAGES * PAGE, RW, 0);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	assert_int_equal(memory_read(&reader, 10 * PAGE, buf, 8), 0);
+	assert_true(memory_space_failed(space));
+	assert_int_equal(memory_read(&reader, 0, buf, 5), 0);
+	assert_string_equal(buf, "kept");
+	assert_int_equal(memory_write(&reader, 8, "new", 4), 0);
+	assert_string_equal((char *)bytes + 8, "new");
+}
+
+static unsigned mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+
+	for (int c = fgetc(f); c != EOF; c = fgetc(f))
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+/* Accesses all over a file that is gone: few mappings take its place, not one for each. */
+static void truncation_everywhere(void **state)
+{
+	const uint64_t pages = 1 << 18;
+	struct memory_stats stats;
+	unsigned before;
+
+	assert_int_equal(memory_faults_init(), 0);
+	assert_int_equal(ftruncate(fd, (off_t)(pages * PAGE)), 0);
+	map(0, pages * PAGE, RW, 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	before = mappings();
+	for (uint64_t i = 0; i < 4096; i++)
+		assert_int_equal(memory_write(&reader, i * 40503 % pages * PAGE, &i, 8), 0);
+	assert_true(mappings() <= before + 100);
+	memory_space_stats(space, &stats);
+	assert_in_range(stats.faults, 2, 20);
+	assert_int_equal(ftruncate(fd, PAGES * PAGE), 0);
 }
 
 /* The fault may come in an atomic access, in the middle of what ThreadSanitizer does for it. */
@@ -415,6 +463,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_more_than_its_share_of_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_memory_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
+		cmocka_unit_test_setup_teardown(truncation_leaves_the_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(truncation_everywhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation_in_atomics, setup, teardown),
 		cmocka_unit_test_setup_teardown(logs_dirty_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_under_a_reader, setup, teardown),
