@@ -71,7 +71,7 @@ static int read_target(int argc, char **argv, json_t **params)
 static int with_spec(const char *method, int argc, char **argv)
 {
 	bool add = !strcmp(method, "add");
-	json_t *params, *spec;
+	json_t *params = NULL, *spec;
 	int status;
 
 	argc = read_target(argc, argv, &params);
@@ -100,7 +100,7 @@ int cmd_set(int argc, char **argv)
 
 int cmd_remove(int argc, char **argv)
 {
-	json_t *params;
+	json_t *params = NULL;
 
 	argc = read_target(argc, argv, &params);
 	if (argc < 0)
