@@ -47,6 +47,8 @@ insmod /exitless_kvm.ko || fail "the module does not load"
 NO_PIN=1
 l2_start -device "vfio-pci,host=$DEVICE" -qmp unix:/tmp/qmp,server=on,wait=off && {
 	check "L2's network answers" l2_net
+	check "bind --undo is refused while L2 has the NIC" sh -c \
+		"exitless bind --undo $DEVICE 2>&1 | grep -q ' is held by process $QEMU '"
 	masks >/tmp/masks
 
 	echo "0 2" >/tmp/map
@@ -57,7 +59,7 @@ l2_start -device "vfio-pci,host=$DEVICE" -qmp unix:/tmp/qmp,server=on,wait=off &
 	check "the vCPU is on CPU 2" vcpu_on 2
 	check "so are the device's interrupts" irqs_on 2
 	exitless cpu show | sed 's/^/NOTE: /'
-	check "undo" exitless cpu undo l2
+	check "undo, by the path of the QMP socket" exitless cpu undo /tmp/qmp
 	check "all masks are as before" same_masks
 	check "no group is left" [ ! -e "/sys/fs/cgroup/exitless-$QEMU" ]
 
