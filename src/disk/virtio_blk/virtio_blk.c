@@ -26,6 +26,7 @@
 #define RANGE_MAX   (1u << 22) /* sectors of one discard: 2 GiB */
 #define TURN_REAPED 64
 #define BATCH	    8u /* as many as a cache line of a split ring has used elements */
+#define PARTS_MAX   8u /* requests done in parts while more are taken, a batch at a time */
 
 _Static_assert(PIECES >= 2 * SEG_MAX + 4, "each may lie over a border");
 
@@ -59,7 +60,8 @@ struct blk_queue {
 	char name[48];
 	struct blk_request *requests, *free;
 	struct blk_request *parts, **parts_end; /* done in parts, in turn */
-	uint64_t generation;			/* of guest memory, when it was last looked at */
+	unsigned n_parts;
+	uint64_t generation; /* of guest memory, when it was last looked at */
 	uint64_t ops[5], bytes_read, bytes_written, errors, malformed;
 };
 
@@ -316,16 +318,21 @@ static unsigned take(struct blk_queue *q, const struct io_turn *turn, struct io_
 	return n;
 }
 
-/* To be done in parts, which count when they are done. That it counted as a whole when it was taken
- * may have kept others from being taken. */
+static bool is_rw(const struct blk_request *r)
+{
+	return r->io.op == DISK_READ || r->io.op == DISK_WRITE;
+}
+
+/* To be done in parts, which count when they are done. */
 static void add_to_parts(struct blk_queue *q, struct blk_request *r, struct io_work *work)
 {
-	if (r->io.op == DISK_READ || r->io.op == DISK_WRITE)
+	if (is_rw(r))
 		work->bytes -= r->io.bytes - r->io.done;
 	work->more = true;
 	r->next = NULL;
 	*(q->parts ? q->parts_end : &q->parts) = r;
 	q->parts_end = &r->next;
+	q->n_parts++;
 }
 
 static struct blk_request *first_of_parts(struct blk_queue *q)
@@ -333,16 +340,19 @@ static struct blk_request *first_of_parts(struct blk_queue *q)
 	struct blk_request *r = q->parts;
 
 	q->parts = r->next;
+	q->n_parts--;
 	return r;
 }
 
-/* What is done in parts: one of them, and more within the turn's budget. Returns how many requests
- * came to their end. */
+/* What is done in parts: one of them, and more within the turn's budget; ranges use that up, too,
+ * but are nothing that a rate is for. Returns how many requests came to their end. */
 static unsigned go_on(struct blk_queue *q, const struct io_turn *turn, struct io_work *work)
 {
 	struct disk_backend *backend = q->disk->backend;
+	uint64_t bytes = work->bytes;
 	unsigned n = 0;
 
+	work->spent = true;
 	do {
 		struct blk_request *r = q->parts;
 		uint64_t before = r->io.done;
@@ -354,13 +364,15 @@ static unsigned go_on(struct blk_queue *q, const struct io_turn *turn, struct io
 			continue;
 		}
 		err = backend->ops->go_on(backend, q->index, &r->io);
-		work->bytes += r->io.done - before;
+		bytes += r->io.done - before;
+		if (is_rw(r))
+			work->bytes += r->io.done - before;
 		if (err != DISK_MORE) {
 			r->io.result = err;
 			complete(q, first_of_parts(q), status_of(&r->io));
 			n++;
 		}
-	} while (q->parts && work->bytes < turn->budget_bytes);
+	} while (q->parts && bytes < turn->budget_bytes);
 	work->more |= q->parts != NULL;
 	return n;
 }
@@ -435,7 +447,8 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	done = reap(q);
 	if (likely(q->vq.enabled && LOAD_ACQUIRE(q->disk->ready))) {
 		do {
-			n = take(q, turn, work, batch);
+			/* a stop has to wait for what is in flight, at whatever rate */
+			n = unlikely(q->n_parts >= PARTS_MAX) ? 0 : take(q, turn, work, batch);
 			for (unsigned i = 0; i < n; i++)
 				start(q, batch[i], work);
 			/* the driver can go on with these while others are done */
