@@ -235,7 +235,9 @@ static void run_sparse(struct io_core *core, bool low)
 	{
 		struct io_share *share = queue->share;
 
-		if ((latency(share) == IO_LATENCY_LOW) != low)
+		/* tried as one of the other class, which may have changed since */
+		if ((latency(share) == IO_LATENCY_LOW) != low ||
+		    queue->held_turn == core->stats.turns)
 			continue;
 		if (queue->ops->pending && !queue->ops->pending(queue)) {
 			if (core->turn.now_ns - queue->last_work_ns >= core->params.park_after_ns &&
