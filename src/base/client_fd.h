@@ -6,8 +6,8 @@
  * known to be harmless is closed by a thread made for it.
  *
  * Each server has a closer of its own, with one such thread at most, and reads nothing from its
- * client and takes no new one while that is busy: a client holds up itself only, and what waits to
- * be closed is no more than one message can bring.
+ * client and takes no new one while that is busy: whoever may connect to a server's socket holds up
+ * that server only, and what waits to be closed is no more than one message can bring.
  *
  * All functions are for the control thread; it does not wait in any of them.
  */

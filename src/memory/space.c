@@ -74,6 +74,8 @@ static void file_put(struct memory_file *file)
 	free(file);
 }
 
+const char memory_no_space[] = "too many memory regions or files, or files of more than 4 TiB";
+
 static size_t page_size(int fd)
 {
 	struct statfs fs;
@@ -85,6 +87,7 @@ static size_t page_size(int fd)
 static int file_get(struct memory_space *space, int fd, const struct stat *st, bool writable,
 		    struct memory_file **out)
 {
+	size_t page = page_size(fd);
 	struct memory_file *file;
 	int err;
 
@@ -107,8 +110,9 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 	file->space = space;
 	file->dev = st->st_dev;
 	file->ino = st->st_ino;
-	file->size = (size_t)st->st_size;
-	file->page = page_size(fd);
+	/* whole pages, as the kernel maps it: a file on hugetlbfs may end within one */
+	file->size = ALIGN_UP((size_t)st->st_size, page);
+	file->page = page;
 	file->writable = writable;
 	file->refs = 1;
 	file->base = mmap(NULL, file->size, PROT_READ | (writable ? PROT_WRITE : 0),

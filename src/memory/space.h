@@ -46,6 +46,9 @@ enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
 #define MEMORY_FILES_MAX      512
 #define MEMORY_FILE_BYTES_MAX (4ull << 40)
 
+/* What -ENOSPC means here, for a log. */
+extern const char memory_no_space[];
+
 /*
  * Installs the process's SIGBUS handler; once, before the first space. A SIGBUS outside of guest
  * memory gets the default action. Returns 0 or -errno.

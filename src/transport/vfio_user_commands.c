@@ -120,6 +120,9 @@ static int dma_map(struct vfio_user_server *s, struct vfio_user_message *m)
 		log_limited(&s->limit, LOG_LEVEL_WARNING,
 			    "%s: memory must be a memfd, or a file of tmpfs or hugetlbfs",
 			    pci_function_name(s->f));
+	else if (err == -ENOSPC)
+		log_limited(&s->limit, LOG_LEVEL_WARNING, "%s: %s", pci_function_name(s->f),
+			    memory_no_space);
 	if (err)
 		return -err;
 	if (!m->n_fds)

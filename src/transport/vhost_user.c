@@ -407,8 +407,10 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	s->accept_limit.burst = 1;
 	s->path = strdup(config->path);
 	s->closer = client_closer_new();
-	if (!s->path || !s->closer)
+	if (!s->path)
 		err = -ENOMEM;
+	else if (!s->closer)
+		err = -errno;
 	else
 		err = loop_add(loop, &s->closed, client_closer_event(s->closer), EPOLLIN, closed);
 	if (err) {

@@ -39,6 +39,8 @@ static int add_region(struct vhost_user_server *s, const struct vhost_user_regio
 	if (!err)
 		err = memory_space_map(s->dev->space, r->guest, r->size, MEMORY_READ | MEMORY_WRITE,
 				       fd, r->offset);
+	if (err == -ENOSPC)
+		log_limited(&s->limit, LOG_LEVEL_WARNING, "%s: %s", s->dev->name, memory_no_space);
 	if (!err)
 		s->regions[s->n_regions++] = *r;
 	return err;

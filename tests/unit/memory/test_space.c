@@ -317,6 +317,26 @@ static void truncation_leaves_the_rest(void **state)
 	assert_string_equal((char *)bytes + 8, "new");
 }
 
+/* It may end within a page (fallocate() sees to that), but its mapping does not. */
+static void huge_file_of_an_odd_length(void **state)
+{
+	int huge = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+	char buf[8] = "xxxxxxx";
+
+	if (huge < 0 || fallocate(huge, 0, 0, PAGE) < 0) {
+		close(huge);
+		skip(); /* no huge page is free */
+	}
+	assert_int_equal(memory_faults_init(), 0);
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, huge, 0), 0);
+	memory_reader_begin(&reader);
+	assert_int_equal(ftruncate(huge, 0), 0);
+	assert_int_equal(memory_read(&reader, 8, buf, 8), 0);
+	assert_memory_equal(buf, "\0\0\0\0\0\0\0", 8);
+	assert_true(memory_space_failed(space));
+	close(huge);
+}
+
 static unsigned mappings(void)
 {
 	FILE *f = fopen("/proc/self/maps", "r");
@@ -464,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(only_memory_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
 		cmocka_unit_test_setup_teardown(truncation_leaves_the_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(huge_file_of_an_odd_length, setup, teardown),
 		cmocka_unit_test_setup_teardown(truncation_everywhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation_in_atomics, setup, teardown),
 		cmocka_unit_test_setup_teardown(logs_dirty_pages, setup, teardown),
