@@ -113,6 +113,7 @@ struct ex_vcpu {
 		bool ready;   /* the table is filled; read in any context */
 		u64 wanted;   /* where the guest has it, or 0; pages */
 		u64 pinned;   /* the same of @page; written under ex_lock, as that is */
+		u64 refused;  /* the same of a page that cannot be pinned; under ex_lock */
 		struct page *page;
 	} ipi;
 
@@ -256,6 +257,8 @@ void ex_lines_begin(struct ex_vcpu *d);
 void ex_lines_eventfd(struct ex_vcpu *d, struct ex_map *map, const struct ex_fd *fd);
 void ex_lines_ipi(struct ex_vcpu *d, struct ex_map *map);
 void ex_lines_end(struct ex_vcpu *d);
+/* Is @irq one of a line's own, whether it has a route or not? */
+bool ex_lines_own(const struct ex_vcpu *d, int irq);
 /* The vCPU is not direct any more. */
 void ex_lines_free(struct ex_vcpu *d);
 

@@ -52,17 +52,22 @@ static unsigned long table_at(const struct ex_vcpu *d, u64 gpa)
 	return at;
 }
 
-/* Waits for no memory of the VMM's: what is not there yet is looked for again. */
+/* Waits for no fault of the VMM's memory: what is not there yet is looked for again. What cannot be
+ * pinned is not, until the guest names another page, as each try may move pages about. */
 static void page_pin(struct ex_vcpu *d, u64 gpa, unsigned long at)
 {
 	struct mm_struct *mm = d->vcpu->kvm->mm;
 	struct page *page;
+	long n;
 
 	if (!mmget_not_zero(mm))
 		return;
 	if (mmap_read_trylock(mm)) {
-		if (pin_user_pages_remote(mm, at, 1, FOLL_WRITE | FOLL_LONGTERM | FOLL_NOWAIT,
-					  &page, NULL) == 1) {
+		n = pin_user_pages_remote(mm, at, 1, FOLL_WRITE | FOLL_LONGTERM | FOLL_NOWAIT,
+					  &page, NULL);
+		if (n < 0) {
+			d->ipi.refused = gpa;
+		} else if (n) {
 			d->ipi.page = page;
 			/* The guest either sees this, or has not yet taken back what is looked at
 			 * before each write. */
@@ -103,7 +108,7 @@ static void page_put(struct ex_vcpu *d, const u64 *table)
 	unsigned int i;
 	u64 *to;
 
-	if (wanted(d) != d->ipi.pinned)
+	if (!d->ipi.page || wanted(d) != d->ipi.pinned)
 		return;
 	to = kmap_local_page(d->ipi.page);
 	for (i = 0; i < EX_IPI_IDS * EX_IPI_SLOTS; i++)
@@ -145,7 +150,9 @@ void ex_ipi_update(struct ex_vcpu *d)
 		page_put(d, NULL);
 		page_unpin(d);
 	}
-	if (at && !d->ipi.page)
+	if (gpa != d->ipi.refused)
+		d->ipi.refused = 0;
+	if (at && !d->ipi.page && !d->ipi.refused)
 		page_pin(d, gpa, at);
 	table = d->ipi.page ? kzalloc(PAGE_SIZE, GFP_KERNEL) : NULL;
 	if (!table)
@@ -171,7 +178,8 @@ static void pause_one(struct ex_vcpu *d, void *data)
 {
 	struct pause *p = data;
 
-	if (!d->ipi.ready || d->vcpu->kvm != p->kvm)
+	/* The entry it is in may have begun before it was said that it may not send. */
+	if ((!d->ipi.ready && !READ_ONCE(d->ipi_own)) || d->vcpu->kvm != p->kvm)
 		return;
 	WRITE_ONCE(d->ipi.ready, false);
 	page_put(d, NULL);

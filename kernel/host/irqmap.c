@@ -79,14 +79,15 @@ u8 ex_irq_vector(int irq, int cpu)
 	return vector;
 }
 
-static bool ours(const struct ex_map *map, int irq)
+/* With a route; or a line's without one, which is KVM's when it comes. */
+static bool ours(const struct ex_vcpu *d, const struct ex_map *map, int irq)
 {
 	unsigned int i;
 
 	for (i = 0; i < map->n; i++)
 		if (map->route[i].irq == irq)
 			return true;
-	return false;
+	return ex_lines_own(d, irq);
 }
 
 static void find_foreign(struct ex_vcpu *d, struct ex_map *map)
@@ -96,7 +97,7 @@ static void find_foreign(struct ex_vcpu *d, struct ex_map *map)
 	for (irq = 1; irq < ex_nr_irqs(); irq++) {
 		u8 vector = ex_irq_vector(irq, d->cpu);
 
-		if (vector >= 32 && vector < EX_TIMER_VECTOR && !ours(map, irq)) {
+		if (vector >= 32 && vector < EX_TIMER_VECTOR && !ours(d, map, irq)) {
 			map->foreign_irq = irq;
 			map->n_foreign++;
 		}

@@ -346,6 +346,16 @@ void ex_lines_ipi(struct ex_vcpu *d, struct ex_map *map)
 	}
 }
 
+bool ex_lines_own(const struct ex_vcpu *d, int irq)
+{
+	const struct ex_line *l;
+
+	list_for_each_entry(l, &d->lines, link)
+		if (l->own && l->irq == irq)
+			return true;
+	return false;
+}
+
 void ex_lines_end(struct ex_vcpu *d)
 {
 	struct ex_line *l, *next;

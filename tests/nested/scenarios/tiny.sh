@@ -91,7 +91,7 @@ else
 	check "not that of a vCPU that was reset ($ANSWER)" [ "$ANSWER" = ones=1 ]
 	check "again that of one that goes on" patiently table ones=0
 	tell log 1
-	check "as the memory is logged, it is cleared, and logged" patiently table logged=1
+	check "as the memory is logged, it is taken away, and logged" patiently table logged=1
 	tell ones
 	sleep 0.5
 	check "and then left alone" table ones=1
