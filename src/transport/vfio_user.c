@@ -36,37 +36,17 @@ struct vfio_user_out {
 static void close_fds(struct vfio_user_server *s)
 {
 	while (s->n_fds)
-		client_closer_close(s->closer, s->fds[--s->n_fds]);
+		client_closer_close(s->hold.closer, s->fds[--s->n_fds]);
 }
 
 static void update_events(struct vfio_user_server *s)
 {
-	loop_modify(&s->lfd, (s->held ? 0 : EPOLLIN) | (s->waits_to_send ? EPOLLOUT : 0));
+	loop_modify(&s->lfd, (s->hold.on ? 0 : EPOLLIN) | (s->waits_to_send ? EPOLLOUT : 0));
 }
 
-/* Until what a client sent is closed, nothing more is taken from any. */
-static bool hold(struct vfio_user_server *s)
+static void held(struct client_hold *hold)
 {
-	if (likely(!client_closer_busy(s->closer)))
-		return false;
-	if (!s->held) {
-		s->held = true;
-		update_events(s);
-		loop_modify(&s->listener, 0);
-	}
-	return true;
-}
-
-static void closed(struct loop_fd *lfd, uint32_t events)
-{
-	struct vfio_user_server *s = container_of(lfd, struct vfio_user_server, closed);
-
-	event_fd_drain(lfd->fd);
-	if (!s->held || client_closer_busy(s->closer))
-		return;
-	s->held = false;
-	update_events(s);
-	loop_modify(&s->listener, EPOLLIN);
+	update_events(container_of(hold, struct vfio_user_server, hold));
 }
 
 static void resampled(struct loop_fd *lfd, uint32_t events)
@@ -98,7 +78,7 @@ static void end_session(struct vfio_user_server *s, const char *why)
 	if (s->fd < 0)
 		return;
 	loop_remove(&s->lfd);
-	client_closer_close(s->closer, s->fd);
+	client_closer_close(s->hold.closer, s->fd);
 	s->fd = -1;
 	s->stats.connected = false;
 	s->negotiated = false;
@@ -280,7 +260,7 @@ static int receive(struct vfio_user_server *s)
 		ssize_t n;
 
 		n = unix_receive(s->fd, to, end - s->got, s->fds, &s->n_fds, VFIO_USER_FDS_MAX,
-				 s->closer);
+				 s->hold.closer);
 		if (n == -EAGAIN || n == -EINTR)
 			return 0;
 		if (n == -EMFILE) {
@@ -327,7 +307,7 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 			return;
 		vfio_user_dma_pump(s);
 	}
-	if (s->held) {
+	if (s->hold.on) {
 		/* only errors come then: the client is gone */
 		if (events & (EPOLLHUP | EPOLLERR))
 			end_session(s, "it closed the connection");
@@ -336,7 +316,7 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND && s->fd >= 0; i++) {
 		bool replied;
 
-		if (hold(s))
+		if (client_hold(&s->hold))
 			return;
 		if (receive(s) <= 0)
 			return;
@@ -368,7 +348,7 @@ static void accept_client(struct loop_fd *lfd, uint32_t events)
 
 	if (s->fd >= 0 && session_is_dead(s))
 		end_session(s, "it closed the connection");
-	if (hold(s))
+	if (client_hold(&s->hold))
 		return;
 	fd = unix_accept(lfd, pci_function_name(s->f), &s->accept_limit);
 	if (fd < 0)
@@ -378,11 +358,11 @@ static void accept_client(struct loop_fd *lfd, uint32_t events)
 		log_limited(&s->limit, LOG_LEVEL_WARNING,
 			    "%s: a second client is refused while %d is served",
 			    pci_function_name(s->f), (int)s->stats.client_pid);
-		client_closer_close(s->closer, fd);
+		client_closer_close(s->hold.closer, fd);
 		return;
 	}
 	if (loop_add(s->loop, &s->lfd, fd, EPOLLIN, session_ready)) {
-		client_closer_close(s->closer, fd);
+		client_closer_close(s->hold.closer, fd);
 		return;
 	}
 	s->fd = fd;
@@ -423,12 +403,7 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 		err = ENOMEM;
 		goto fail;
 	}
-	s->closer = client_closer_new();
-	if (!s->closer) {
-		err = errno;
-		goto fail;
-	}
-	err = -loop_add(loop, &s->closed, client_closer_event(s->closer), EPOLLIN, closed);
+	err = -client_hold_init(&s->hold, loop, &s->listener, held);
 	if (err)
 		goto fail;
 	s->listen_fd = config->listen_fd > 0 ? config->listen_fd
@@ -444,8 +419,7 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 	close(s->listen_fd);
 	unlink(s->path);
 fail:
-	loop_remove(&s->closed);
-	client_closer_free(s->closer);
+	client_hold_done(&s->hold);
 	vfio_user_dma_done(s);
 	free(s->path);
 	free(s);
@@ -459,10 +433,9 @@ void vfio_user_server_free(struct vfio_user_server *s)
 		return;
 	end_session(s, "the device is removed");
 	loop_remove(&s->listener);
-	client_closer_close(s->closer, s->listen_fd); /* with who waits to be accepted */
+	client_closer_close(s->hold.closer, s->listen_fd); /* with who waits to be accepted */
 	unlink(s->path);
-	loop_remove(&s->closed);
-	client_closer_free(s->closer);
+	client_hold_done(&s->hold);
 	vfio_user_dma_done(s);
 	free(s->body);
 	free(s->path);
@@ -483,6 +456,6 @@ void vfio_user_server_check(struct vfio_user_server *s)
 void vfio_user_server_stats(const struct vfio_user_server *s, struct vfio_user_stats *stats)
 {
 	*stats = s->stats;
-	stats->closing = client_closer_busy(s->closer);
+	stats->closing = client_closer_busy(s->hold.closer);
 	stats->dma_waiting = s->dma.n_asked;
 }

@@ -6,9 +6,9 @@
 #ifndef EXITLESS_TRANSPORT_VFIO_USER_SESSION_H
 #define EXITLESS_TRANSPORT_VFIO_USER_SESSION_H
 
-#include "base/client_fd.h"
 #include "base/log.h"
 #include "memory/remote.h"
+#include "transport/hold.h"
 #include "transport/vfio_user.h"
 
 #include <linux/vfio.h>
@@ -131,9 +131,7 @@ struct vfio_user_server {
 	struct vfio_user_out *out, **out_tail;
 	size_t unsent;
 	bool waits_to_send; /* for room in the socket */
-	struct client_closer *closer;
-	struct loop_fd closed;
-	bool held; /* nothing is read and nobody accepted until all is closed */
+	struct client_hold hold;
 	struct loop_fd resample;
 	int resample_fd;
 	struct vfio_user_dma dma;

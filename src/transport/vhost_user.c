@@ -36,7 +36,7 @@ static void drain_look(struct loop_timer *timer);
 static void close_fds(struct vhost_user_server *s)
 {
 	while (s->n_fds)
-		client_closer_close(s->closer, s->fds[--s->n_fds]);
+		client_closer_close(s->hold.closer, s->fds[--s->n_fds]);
 }
 
 static void drop_out(struct vhost_user_server *s)
@@ -61,7 +61,7 @@ static void end_session(struct vhost_user_server *s, const char *why)
 	if (s->fd < 0)
 		return;
 	loop_remove(&s->lfd);
-	client_closer_close(s->closer, s->fd);
+	client_closer_close(s->hold.closer, s->fd);
 	s->fd = -1;
 	s->stats.connected = false;
 	s->got = 0;
@@ -86,7 +86,7 @@ static void protocol_error(struct vhost_user_server *s, const char *what)
 
 static void update_events(struct vhost_user_server *s)
 {
-	uint32_t events = s->held ? 0 : EPOLLIN;
+	uint32_t events = s->hold.on ? 0 : EPOLLIN;
 
 	if (s->waiting)
 		events = 0;
@@ -95,29 +95,9 @@ static void update_events(struct vhost_user_server *s)
 	loop_modify(&s->lfd, events);
 }
 
-/* Until what a front end sent is closed, nothing more is taken from any. */
-static bool hold(struct vhost_user_server *s)
+static void held(struct client_hold *hold)
 {
-	if (likely(!client_closer_busy(s->closer)))
-		return false;
-	if (!s->held) {
-		s->held = true;
-		update_events(s);
-		loop_modify(&s->listener, 0);
-	}
-	return true;
-}
-
-static void closed(struct loop_fd *lfd, uint32_t events)
-{
-	struct vhost_user_server *s = container_of(lfd, struct vhost_user_server, closed);
-
-	event_fd_drain(lfd->fd);
-	if (!s->held || client_closer_busy(s->closer))
-		return;
-	s->held = false;
-	update_events(s);
-	loop_modify(&s->listener, EPOLLIN);
+	update_events(container_of(hold, struct vhost_user_server, hold));
 }
 
 /* ---- sending ----------------------------------------------------------------------------- */
@@ -244,7 +224,8 @@ static bool receive(struct vhost_user_server *s)
 			if (!want)
 				return true;
 		}
-		n = unix_receive(s->fd, at, want, s->fds, &s->n_fds, VHOST_USER_FDS_MAX, s->closer);
+		n = unix_receive(s->fd, at, want, s->fds, &s->n_fds, VHOST_USER_FDS_MAX,
+				 s->hold.closer);
 		if (n == -EAGAIN)
 			return false;
 		if (n <= 0) {
@@ -263,7 +244,7 @@ static bool receive(struct vhost_user_server *s)
 static void serve(struct vhost_user_server *s)
 {
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND; i++) {
-		if (hold(s))
+		if (client_hold(&s->hold))
 			return;
 		if (!receive(s))
 			return;
@@ -288,7 +269,7 @@ static void ready(struct loop_fd *lfd, uint32_t events)
 	}
 	if (s->out_len && !flush(s))
 		return;
-	if (s->held && events & (EPOLLHUP | EPOLLERR))
+	if (s->hold.on && events & (EPOLLHUP | EPOLLERR))
 		end_session(s, "it closed the connection");
 	else
 		serve(s);
@@ -332,7 +313,7 @@ static void begin_session(struct vhost_user_server *s, int fd)
 	socklen_t len = sizeof(cred);
 
 	if (loop_add(s->loop, &s->lfd, fd, EPOLLIN, ready) < 0) {
-		client_closer_close(s->closer, fd);
+		client_closer_close(s->hold.closer, fd);
 		return;
 	}
 	s->fd = fd;
@@ -357,13 +338,13 @@ static void accept_ready(struct loop_fd *lfd, uint32_t events)
 		if (poll(&before, 1, 0) > 0)
 			end_session(s, "it closed the connection");
 	}
-	if (hold(s))
+	if (client_hold(&s->hold))
 		return;
 	fd = unix_accept(lfd, s->dev->name, &s->accept_limit);
 	if (fd < 0)
 		return;
 	if (s->fd >= 0 || s->ending)
-		client_closer_close(s->closer, fd);
+		client_closer_close(s->hold.closer, fd);
 	else
 		begin_session(s, fd);
 }
@@ -375,7 +356,7 @@ static void try_connect(struct loop_timer *timer)
 	int fd = -1;
 
 	strcpy(address.sun_path, s->path);
-	if (!client_closer_busy(s->closer))
+	if (!client_closer_busy(s->hold.closer))
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		begin_session(s, fd);
@@ -391,7 +372,7 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 						struct virtio_device *dev)
 {
 	struct vhost_user_server *s;
-	int err = 0;
+	int err;
 
 	if (strlen(config->path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		errno = ENAMETOOLONG;
@@ -406,13 +387,7 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	s->connect = config->connect;
 	s->accept_limit.burst = 1;
 	s->path = strdup(config->path);
-	s->closer = client_closer_new();
-	if (!s->path)
-		err = -ENOMEM;
-	else if (!s->closer)
-		err = -errno;
-	else
-		err = loop_add(loop, &s->closed, client_closer_event(s->closer), EPOLLIN, closed);
+	err = s->path ? client_hold_init(&s->hold, loop, &s->listener, held) : -ENOMEM;
 	if (err) {
 		/* below */
 	} else if (s->connect) {
@@ -427,8 +402,7 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	if (err) {
 		if (s->listen_fd >= 0)
 			close(s->listen_fd);
-		loop_remove(&s->closed);
-		client_closer_free(s->closer);
+		client_hold_done(&s->hold);
 		free(s->path);
 		free(s);
 		errno = -err;
@@ -445,7 +419,8 @@ bool vhost_user_server_close(struct vhost_user_server *s)
 	loop_timer_cancel(&s->retry);
 	loop_remove(&s->listener);
 	if (s->listen_fd >= 0) {
-		client_closer_close(s->closer, s->listen_fd); /* with who waits to be accepted */
+		client_closer_close(s->hold.closer,
+				    s->listen_fd); /* with who waits to be accepted */
 		unlink(s->path);
 		s->listen_fd = -1;
 	}
@@ -462,8 +437,7 @@ void vhost_user_server_free(struct vhost_user_server *s)
 		return;
 	assert(s->listen_fd < 0 && s->fd < 0 && !s->ending);
 	s->dev->config_changed = NULL;
-	loop_remove(&s->closed);
-	client_closer_free(s->closer);
+	client_hold_done(&s->hold);
 	free(s->path);
 	free(s);
 }
@@ -482,7 +456,7 @@ void vhost_user_server_check(struct vhost_user_server *s)
 void vhost_user_server_stats(const struct vhost_user_server *s, struct vhost_user_stats *stats)
 {
 	*stats = s->stats;
-	stats->closing = client_closer_busy(s->closer);
+	stats->closing = client_closer_busy(s->hold.closer);
 	stats->rings = 0;
 	for (unsigned i = 0; i < s->dev->n_queues; i++)
 		stats->rings += READ_ONCE(s->dev->queues[i]->started);

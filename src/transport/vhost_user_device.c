@@ -179,7 +179,7 @@ int vhost_user_set_backend_req_fd(struct vhost_user_server *s)
 	if (s->n_fds != 1 || getsockopt(s->fds[0], SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
 	    domain != AF_UNIX)
 		return -EINVAL;
-	client_closer_close(s->closer, s->backend_fd);
+	client_closer_close(s->hold.closer, s->backend_fd);
 	s->backend_fd = vhost_user_take_fd(s);
 	return 0;
 }
@@ -226,7 +226,7 @@ void vhost_user_release(struct vhost_user_server *s)
 	memory_space_unmap(s->dev->space, 0, 0);
 	memory_space_log(s->dev->space, -1, 0, 0);
 	s->n_regions = 0;
-	client_closer_close(s->closer, s->backend_fd);
+	client_closer_close(s->hold.closer, s->backend_fd);
 	s->backend_fd = -1;
 	s->features = s->protocol = 0;
 	s->features_acked = false;

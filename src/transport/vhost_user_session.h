@@ -5,8 +5,8 @@
 #ifndef EXITLESS_TRANSPORT_VHOST_USER_SESSION_H
 #define EXITLESS_TRANSPORT_VHOST_USER_SESSION_H
 
-#include "base/client_fd.h"
 #include "base/log.h"
+#include "transport/hold.h"
 #include "transport/vhost_user.h"
 
 #define VHOST_USER_PAYLOAD_MAX 512
@@ -71,9 +71,7 @@ struct vhost_user_server {
 	int out_fd; /* goes with the first byte; borrowed unless out_fd_owned */
 	bool out_fd_owned;
 
-	struct client_closer *closer;
-	struct loop_fd closed;
-	bool held; /* nothing is read and nobody accepted until all is closed */
+	struct client_hold hold;
 
 	/* waiting for what is in flight, before the message is handled or the session ends */
 	bool waiting, ending;
