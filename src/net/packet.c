@@ -123,7 +123,9 @@ int packet_offload_check(const struct offload *off, uint32_t len)
 	uint32_t csum_end = (uint32_t)off->csum_start + off->csum_offset + 2;
 
 	if (off->flags & OFFLOAD_NEEDS_CSUM) {
-		if (off->csum_start < PACKET_LEN_MIN || csum_end > len)
+		/* a tag may be put in front of it */
+		if (off->csum_start < PACKET_LEN_MIN || off->csum_start > UINT16_MAX - 4 ||
+		    csum_end > len)
 			return -EINVAL;
 	}
 	if (off->gso == OFFLOAD_GSO_NONE)
@@ -133,7 +135,7 @@ int packet_offload_check(const struct offload *off, uint32_t len)
 		return -EINVAL;
 	if (!(off->flags & OFFLOAD_NEEDS_CSUM) || !off->gso_size)
 		return -EINVAL;
-	if (off->hdr_len > len || off->hdr_len < csum_end)
+	if (off->hdr_len > len || off->hdr_len > UINT16_MAX - 4 || off->hdr_len < csum_end)
 		return -EINVAL;
 	return 0;
 }

@@ -141,8 +141,9 @@ static inline uint32_t packet_frames(const struct packet *packet)
 void packet_hdr_len_set(struct packet *packet);
 
 /* 0, or -EINVAL when the offload record does not fit a packet of @len bytes: a checksum over the
- * Ethernet header, offsets beyond the end, hdr_len beyond it or shorter than the headers up to the
- * checksum, gso without size or without NEEDS_CSUM, unknown gso. */
+ * Ethernet header, or whose place a tag would put out of 16 bits, offsets beyond the end, hdr_len
+ * beyond it or shorter than the headers up to the checksum, gso without size or without NEEDS_CSUM,
+ * unknown gso. */
 int packet_offload_check(const struct offload *off, uint32_t len);
 
 /* Copies @len bytes from @skip into @buf; returns the bytes copied. */

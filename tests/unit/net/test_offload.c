@@ -292,6 +292,11 @@ static void checks(void **state)
 	assert_int_equal(packet_offload_check(&off, 100), -EINVAL);
 	off.csum_start = 14;
 	assert_int_equal(packet_offload_check(&off, 100), 0);
+	off.csum_offset = 0;
+	off.csum_start = UINT16_MAX - 4;
+	assert_int_equal(packet_offload_check(&off, PACKET_LEN_MAX), 0);
+	off.csum_start++;
+	assert_int_equal(packet_offload_check(&off, PACKET_LEN_MAX), -EINVAL);
 	off.csum_start = 34;
 	off.csum_offset = 0xffff;
 	assert_int_equal(packet_offload_check(&off, PACKET_LEN_MAX), -EINVAL);
