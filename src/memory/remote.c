@@ -73,6 +73,8 @@ static struct memory_transfer *add(struct memory_stage *stage, uint64_t addr, ui
 		.bytes = (uint8_t *)(t + 1),
 		.stage = stage,
 	};
+	if (write) /* whatever fills it, nothing of anybody else's goes out */
+		memset(t->bytes, 0, len);
 	list_init(&t->node);
 	stage->transfers[stage->n++] = t;
 	stage->bytes += len;

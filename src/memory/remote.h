@@ -31,6 +31,9 @@ struct memory_stage;
 /* Not all of it mapped for this access; mapped, with files; mapped, some of it without a file. */
 enum memory_place { MEMORY_NOWHERE, MEMORY_LOCAL, MEMORY_REMOTE };
 
+/* What lies in more regions than these counts as not mapped: looking at each takes its time. */
+#define MEMORY_WHERE_PIECES 64u
+
 enum memory_place memory_where(struct memory_reader *reader, uint64_t addr, uint64_t len,
 			       unsigned access);
 

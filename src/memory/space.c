@@ -88,6 +88,8 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 		    struct memory_file **out)
 {
 	size_t page = page_size(fd);
+	/* whole pages, as the kernel maps it: a file on hugetlbfs may end within one */
+	uint64_t size = ALIGN_UP((uint64_t)st->st_size, page);
 	struct memory_file *file;
 	int err;
 
@@ -102,7 +104,7 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 		}
 	}
 	if (space->stats.files >= MEMORY_FILES_MAX ||
-	    (uint64_t)st->st_size > MEMORY_FILE_BYTES_MAX - space->file_bytes)
+	    size > MEMORY_FILE_BYTES_MAX - space->file_bytes)
 		return -ENOSPC;
 	file = calloc(1, sizeof(*file));
 	if (!file)
@@ -110,8 +112,7 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 	file->space = space;
 	file->dev = st->st_dev;
 	file->ino = st->st_ino;
-	/* whole pages, as the kernel maps it: a file on hugetlbfs may end within one */
-	file->size = ALIGN_UP((size_t)st->st_size, page);
+	file->size = size;
 	file->page = page;
 	file->writable = writable;
 	file->refs = 1;
@@ -485,11 +486,11 @@ enum memory_place memory_where(struct memory_reader *reader, uint64_t addr, uint
 
 	if (!len || addr + (len - 1) < addr)
 		return MEMORY_NOWHERE;
-	while (len) {
+	for (unsigned n = 0; len; n++) {
 		const struct memory_region *region = region_at(reader, addr);
 		uint64_t here;
 
-		if (!region || (region->access & access) != access)
+		if (n == MEMORY_WHERE_PIECES || !region || (region->access & access) != access)
 			return MEMORY_NOWHERE;
 		if (!region->host)
 			place = MEMORY_REMOTE;

@@ -588,6 +588,52 @@ static void test_filtered_frames_cost_nothing(void **state)
 	assert_int_equal(a->client.dma_reads, reads);
 }
 
+#define SPLIT_0 (GUEST_BASE + 0x200000)
+#define SPLIT_1 (GUEST_BASE + 0x201000)
+static unsigned n_strange;
+
+/* What is written into the buffers is the frame and nothing else. */
+static int look_at_writes(struct vu_client *c, const struct vu_dma *dma, void *arg)
+{
+	if (dma->write && dma->addr >= SPLIT_0)
+		for (uint64_t i = dma->addr == SPLIT_0 ? 14 : 0; i < dma->count; i++)
+			n_strange += dma->data[i] != 0x42;
+	return vu_dma_serve(c, dma);
+}
+
+/* That the buffers have no file is found out by the first of them; the second is without one, too.
+ */
+static void test_nothing_but_the_frame_is_written(void **state)
+{
+	struct machine *a = &machines[0], *b = &machines[1];
+	uint8_t *ring = b->client.memory + (b->driver.rx_ring - GUEST_BASE), frame[1100];
+
+	n_strange = 0;
+	b->client.dma = look_at_writes;
+	vu_write32(&b->client, 0, RCTL, 0);
+	memset(ring, 0, RING_N * 16);
+	store_le64(ring, SPLIT_0);
+	store_le64(ring + 8, SPLIT_1);
+	vu_write32(&b->client, 0, RFCTL, RFCTL_EXTEN);
+	vu_write32(&b->client, 0, PSRCTL, 1 | 1 << 8);
+	vu_write32(&b->client, 0, RDH(0), 0);
+	vu_write32(&b->client, 0, RDT(0), 2);
+	vu_write32(&b->client, 0, RCTL, RCTL_EN | RCTL_SECRC | RCTL_UPE | 1 << 10);
+	memset(frame, 0x42, sizeof(frame));
+	memcpy(frame, b->driver.mac, 6);
+	memcpy(frame + 6, a->driver.mac, 6);
+	assert_int_equal(e1000_driver_queue(&a->driver, frame, sizeof(frame)), 0);
+	e1000_driver_kick(&a->driver);
+	while (!(__atomic_load_n(ring + 8, __ATOMIC_ACQUIRE) & RXD_DD)) {
+		serve_both();
+		usleep(100);
+	}
+	assert_int_equal(n_strange, 0);
+	assert_memory_equal(b->client.memory + (SPLIT_0 - GUEST_BASE), frame, 128);
+	assert_memory_equal(b->client.memory + (SPLIT_1 - GUEST_BASE), frame + 128, 1100 - 128);
+	b->client.dma = NULL;
+}
+
 /* The first of a descriptor's buffers takes all the pieces that a frame may have; then comes one
  * without a file. */
 static void test_more_pieces_than_a_frame_has(void **state)
@@ -669,6 +715,7 @@ int main(void)
 		test(82574l, test_turned_off_in_flight),
 		test(82540em, test_turned_off_in_flight),
 		test(82574l, test_filtered_frames_cost_nothing),
+		test(rings, test_nothing_but_the_frame_is_written),
 		test(splinters, test_more_pieces_than_a_frame_has),
 	};
 

@@ -39,8 +39,8 @@ void e1000_rx_remote_poll(struct e1000 *dev, struct io_turn *turn);
  * and the first remote address makes dev->rx_remote. */
 void *e1000_rx_remote_desc(struct e1000 *dev, struct memory_reader *reader, uint64_t address,
 			   uint32_t len);
-void *e1000_rx_remote_buffer(struct e1000 *dev, struct memory_reader *reader, uint64_t address,
-			     uint32_t len);
+void *e1000_rx_remote_buffer(struct e1000_rx_call *call, struct memory_reader *reader,
+			     uint64_t address, uint32_t len);
 /* A frame did not find room. True when it will be tried again: nothing is lost. */
 bool e1000_rx_remote_retry(struct e1000_rx_call *call);
 /* The @n descriptors from the queue's head on have been filled in. */

@@ -90,17 +90,19 @@ void *e1000_rx_remote_desc(struct e1000 *dev, struct memory_reader *reader, uint
 	return NULL;
 }
 
-void *e1000_rx_remote_buffer(struct e1000 *dev, struct memory_reader *reader, uint64_t address,
-			     uint32_t len)
+void *e1000_rx_remote_buffer(struct e1000_rx_call *call, struct memory_reader *reader,
+			     uint64_t address, uint32_t len)
 {
 	if (!memory_is_remote(reader, address, len, MEMORY_WRITE))
 		return NULL;
-	if (!dev->rx_remote) {
-		make_remote(dev);
+	/* What is put into the stage outside of a round would go out with the next, unfilled. */
+	if (!call->remote) {
+		if (!call->dev->rx_remote)
+			make_remote(call->dev);
 		return NULL;
 	}
-	dev->rx_remote->needed = true;
-	return memory_stage_write(dev->rx_remote->stage, address, len);
+	call->remote->needed = true;
+	return memory_stage_write(call->remote->stage, address, len);
 }
 
 /* ---- a round ------------------------------------------------------------------------------ */

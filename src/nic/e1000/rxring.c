@@ -9,6 +9,8 @@
 
 #include "nic/e1000/remote.h"
 
+#include <errno.h>
+
 #define STORE_DESC_MAX 96 /* 16 KB in buffers of 256 bytes, and some null descriptors */
 #define STORE_PIECES   256
 
@@ -69,8 +71,14 @@ static uint32_t place(struct e1000_rx_call *call, struct e1000_rx_queue *rx, str
 	} else {
 		n = memory_iov(&rx->data_reader, address, len, MEMORY_WRITE, piece,
 			       STORE_PIECES - store->n_pieces);
+		if (n == -E2BIG) {
+			/* no more of this frame is looked up */
+			COUNT(call->dev->rx_count.bad_buffer, 1);
+			store->n_pieces = STORE_PIECES;
+			return 0;
+		}
 		if (n < 0 &&
-		    (host = e1000_rx_remote_buffer(call->dev, &rx->data_reader, address, len))) {
+		    (host = e1000_rx_remote_buffer(call, &rx->data_reader, address, len))) {
 			*piece = (struct iovec){ host, len };
 			n = 1;
 		}

@@ -11,6 +11,8 @@
 #include "net/offload.h"
 #include "nic/e1000/remote.h"
 
+#include <errno.h>
+
 #define FRAME_MAX    16288 /* without segmentation (8254x manual 3.3.3) */
 #define FRAME_MIN    60
 #define FCS	     4
@@ -53,7 +55,8 @@ static void add_buffer(struct e1000_tx *tx, struct e1000_tx_scratch *scratch,
 		const struct e1000_tx_remote *remote = tx->remote;
 
 		n = memory_iov(&tx->data_reader, address, len, MEMORY_READ, iov, ARRAY_SIZE(iov));
-		if (n < 0 &&
+		/* -E2BIG: in too many pieces, wherever they are */
+		if (n == -EFAULT &&
 		    (host = e1000_tx_remote_at(tx, &tx->data_reader, address, len, MEMORY_READ))) {
 			iov[0] = (struct iovec){ host, len };
 			n = 1;
