@@ -333,20 +333,29 @@ static void file_disk(void **state)
 	pin = false;
 }
 
+struct config_message {
+	uint32_t offset, size, flags;
+	struct virtio_blk_config config;
+} __attribute__((packed));
+
+static void get_config(struct config_message *m)
+{
+	struct vhost_header header;
+	uint32_t len = sizeof(*m);
+
+	*m = (struct config_message){ 0, sizeof(m->config), 0, { 0 } };
+	assert_int_equal(vhost_send(&c, VHOST_GET_CONFIG, 0, m, sizeof(*m), NULL, 0), 0);
+	assert_int_equal(vhost_receive(&c, &header, m, &len, NULL), 0);
+	assert_int_equal(len, sizeof(*m));
+}
+
 static void configuration(void **state)
 {
-	struct {
-		uint32_t offset, size, flags;
-		struct virtio_blk_config config;
-	} __attribute__((packed)) m = { 0, sizeof(m.config), 0, { 0 } };
-	struct vhost_header header;
-	uint32_t len = sizeof(m);
+	struct config_message m;
 
 	server_start("null", true);
 	guest_start(V1 | F(RO));
-	assert_int_equal(vhost_send(&c, VHOST_GET_CONFIG, 0, &m, sizeof(m), NULL, 0), 0);
-	assert_int_equal(vhost_receive(&c, &header, &m, &len, NULL), 0);
-	assert_int_equal(len, sizeof(m));
+	get_config(&m);
 	assert_int_equal(m.config.capacity, SIZE / 512);
 	assert_int_equal(m.config.num_queues, 2);
 	assert_int_equal(m.config.blk_size, 512);
@@ -424,16 +433,9 @@ static void set_wce(uint8_t on)
 
 static uint8_t get_wce(void)
 {
-	struct {
-		uint32_t offset, size, flags;
-		struct virtio_blk_config config;
-	} __attribute__((packed)) m = { 0, sizeof(m.config), 0, { 0 } };
-	struct vhost_header header;
-	uint32_t len = sizeof(m);
+	struct config_message m;
 
-	assert_int_equal(vhost_send(&c, VHOST_GET_CONFIG, 0, &m, sizeof(m), NULL, 0), 0);
-	assert_int_equal(vhost_receive(&c, &header, &m, &len, NULL), 0);
-	assert_int_equal(len, sizeof(m));
+	get_config(&m);
 	return m.config.wce;
 }
 
