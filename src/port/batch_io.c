@@ -27,7 +27,7 @@ void batch_io_done(struct batch_io *io)
 {
 	if (io->have_ring)
 		io_uring_queue_exit(&io->ring);
-	io->have_ring = false;
+	io->have_ring = io->watching = false;
 }
 
 static unsigned run_plain(struct batch_io *io)
@@ -128,8 +128,11 @@ static void run_ring(struct batch_io *io)
 
 		COUNT(io->calls, 1);
 		done += seen;
-		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY && !seen)
+		if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY && !seen) {
+			/* it will not get better, and what it holds is not to come later */
+			batch_io_done(io);
 			break;
+		}
 	}
 }
 
@@ -142,7 +145,7 @@ unsigned batch_io_run(struct batch_io *io)
 	if (!io->have_ring)
 		return run_plain(io);
 	run_ring(io);
-	if (unlikely(io->rw_flags && io->results[0] == -EOPNOTSUPP)) {
+	if (unlikely(io->have_ring && io->rw_flags && io->results[0] == -EOPNOTSUPP)) {
 		io->rw_flags = 0;
 		run_ring(io);
 	}

@@ -39,7 +39,8 @@ static inline void batch_io_add(struct batch_io *io, const struct iovec *iov, un
 }
 
 /* Does what was added, in order; empties it. Returns how many results there are. Without io_uring
- * reads stop at the first that would block. */
+ * reads stop at the first that would block. If io_uring fails, what it did not do has -EIO, and the
+ * next batch goes without it. */
 unsigned batch_io_run(struct batch_io *io);
 
 /*
