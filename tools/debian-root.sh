@@ -82,18 +82,29 @@ APT::Sandbox::User "root";
 APT::Keep-Downloaded-Packages "true";
 Acquire::Languages "none";
 Acquire::Retries "3";
+APT::Update::Error-Mode "any";
 CONF
 
 log=$base/apt/log
 apt() { apt-get -c "$base/apt/apt.conf" -qq "$@" >"$log" 2>&1 || { tail -n 20 "$log" >&2; return 1; }; }
 
+# A network that is away for a moment is not the end of a run of an hour.
+lists_read()
+{
+	say "reading the package lists of $suite"
+	rm -f "$base/apt/updated"
+	tries=0
+	until apt update; do
+		tries=$((tries + 1))
+		[ $tries -lt 4 ] || die "no package lists for $suite"
+		sleep $((tries * 10))
+	done
+	touch "$base/apt/updated"
+}
+
 sources >"$base/apt/sources.list"
 # Old lists name packages that the mirror has replaced.
-if [ -z "$(find "$base/apt/updated" -mmin -360 2>/dev/null)" ]; then
-	say "reading the package lists of $suite"
-	apt update || die "no package lists for $suite"
-	touch "$base/apt/updated"
-fi
+[ -n "$(find "$base/apt/updated" -mmin -360 2>/dev/null)" ] || lists_read
 
 say "fetching$wanted"
 # The target release makes apt take dependencies from backports where it must; of packages that
@@ -103,7 +114,9 @@ case $* in
 */trixie-backports*) target="-t trixie-backports" ;;
 esac
 # shellcheck disable=SC2086 # lists of words
-apt -y $target --download-only install $wanted || die "could not fetch$wanted"
+fetch() { apt -y $target --download-only install $wanted; }
+# It may have been replaced since the lists were read.
+fetch || { lists_read; fetch; } || die "could not fetch$wanted"
 
 # Both suites have a merged /usr, which the packages take for granted.
 for d in bin sbin lib lib64; do

@@ -5,10 +5,10 @@
 # Silent when there is nothing to do. Needs root only when something is missing.
 set -eu
 
-build="gcc clang libclang-rt-14-dev clang-format meson ninja-build pkg-config git
+build="make gcc clang libclang-rt-14-dev clang-format meson ninja-build pkg-config git
 	libc6-dev libjansson-dev liburcu-dev libslirp-dev libglib2.0-dev liburing-dev libpcap-dev libseccomp-dev"
 tests="libcmocka-dev valgrind python3 iproute2 iputils-ping iperf3 ethtool socat procps perl"
-guests="debian-archive-keyring ca-certificates cpio xz-utils zstd kmod binutils util-linux e2fsprogs"
+guests="debian-archive-keyring ca-certificates cpio xz-utils zstd kmod binutils util-linux mount e2fsprogs"
 
 say() { echo "deps: $*" >&2; }
 
@@ -44,7 +44,13 @@ run()
 	fi
 }
 
-run "reading the package lists" apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 update
-# shellcheck disable=SC2086 # a list of words
-run "installing$missing" apt-get -qy -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
-	install --no-install-recommends $missing
+apt="apt-get -qy -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Update::Error-Mode=any"
+# shellcheck disable=SC2086 # lists of words
+for tries in 1 2 3 last; do
+	# A network that is away for a moment is not the end.
+	say "reading the package lists"
+	! $apt update >"$log" 2>&1 || break
+	[ $tries = last ] || sleep $((tries * 10))
+done
+# shellcheck disable=SC2086 # lists of words
+run "installing$missing" $apt install --no-install-recommends $missing
