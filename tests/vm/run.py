@@ -126,9 +126,10 @@ def main():
         for name, _ in tests:
             print(name)
         return 0
-    # Prepared here, so that no test's time limit pays for a download. The guest comes last, since
-    # it is built anew when packages were added to the tree that it is made from.
-    for script in sorted({s for _, function in tests for s in getattr(function, "needs", ())}):
+    # Prepared here, so that no test's time limit pays for a download. Images come last, since
+    # they are built anew when packages were added to the tree that they are made from.
+    scripts = {s for _, function in tests for s in getattr(function, "needs", ())}
+    for script in sorted(scripts, key=lambda s: (s.startswith("driver-image"), s)):
         try:
             vm.tool(*script.split())
         except Failure as reason:

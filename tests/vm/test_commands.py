@@ -164,7 +164,7 @@ def test_seabios(t):
     daemon = t.daemon({"cores": [{"name": "io0"}], "machines": [{"name": "vm1", "devices": [
         {"name": "disk0", "kind": "virtio-blk", "model": "file", "file": t.path("image")}]}]})
     guest = t.guest(daemon, 1, boot=["-boot", "c"])
-    wait_for("the text is printed", lambda: "the end" in tail(guest.console_log, 100), 50)
+    wait_for("the text is printed", lambda: "the end\r\n" in tail(guest.console_log, 100), 50)
     with open(guest.console_log, "rb") as f:
         assert f.read().endswith(text)
     with open(t.path("image"), "rb") as f:

@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 
 from lib import lan
-from lib.context import Skip, limit
-from lib.libvirt import Domain, Libvirt
+from lib.context import Skip, limit, needs
+from lib.libvirt import FETCH, Domain, Libvirt
 from lib.process import Failure
 from lib.vm import TOP
 from test_virtio import wait_devices
@@ -29,6 +29,7 @@ def domain(t):
     return daemon, daemon.cli("vmm", "vm1", "--libvirt", "--memory", "256M")
 
 
+@needs(FETCH)
 @limit(150)
 def test_schema(t):
     """The domain is valid by libvirt's schema, and what is not valid is noticed."""
@@ -74,6 +75,7 @@ def check_documented(t, xml):
     assert kinds == ["memoryBacking", "interface", "disk"], kinds
 
 
+@needs(FETCH)
 @limit(150)
 def test_domain(t):
     """libvirt runs a domain with virtio-net in both modes, virtio-blk and e1000e over vfio-user, as

@@ -42,6 +42,10 @@ chroot . "$@"
 """
 
 
+# For @needs.
+FETCH = "debian-root.sh trixie add " + " ".join(PACKAGES)
+
+
 class Libvirt:
     """One private place for libvirt, in the directory of a test."""
 
