@@ -154,7 +154,8 @@ int direct_on(struct host *host, const struct direct_wish *wish, struct host_err
 		{ ERANGE, "the guest's timer frequency is not the LAPIC's: KVM shows it another "
 			  "one" },
 		{ EOPNOTSUPP, "the LAPIC does not keep the host's time on that CPU, or it is not "
-			      "in x2APIC mode (and the guest's TSC not the host's)" },
+			      "in x2APIC mode (and the guest's TSC not the host's); or the guest's "
+			      "LAPIC is not in the kernel, or its state is protected" },
 	};
 	char *text = host_printf("on pid=%d vcpu=%u cpu=%u timer=%d%s", wish->pid, wish->vcpu,
 				 wish->cpu, wish->timer, wish->ipi ? " ipi=1" : "");

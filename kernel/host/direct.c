@@ -150,6 +150,22 @@ static void injected_count(struct ex_vcpu *d)
 		d->n_injected++;
 }
 
+/* Has it a LAPIC in the kernel, and a VMCB or VMCS that is the host's to change? With SEV-ES it is
+ * not all, with TDX not at all. */
+static bool fit(const struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.apic && !vcpu->kvm->arch.has_protected_state;
+}
+
+static void adopt(struct ex_vcpu *d, struct kvm_vcpu *vcpu)
+{
+	if (!fit(vcpu))
+		WRITE_ONCE(d->unfit, true);
+	else if (refcount_inc_not_zero(&vcpu->kvm->users_count))
+		/* The reference is there before it. */
+		smp_store_release(&d->vcpu, vcpu);
+}
+
 void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 {
 	struct ex_vcpu *d = this_cpu_read(ex_here);
@@ -159,10 +175,8 @@ void ex_entry(void *data, struct kvm_vcpu *vcpu, bool immediate)
 
 	if (!d)
 		return;
-	if (!d->vcpu && current->group_leader == d->leader && vcpu->vcpu_idx == d->index &&
-	    refcount_inc_not_zero(&vcpu->kvm->users_count))
-		/* The reference is there before it. */
-		smp_store_release(&d->vcpu, vcpu);
+	if (!d->vcpu && current->group_leader == d->leader && vcpu->vcpu_idx == d->index)
+		adopt(d, vcpu);
 	if (d->vcpu != vcpu)
 		return;
 	map = rcu_dereference_sched(d->map);

@@ -74,8 +74,10 @@ struct ex_vcpu {
 	struct llist_node gone;
 	struct rcu_head rcu;
 
-	/* That CPU, interrupts off. @vcpu is set once and holds a reference on its kvm. */
+	/* That CPU, interrupts off. @vcpu is set once and holds a reference on its kvm; it has a
+	 * LAPIC in the kernel. */
 	struct kvm_vcpu *vcpu;
+	bool unfit; /* the vCPU is none that could be direct, ever; read by whoever waits for it */
 	bool on, timer_on; /* may be direct; may own the timer */
 	struct ex_map __rcu *map;
 	DECLARE_BITMAP(ipi_wanted, 256); /* vectors that had no line as they were sent; any CPU */

@@ -202,7 +202,9 @@ static int vcpu_on(int pid, int index, int cpu, bool timer, bool ipi)
 	err = smp_call_function_single(cpu, here_set, d, 1);
 	/* The first entry on that CPU makes it known; the IPI has made a running guest exit. */
 	for (waited = 0; !err && !smp_load_acquire(&d->vcpu); waited += 10) {
-		if (waited >= SEEN_MS || fatal_signal_pending(current))
+		if (READ_ONCE(d->unfit))
+			err = -EOPNOTSUPP;
+		else if (waited >= SEEN_MS || fatal_signal_pending(current))
 			err = -ETIME;
 		msleep(10);
 	}

@@ -156,6 +156,16 @@ else
 fi
 vectors_check
 tiny_end
+
+# A LAPIC that is not the kernel's is none that could be looked at.
+tiny_start noapic
+sh -c "echo 'on pid=$TINY vcpu=0 cpu=$CPU timer=1' >$CTL" 2>/tmp/err &&
+	fail "a guest whose LAPIC is the VMM's is refused"
+check "a guest whose LAPIC is the VMM's is refused ($(cat /tmp/err))" \
+	grep -q "not supported" /tmp/err
+tell show
+check "and goes on" patiently shown_above "$(of beats)" beats
+tiny_end
 check "the module unloads" rmmod exitless_kvm
 
 # The machine stops under a direct guest, which is to end without a complaint.

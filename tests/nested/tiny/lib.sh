@@ -4,7 +4,7 @@
 V=$((VCPUS - 1))
 VCPU=$((CPU + V))
 
-# tiny_start [bus=NS]: its process is $TINY
+# tiny_start [bus=NS | noapic]: its process is $TINY
 tiny_start()
 {
 	rm -f /tmp/t.in /tmp/t.out

@@ -4,10 +4,12 @@
  * a guest that does what no honest one would.
  *
  *	tiny [bus=NS] CPU [CPU]
+ *	tiny noapic CPU [CPU]
  *
  * A vCPU for each CPU, with its thread pinned there; its LAPIC's timer counts by NS nanoseconds, 1
- * by default. "pid N" tells that the guest runs. Commands come on standard input, one per line;
- * each is answered by one line. VCPU is 0 if it is not given:
+ * by default; "noapic": it has none in the kernel, and no interrupts. "pid N" tells that the guest
+ *runs. Commands come on standard input, one per line; each is answered by one line. VCPU is 0 if it
+ *is not given:
  *
  *	mode NAME [VCPU]  what that vCPU does from now on
  *	kick N [VCPU]     N times: an eventfd is written, and the vCPU's interrupt awaited
@@ -610,16 +612,18 @@ static bool obey(char *line)
 int main(int argc, char **argv)
 {
 	struct kvm_enable_cap bus = { .cap = KVM_CAP_X86_APIC_BUS_CYCLES_NS };
+	bool apic = argc < 2 || strcmp(argv[1], "noapic") != 0;
 	char line[64];
 
-	if (argc > 1 && !strncmp(argv[1], "bus=", 4)) {
-		bus.args[0] = strtoul(argv[1] + 4, NULL, 0);
+	if (!apic || (argc > 1 && !strncmp(argv[1], "bus=", 4))) {
+		if (apic)
+			bus.args[0] = strtoul(argv[1] + 4, NULL, 0);
 		argc--;
 		argv++;
 	}
 	n_vcpus = argc - 1;
 	if (n_vcpus < 1 || n_vcpus > TINY_VCPUS) {
-		fprintf(stderr, "usage: tiny [bus=NS] CPU [CPU]\n");
+		fprintf(stderr, "usage: tiny [bus=NS | noapic] CPU [CPU]\n");
 		return 2;
 	}
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -627,7 +631,8 @@ int main(int argc, char **argv)
 		die("/dev/kvm");
 	vm = call(kvm, KVM_CREATE_VM, NULL, "KVM_CREATE_VM");
 	call(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000, "KVM_SET_TSS_ADDR");
-	call(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
+	if (apic)
+		call(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
 	if (bus.args[0])
 		call(vm, KVM_ENABLE_CAP, &bus, "KVM_CAP_X86_APIC_BUS_CYCLES_NS");
 	memory_fill();
@@ -638,7 +643,8 @@ int main(int argc, char **argv)
 		vcpus[i].cpu = atoi(argv[1 + i]);
 		vcpu_new(i);
 	}
-	interrupts_set();
+	if (apic)
+		interrupts_set();
 	for (int i = 0; i < n_vcpus; i++)
 		vcpu_start(&vcpus[i]);
 	printf("pid %d\n", getpid());
