@@ -187,6 +187,7 @@ void ex_timer_follow(struct ex_vcpu *d, enum ex_why why)
 	u32 lvtt = lvtt_of(d), tdcr = *(u32 *)(ex_lapic_regs(d) + APIC_TDCR);
 	u32 mode = lvtt & TIMER_MODE;
 	bool deadline = mode == APIC_LVT_TIMER_TSCDEADLINE;
+	u64 injected = d->n_ticks_injected;
 	bool may = d->timer_on && d->wish & EX_WISH_TIMER && (lvtt & APIC_VECTOR_MASK) >= 32 &&
 		   why != EX_NO_X2APIC && d->why != EX_DIRTY_LOG;
 
@@ -198,6 +199,10 @@ void ex_timer_follow(struct ex_vcpu *d, enum ex_why why)
 			timer_drop(d, why == EX_NO_X2APIC);
 		else if (!may)
 			timer_give(d);
+		/* KVM has looked for interrupts already: it does again after the exit that this IPI
+		 * is. */
+		if (d->n_ticks_injected != injected)
+			ex_lapic_self(RESCHEDULE_VECTOR);
 	}
 	if (!may || (!d->timer_own && why != EX_DIRECT))
 		return;

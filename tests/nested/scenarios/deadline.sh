@@ -116,6 +116,19 @@ begin "after that"
 check "the timer is the guest's again" patiently is timer 1
 early "after that"
 once "after that"
+
+# A tick that was on its way as the guest changed the timer's mode is injected, and at once.
+mode spin
+tell show
+DONE=$(of done)
+BEFORE=$(stat ticks_injected)
+mode drop
+check "ticks come as the mode is changed" patiently shown_above $((DONE + 50)) done
+mode spin
+tell show
+DONE=$(($(of done) - DONE)) LATE=$(of late)
+check "some of them by KVM" [ "$(stat ticks_injected)" -gt "$BEFORE" ]
+check "one in ten is late at most ($LATE of $DONE)" [ $((LATE * 10)) -le $DONE ]
 sed 's/^/NOTE: /' $CTL
 off
 vectors_check

@@ -54,6 +54,8 @@ loop:
 	je	do_steal
 	cmpl	$TINY_RAISED, %eax
 	je	do_raised
+	cmpl	$TINY_DROP, %eax
+	je	do_drop
 	outb	%al, $TINY_PORT		/* TINY_END, and anything else */
 	jmp	loop
 
@@ -253,6 +255,50 @@ do_count:
 1:	incq	TINY_BEATS(%r15)
 	cmpl	$TINY_COUNT, TINY_MODE(%r15)
 	je	1b
+	jmp	loop
+
+/* A tick by the count that comes with interrupts off, and is there still as the timer goes by
+ * deadlines: it is taken as soon as they are on. */
+do_drop:
+	cli
+	movq	TINY_COUNTS+TINY_TICK_VECTOR*8(%r15), %rbx
+	xorl	%edx, %edx
+	movl	$0x832, %ecx
+	movl	$TINY_TICK_VECTOR, %eax
+	wrmsr
+	movl	$0x83e, %ecx		/* divided by 1 */
+	movl	$0xb, %eax
+	wrmsr
+	movl	$0x838, %ecx
+	movl	$1000, %eax
+	wrmsr
+	movl	$0x839, %ecx
+1:	rdmsr
+	testl	%eax, %eax
+	jnz	1b
+	movl	$1000000, %edi		/* an emulated one may be late */
+2:	decl	%edi
+	jne	2b
+	xorl	%edx, %edx
+	movl	$0x832, %ecx
+	movl	$(2 << 17 | TINY_TICK_VECTOR), %eax
+	wrmsr
+	xorl	%edi, %edi
+	sti
+3:	cmpl	$TINY_DROP, TINY_MODE(%r15)
+	jne	5f
+	incl	%edi
+	cmpq	%rbx, TINY_COUNTS+TINY_TICK_VECTOR*8(%r15)
+	je	3b
+	incq	TINY_DONE(%r15)
+	cmpl	$TINY_LATE_LOOPS, %edi
+	jb	do_drop
+	incq	TINY_LATE(%r15)
+	jmp	do_drop
+5:	xorl	%edx, %edx
+	movl	$0x832, %ecx
+	movl	$(1 << 16 | TINY_TICK_VECTOR), %eax
+	wrmsr
 	jmp	loop
 
 do_halt:

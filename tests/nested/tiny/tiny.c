@@ -71,7 +71,7 @@ static const char *const modes[] = {
 	[TINY_GATES] = "gates", [TINY_HALT] = "halt",	      [TINY_END] = "end",
 	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
 	[TINY_COUNT] = "count", [TINY_LDTR] = "ldtr",	      [TINY_IPIS] = "ipis",
-	[TINY_STEAL] = "steal", [TINY_RAISED] = "raised",
+	[TINY_STEAL] = "steal", [TINY_RAISED] = "raised",     [TINY_DROP] = "drop",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */
@@ -466,10 +466,11 @@ static void mode_set(const struct vcpu *v, const char *name)
 
 static void show(const struct vcpu *v)
 {
-	printf("beats=%llu done=%llu twice=%llu",
+	printf("beats=%llu done=%llu twice=%llu late=%llu",
 	       (unsigned long long)*counter(TINY_BEATS + v->apart),
 	       (unsigned long long)*counter(TINY_DONE + v->apart),
-	       (unsigned long long)*counter(TINY_TWICE + v->apart));
+	       (unsigned long long)*counter(TINY_TWICE + v->apart),
+	       (unsigned long long)*counter(TINY_LATE + v->apart));
 	for (uint32_t i = 0; i < 256; i++) {
 		unsigned long long n = *counter(TINY_COUNTS + v->apart + i * 8);
 

@@ -27,6 +27,8 @@
  * loop of a single one does; VMexit() takes RIP from there.)
  */
 #define TINY_TWICE 0x7018
+/* Of what DROP does: ticks that came only after LATE_LOOPS times around a loop. */
+#define TINY_LATE  0x7080
 #define TINY_CODE  0x8000
 #define TINY_STUBS 0xa000
 #define TINY_STUB  16	   /* bytes */
@@ -64,9 +66,11 @@
 #define TINY_RAISED	14
 #define TINY_LDTR	15
 #define TINY_IPIS	16
+#define TINY_DROP	17
 
 #define TINY_TICK_VECTOR 0x61
 #define TINY_TICK_CYCLES 200000
+#define TINY_LATE_LOOPS	 100000
 #define TINY_COUNT_INIT	 0xf0000000 /* 4.03 s, a count being a nanosecond */
 
 #endif
