@@ -197,6 +197,9 @@ int ex_map_update(struct ex_vcpu *d)
 	old = rcu_dereference_protected(d->map, true);
 	if (old && !memcmp(&old->n, &map->n, sizeof(*map) - offsetof(struct ex_map, n))) {
 		kfree(map);
+		/* An eventfd that was assigned again has another line, with the same route of its
+		 * device's. */
+		ex_lines_end(d);
 		return 0;
 	}
 	rcu_assign_pointer(d->map, map);
