@@ -411,6 +411,11 @@ static int __init ex_init(void)
 {
 	int err;
 
+	/* Hooks and handlers of interrupts take locks that sleep there. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		pr_err("a kernel with PREEMPT_RT is not supported\n");
+		return -EOPNOTSUPP;
+	}
 	ex_ops = boot_cpu_has(X86_FEATURE_SVM) ? &ex_svm : &ex_vmx;
 	err = ex_ops->init();
 	if (err) {
