@@ -440,7 +440,7 @@ static void look_at(struct ex_vcpu *d, u64 now)
 	/* A VMM that has it for long may have stopped the machine, to read or save its state. */
 	WRITE_ONCE(d->out, active || halted || entered != d->out_since ? 0 : d->out + 1);
 	d->out_since = entered;
-	if (d->looks == KEPT_LOOKS || (waiting && halted) ||
+	if (d->looks >= KEPT_LOOKS || (waiting && halted) ||
 	    (READ_ONCE(d->timer_own) &&
 	     (READ_ONCE(d->vcpu->cpu) != d->cpu || d->out >= EX_OUT_LOOKS)))
 		smp_call_function_single_async(d->cpu, &d->poke);
