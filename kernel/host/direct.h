@@ -111,11 +111,12 @@ struct ex_vcpu {
 	u64 saved[8];
 	bool ipi_own; /* the interrupt command register is open for this entry */
 	struct {
-		bool allowed; /* set before it is published */
-		bool ready;   /* the table is filled; read in any context */
-		u64 wanted;   /* where the guest has it, or 0; pages */
-		u64 pinned;   /* the same of @page; written under ex_lock, as that is */
-		u64 refused;  /* the same of a page that cannot be pinned; under ex_lock */
+		bool allowed;  /* set before it is published */
+		bool ready;    /* the table is filled; read in any context */
+		u64 wanted;    /* where the guest has it, or 0; pages */
+		u64 pinned;    /* the same of @page; written under ex_lock, as that is */
+		u64 refused;   /* the same of a page that cannot be pinned; under ex_lock, as: */
+		u64 pin_after; /* jiffies64 */
 		struct page *page;
 	} ipi;
 
@@ -275,6 +276,8 @@ void ex_ipi_update(struct ex_vcpu *d);
 void ex_ipi_pause(const struct kvm *kvm);
 /* That vCPU has stopped. */
 void ex_ipi_end(struct ex_vcpu *d);
+/* No vCPU is left; not under ex_lock. */
+void ex_ipi_done(void);
 
 /* timer.c: the host's clock event device that stands in for the LAPIC's timer, and the watchdog. */
 int ex_timer_init(void);

@@ -18,14 +18,19 @@
  */
 #include <linux/delay.h>
 #include <linux/highmem.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/workqueue.h>
 
 #include "../uapi/exitless_direct.h"
 #include "direct.h"
 #include "lapic.h"
 
 #define PAUSE_MS 100
+/* Until a page is looked for again: that was not there, that could not be moved. */
+#define MISS_MS 100
+#define MOVE_MS 1000
 
 /* Where the guest has its table, or 0: so it is after a reset, after which a vCPU may not enter for
  * long. */
@@ -52,30 +57,116 @@ static unsigned long table_at(const struct ex_vcpu *d, u64 gpa)
 	return at;
 }
 
-/* Waits for no fault of the VMM's memory: what is not there yet is looked for again. What cannot be
- * pinned is not, until the guest names another page, as each try may move pages about. */
-static void page_pin(struct ex_vcpu *d, u64 gpa, unsigned long at)
+/* Is a page to be pinned for it? */
+static bool pin_due(const struct ex_vcpu *d)
 {
-	struct mm_struct *mm = d->vcpu->kvm->mm;
-	struct page *page;
-	long n;
+	u64 gpa = d->ipi.allowed && d->on && !d->ipi.page ? wanted(d) : 0;
+
+	return gpa && gpa != d->ipi.refused && time_after_eq64(get_jiffies_64(), d->ipi.pin_after);
+}
+
+/*
+ * Where a page must not be pinned, the kernel moves it first, and may wait until each CPU has let
+ * go of it. So this is a work of its own, which holds no lock of the module's meanwhile. One that
+ * is not there yet, or cannot be moved now, is looked for again.
+ */
+struct pin {
+	const struct kvm_vcpu *vcpu;
+	struct kvm *kvm; /* referenced; NULL: nothing is due */
+	u64 gpa;
+	unsigned long at;
+	struct page *page; /* NULL: not pinned, or somebody's */
+	int err;
+};
+
+static void pin_find(struct ex_vcpu *d, void *data)
+{
+	struct pin *p = data;
+
+	if (p->kvm || !pin_due(d))
+		return;
+	p->gpa = wanted(d);
+	p->at = p->gpa ? table_at(d, p->gpa) : 0;
+	if (!p->at)
+		return;
+	p->vcpu = d->vcpu;
+	p->kvm = d->vcpu->kvm;
+	/* That of @d is there. */
+	refcount_inc(&p->kvm->users_count);
+}
+
+/* Waits for no fault of the VMM's memory. */
+static void pin_try(struct pin *p)
+{
+	struct mm_struct *mm = p->kvm->mm;
+	long n = 0;
 
 	if (!mmget_not_zero(mm))
 		return;
 	if (mmap_read_trylock(mm)) {
-		n = pin_user_pages_remote(mm, at, 1, FOLL_WRITE | FOLL_LONGTERM | FOLL_NOWAIT,
-					  &page, NULL);
-		if (n < 0) {
-			d->ipi.refused = gpa;
-		} else if (n) {
-			d->ipi.page = page;
-			/* The guest either sees this, or has not yet taken back what is looked at
-			 * before each write. */
-			smp_store_mb(d->ipi.pinned, gpa);
-		}
+		n = pin_user_pages_remote(mm, p->at, 1, FOLL_WRITE | FOLL_LONGTERM | FOLL_NOWAIT,
+					  &p->page, NULL);
 		mmap_read_unlock(mm);
 	}
 	mmput_async(mm);
+	if (n <= 0)
+		p->page = NULL;
+	p->err = n < 0 ? n : 0;
+}
+
+static void pin_done(struct ex_vcpu *d, void *data)
+{
+	struct pin *p = data;
+
+	if (d->vcpu != p->vcpu)
+		return;
+	/* Until the guest names another page. */
+	if (p->err && p->err != -ENOMEM && p->err != -EAGAIN && p->err != -EBUSY)
+		d->ipi.refused = p->gpa;
+	d->ipi.pin_after = get_jiffies_64() + msecs_to_jiffies(p->err ? MOVE_MS : MISS_MS);
+	/* The guest and the VMM have gone on meanwhile. */
+	if (!p->page || !d->on || d->ipi.page || wanted(d) != p->gpa ||
+	    table_at(d, p->gpa) != p->at)
+		return;
+	d->ipi.page = p->page;
+	p->page = NULL;
+	/* The guest either sees this, or has not yet taken back what is looked at before each
+	 * write. */
+	smp_store_mb(d->ipi.pinned, p->gpa);
+	ex_ipi_update(d);
+}
+
+static void pin_find_any(void *data)
+{
+	ex_all_locked(pin_find, data);
+}
+
+static void pin_done_any(void *data)
+{
+	ex_all_locked(pin_done, data);
+}
+
+static void pin_due_all(struct work_struct *work)
+{
+	for (;;) {
+		struct pin p = {};
+
+		ex_locked(pin_find_any, &p);
+		if (!p.kvm)
+			return;
+		pin_try(&p);
+		ex_locked(pin_done_any, &p);
+		if (p.page)
+			unpin_user_page(p.page);
+		kvm_put_kvm(p.kvm);
+	}
+}
+
+static DECLARE_WORK(pin_work, pin_due_all);
+
+void ex_ipi_done(void)
+{
+	cancel_work_sync(&pin_work);
 }
 
 /* From here on the page is the guest's, which reads it in EX_MSR_IPI. */
@@ -152,8 +243,8 @@ void ex_ipi_update(struct ex_vcpu *d)
 	}
 	if (gpa != d->ipi.refused)
 		d->ipi.refused = 0;
-	if (at && !d->ipi.page && !d->ipi.refused)
-		page_pin(d, gpa, at);
+	if (at && pin_due(d))
+		schedule_work(&pin_work);
 	table = d->ipi.page ? kzalloc(PAGE_SIZE, GFP_KERNEL) : NULL;
 	if (!table)
 		return;

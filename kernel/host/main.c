@@ -473,6 +473,7 @@ static void __exit ex_done(void)
 	ex_debug_done();
 	cancel_delayed_work_sync(&look);
 	all_off(-1);
+	ex_ipi_done();
 	unregister_reboot_notifier(&end_block);
 	unregister_pm_notifier(&sleep_block);
 	cpuhp_remove_state_nocalls(hotplug);
