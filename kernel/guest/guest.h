@@ -12,6 +12,7 @@ struct guest_cpu {
 	struct delayed_work look;
 	void *page;		       /* the shadow IDT */
 	void *ipi_page;		       /* the table for IPIs; NULL: without these */
+	bool here;		       /* between its coming online and its going */
 	bool registered, ipi;	       /* the shadow; IPIs of our own */
 	u32 features;		       /* that the host has; 0: no host */
 	u64 state;		       /* EX_MSR_STATE as last read */

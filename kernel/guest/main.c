@@ -127,7 +127,7 @@ static void look_here(void *full)
 	bool had = c->registered;
 	u64 shadow = 0;
 
-	if (!READ_ONCE(enabled))
+	if (!READ_ONCE(enabled) || !c->here)
 		return;
 	c->registered = !get(EX_MSR_SHADOW, &shadow) && shadow == (unsigned long)c->page;
 	if (!c->registered) {
@@ -246,6 +246,7 @@ static int cpu_online_here(unsigned int cpu)
 		return -ENOMEM;
 	if (ipi && !c->ipi_page)
 		c->ipi_page = (void *)get_zeroed_page(GFP_KERNEL);
+	WRITE_ONCE(c->here, true);
 	schedule_delayed_work_on(cpu, &c->look, 1);
 	return 0;
 }
@@ -257,6 +258,8 @@ static int cpu_offline_here(unsigned int cpu)
 
 	cancel_delayed_work_sync(&c->look);
 	local_irq_save(flags);
+	/* It is online for a while yet, and may be asked to look. */
+	c->here = false;
 	unregister_here(NULL);
 	local_irq_restore(flags);
 	return 0;
@@ -275,11 +278,20 @@ static int on_sleep(struct notifier_block *block, unsigned long what, void *data
 {
 	static bool was;
 
-	if (what == PM_SUSPEND_PREPARE || what == PM_HIBERNATION_PREPARE) {
+	switch (what) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	/* An image takes this kernel's place, with other pages where ours are. */
+	case PM_RESTORE_PREPARE:
 		was = guest_enabled();
 		guest_disable();
-	} else if ((what == PM_POST_SUSPEND || what == PM_POST_HIBERNATION) && was) {
-		guest_enable();
+		break;
+	case PM_POST_SUSPEND:
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		if (was)
+			guest_enable();
+		break;
 	}
 	return NOTIFY_DONE;
 }
