@@ -20,6 +20,8 @@
 #define EXC(n) (INTERCEPT_EXCEPTION_OFFSET + (n))
 #define GP     13
 
+#define IDT_ERROR 2 /* of an error code: it is about a gate */
+
 /* Of the VMCB's word at 90h (APM 2, appendix B). */
 #define NESTED_PAGING (1u << 0)
 #define ENCRYPTED     (1u << 1)
@@ -146,6 +148,14 @@ static void svm_enter(struct ex_vcpu *d, const struct ex_idt *idt, bool timer)
 	c->clean = 0;
 }
 
+/* #GP by a gate from the first on that a direct entry replaces, or by the limit, as the error code
+ * says (APM 2, 8.4.1). */
+static bool gate_failed(const struct vmcb_control_area *c)
+{
+	return c->exit_code == SVM_EXIT_EXCP_BASE + GP && c->exit_info_1 & IDT_ERROR &&
+	       (c->exit_info_1 & 0xffff) >> 3 >= EX_VECTORS_FROM;
+}
+
 static int svm_leave(struct ex_vcpu *d, bool *again)
 {
 	struct vmcb *v = d->arch[0];
@@ -172,8 +182,15 @@ static int svm_leave(struct ex_vcpu *d, bool *again)
 		c->exit_code = SVM_EXIT_INTR;
 	/* QEMU's TCG calls an external interrupt an exception, which has no vector from 32 on. */
 	if (!(info & SVM_EXITINTINFO_VALID) || (info & SVM_EXITINTINFO_VEC_MASK) < 32 ||
-	    (type != SVM_EXITINTINFO_TYPE_INTR && type != SVM_EXITINTINFO_TYPE_EXEPT))
+	    (type != SVM_EXITINTINFO_TYPE_INTR && type != SVM_EXITINTINFO_TYPE_EXEPT)) {
+		if (!gate_failed(c))
+			return -1;
+		/* INT n, by a gate that is the guest's only in a stock entry. */
+		*again = true;
+		c->exit_int_info = 0;
+		c->exit_code = SVM_EXIT_INTR;
 		return -1;
+	}
 	c->exit_int_info = 0;
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + GP)
 		c->exit_code = SVM_EXIT_INTR;

@@ -31,6 +31,19 @@ check "and some" [ "$(of done)" -gt 10 ]
 FAULTS=$(of done)
 kicks "after these"
 
+# INT n by gates that a direct entry has empty, or past its limit.
+mode int
+sleep 1
+tell show
+DONE=$(of done)
+patiently shown_above $((DONE + 10)) done
+mode spin
+tell show
+check "INT n takes its gate ($(of v45)), and makes no fault" [ "$(of v13)" = "$FAULTS" ]
+check "and each does" [ "$(of v45)" = $(($(of done) - FAULTS)) ]
+FAULTS=$(of done)
+kicks "after that"
+
 tell mode lidt
 sleep 1
 patiently shown_above "$FAULTS" done

@@ -72,6 +72,7 @@ static const char *const modes[] = {
 	[TINY_LIAR] = "liar",	[TINY_SHADOW_IDT] = "shadow", [TINY_TICK] = "tick",
 	[TINY_COUNT] = "count", [TINY_LDTR] = "ldtr",	      [TINY_IPIS] = "ipis",
 	[TINY_STEAL] = "steal", [TINY_RAISED] = "raised",     [TINY_DROP] = "drop",
+	[TINY_INT] = "int",
 };
 
 /* Not aligned; not canonical; not memory; not mapped; in use for something else. */

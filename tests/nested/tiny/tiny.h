@@ -67,6 +67,9 @@
 #define TINY_LDTR	15
 #define TINY_IPIS	16
 #define TINY_DROP	17
+#define TINY_INT	18
+
+#define TINY_INT_VECTOR 0x2d /* by INT */
 
 #define TINY_TICK_VECTOR 0x61
 #define TINY_TICK_CYCLES 200000
