@@ -2,7 +2,8 @@
 /*
  * The registers of uapi/exitless_direct.h. KVM does not know them, so an access exits; it is
  * answered in the hook after the exit, and KVM is shown an exit that needs nothing done. What is
- * not answered is KVM's, which makes it a fault. Runs on the vCPU's CPU with interrupts off.
+ * not answered is KVM's, which makes it a fault. Runs on the vCPU's CPU, or where its thread has
+ * gone, with interrupts off.
  */
 #include "../uapi/exitless_direct.h"
 #include "direct.h"
@@ -113,6 +114,20 @@ static void icr_write(struct ex_vcpu *d, struct ex_msr *m)
 		ex_ops->msr_done(d, m);
 }
 
+/* What a guest has given it may take back, wherever its thread has gone; and see that it has. */
+static bool may_away(const struct ex_msr *m)
+{
+	switch (m->index) {
+	case EX_MSR_SHADOW:
+		return m->write && !m->value;
+	case EX_MSR_WISH:
+		return m->write;
+	case EX_MSR_IPI:
+		return !m->write || !m->value;
+	}
+	return false;
+}
+
 void ex_abi_exit(struct ex_vcpu *d)
 {
 	struct ex_msr m;
@@ -129,6 +144,30 @@ void ex_abi_exit(struct ex_vcpu *d)
 		return;
 	}
 	if (m.index - EX_MSR_BASE >= EX_MSR_COUNT)
+		return;
+	d->n_abi++;
+	if (m.write ? abi_write(d, m.index, m.value) : abi_read(d, m.index, &m.value))
+		ex_ops->msr_done(d, &m);
+}
+
+void ex_abi_exit_away(struct kvm_vcpu *vcpu)
+{
+	u32 index = vcpu->arch.regs[VCPU_REGS_RCX];
+	struct ex_vcpu *d;
+	struct ex_msr m;
+
+	/* As nearly all exits of all guests. */
+	if (likely(index != EX_X2APIC(APIC_ICR) && index - EX_MSR_BASE >= EX_MSR_COUNT))
+		return;
+	d = ex_find(vcpu->kvm, vcpu->vcpu_id);
+	if (!d || vcpu->arch.hflags & HF_GUEST_MASK || !ex_ops->msr(d, &m))
+		return;
+	if (m.write && (m.index == EX_X2APIC(APIC_ICR) || m.index == EX_MSR_ICR)) {
+		if (d->ipi.allowed)
+			icr_write(d, &m);
+		return;
+	}
+	if (!may_away(&m))
 		return;
 	d->n_abi++;
 	if (m.write ? abi_write(d, m.index, m.value) : abi_read(d, m.index, &m.value))

@@ -269,8 +269,10 @@ void ex_exit(void *data, struct kvm_vcpu *vcpu, u32 isa)
 {
 	struct ex_vcpu *d = this_cpu_read(ex_here);
 
-	if (!d || d->vcpu != vcpu)
+	if (!d || d->vcpu != vcpu) {
+		ex_abi_exit_away(vcpu);
 		return;
+	}
 	if (d->active)
 		leave(d);
 	ex_abi_exit(d);

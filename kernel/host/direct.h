@@ -233,6 +233,10 @@ void ex_idt_fault_in(struct ex_vcpu *d);
 
 /* abi.c, that CPU, interrupts off, after any exit of the vCPU's. */
 void ex_abi_exit(struct ex_vcpu *d);
+/* After an exit of a vCPU that is not this CPU's, most often one that has nothing to do with us;
+ * interrupts off. A vCPU of ours that was moved away is stock, but may be about to write a command
+ * that is for the physical LAPIC, and what it has given it can take back. */
+void ex_abi_exit_away(struct kvm_vcpu *vcpu);
 
 /* irqmap.c, process context. Makes and publishes a new map; on return the CPU uses it. */
 int ex_map_update(struct ex_vcpu *d);

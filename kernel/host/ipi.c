@@ -268,15 +268,16 @@ struct pause {
 static void pause_one(struct ex_vcpu *d, void *data)
 {
 	struct pause *p = data;
+	bool ready = d->ipi.ready;
 
-	/* The entry it is in may have begun before it was said that it may not send. */
-	if ((!d->ipi.ready && !READ_ONCE(d->ipi_own)) || d->vcpu->kvm != p->kvm)
+	if (!d->ipi.allowed || d->vcpu->kvm != p->kvm)
 		return;
 	WRITE_ONCE(d->ipi.ready, false);
 	page_put(d, NULL);
-	/* A guest that runs exits, and comes back without. */
+	/* A guest that runs exits, and comes back without. An entry that has begun before may still
+	 * be about to say that it sends, and has said it then. */
 	smp_call_function_single(d->cpu, nothing, NULL, 1);
-	p->n++;
+	p->n += ready || READ_ONCE(d->ipi_own);
 }
 
 void ex_ipi_pause(const struct kvm *kvm)

@@ -60,6 +60,21 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	check "all: the timer is the guest's" are timer "1 1"
 	sed 's/^/NOTE: /' $CTL
 
+	# vCPU 1 sends IPIs and waits for each, by a table that is for its CPU, and is not always there.
+	l2_async "taskset -c 1 sh -c 'i=0; while [ \$i -lt 4000 ]; do" \
+		"read -r x </sys/kernel/exitless/cpu0/state; i=\$((i + 1)); done'"
+	THREAD=$(grep -l 'CPU 1/KVM' /proc/$QEMU/task/*/comm | cut -d/ -f5)
+	i=0
+	while [ $i -lt 20 ]; do
+		taskset -cp 0 "$THREAD" >/dev/null || fail "the thread does not move"
+		sleep 0.05
+		taskset -cp 2 "$THREAD" >/dev/null || fail "the thread does not move back"
+		sleep 0.05
+		i=$((i + 1))
+	done
+	check "all: IPIs arrive from wherever its thread is" l2_wait 120
+	check "all: the guest sends them itself after that" patiently are ipi "1 1"
+
 	l2_value "cd /sys/kernel/exitless; grep -H . cpu*/* enabled registered"
 	note "in the guest: $VALUE"
 	echo "$VALUE" | tr ' ' '\n' >/tmp/sysfs
