@@ -4,6 +4,7 @@
 
 #include "host/pci.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,31 +35,46 @@ static void iommu(struct doctor *d)
 	host_names_done(&units);
 }
 
-/* Does an IOMMU unit post interrupts into guests? VT-d specification, Capability Register, bit 59;
- * AMD I/O Virtualization Technology, Extended Feature Register, bit 7 (GASup). */
-static bool unit_posts(struct doctor *d)
+/* VT-d specification, Capability Register, bit 59: Posted Interrupt Support. */
+static bool intel_posts(const char *cap)
+{
+	return strtoull(cap, NULL, 16) >> 59 & 1;
+}
+
+/*
+ * AMD I/O Virtualization Technology, Extended Feature Register: bits 7 (GASup) and 21 (GAMSup).
+ * Linux shows it alone before 6.0, as "EFR2:EFR" before 6.7, and as "EFR:EFR2" since. EFR2 has
+ * nothing in these bits: the highest of SnpAvicSup, of which no more than 1 is defined, and none.
+ */
+static bool amd_posts(const char *features)
+{
+	const uint64_t both = 1ull << 21 | 1ull << 7;
+	const char *second = strchr(features, ':');
+
+	return (strtoull(features, NULL, 16) & both) == both ||
+	       (second && (strtoull(second + 1, NULL, 16) & both) == both);
+}
+
+/* Do the IOMMU units post interrupts into guests? Linux uses that if all of them can: VT-d's
+ * set_irq_posting_cap(), AMD's enable_iommus_vapic(). */
+static bool units_post(struct doctor *d)
 {
 	struct host_names units = host_dir(d->host, "/sys/class/iommu");
-	bool posts = false;
+	unsigned known = 0, post = 0;
 
 	for (unsigned i = 0; i < units.n; i++) {
 		char *cap = host_read(d->host, "/sys/class/iommu/%s/intel-iommu/cap",
 				      units.name[i]);
 		char *features = host_read(d->host, "/sys/class/iommu/%s/amd-iommu/features",
 					   units.name[i]);
-		/* newer kernels show a second register in front: "efr2:efr" */
-		const char *efr = features ? strrchr(features, ':') : NULL;
 
-		if (cap && strtoull(cap, NULL, 16) >> 59 & 1)
-			posts = true;
-		efr = efr ? efr + 1 : features;
-		if (efr && strtoull(efr, NULL, 16) >> 7 & 1)
-			posts = true;
+		known += cap || features;
+		post += (cap && intel_posts(cap)) || (features && amd_posts(features));
 		free(cap);
 		free(features);
 	}
 	host_names_done(&units);
-	return posts;
+	return known && post == known;
 }
 
 static void remapping(struct doctor *d)
@@ -66,7 +82,7 @@ static void remapping(struct doctor *d)
 	char *interrupts = host_read(d->host, "/proc/interrupts"),
 	     *unsafe = doctor_parameter(d, "vfio_iommu_type1", "allow_unsafe_interrupts"),
 	     *intremap = doctor_boot(d, "intremap"), *ga = doctor_boot(d, "amd_iommu_intr");
-	bool posts = unit_posts(d);
+	bool posts = units_post(d);
 
 	/* interrupt chips that are remapped are called so */
 	d->remapping = (interrupts && strstr(interrupts, " IR-")) ||

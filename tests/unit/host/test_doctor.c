@@ -113,6 +113,13 @@ static void intel_has_better(void **state)
 	tree_put(root, "/sys/class/iommu/dmar0/intel-iommu/cap", "d2008c40660462\n");
 	examine();
 	assert_string_equal(verdict("verdict"), "helps");
+	/* all units, or none */
+	tree_put(root, "/sys/class/iommu/dmar1/intel-iommu/cap", "8ed008c40780466\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "helps");
+	tree_put(root, "/sys/class/iommu/dmar0/intel-iommu/cap", "8ed008c40780466\n");
+	examine();
+	assert_string_equal(verdict("verdict"), "has-better");
 }
 
 static void amd_is_helped(void **state)
@@ -132,6 +139,40 @@ static void amd_is_helped(void **state)
 	tree_put(root, "/proc/cmdline", "amd_iommu_intr=legacy\n");
 	examine();
 	assert_string_equal(verdict("verdict"), "helps");
+}
+
+#define FEATURES "/sys/class/iommu/ivhd0/amd-iommu/features"
+
+/* A Zen 4 server with Linux 6.12, where the order of the two registers is another. */
+static void amd_has_better(void **state)
+{
+	static const struct {
+		const char *features, *verdict;
+	} rows[] = {
+		{ "25bf732fa2295afe:1d\n", "has-better" },
+		{ "1d:25bf732fa2295afe\n", "has-better" },
+		{ "25bf732fa2295afe:0\n", "has-better" },
+		{ "25bf732fa2295afe\n", "has-better" },
+		/* SnpAvicSup 1, no GASup or no GAMSup */
+		{ "25bf732fa2095a7e:20\n", "helps" },
+		{ "25bf732fa2095afe:20\n", "helps" },
+		{ "20:25bf732fa2295a7e\n", "helps" },
+		{ "25bf732fa2295a7e:80\n", "helps" },
+		{ "0:0\n", "helps" },
+		{ "\n", "helps" },
+	};
+
+	load("doctor-amd-6.12");
+	is("x2apic", "good");
+	is("avic", "note");
+	assert_non_null(strstr(of("posted-interrupts", "found"), "the IOMMU posts interrupts"));
+	assert_string_equal(verdict("verdict"), "has-better");
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		tree_put(root, FEATURES, rows[i].features);
+		examine();
+		if (strcmp(verdict("verdict"), rows[i].verdict))
+			fail_msg("%s: %s", rows[i].features, verdict("verdict"));
+	}
 }
 
 static void says_what_is_in_the_way(void **state)
@@ -240,6 +281,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(intel_has_better, teardown),
 		cmocka_unit_test_teardown(amd_is_helped, teardown),
+		cmocka_unit_test_teardown(amd_has_better, teardown),
 		cmocka_unit_test_teardown(says_what_is_in_the_way, teardown),
 		cmocka_unit_test_teardown(knows_secure_boot, teardown),
 		cmocka_unit_test_teardown(matches_btf, teardown),
