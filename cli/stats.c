@@ -485,7 +485,7 @@ static int read_top_options(int argc, char **argv, double *interval, long *count
 static int top_loop(double interval, long count)
 {
 	json_t *before = NULL, *now, *rates;
-	double then = now_s();
+	double at, then = 0; /* when an answer came; what is done with it may take long */
 	bool live = isatty(STDOUT_FILENO) && !cli_json();
 	int err = CLI_OK;
 
@@ -493,8 +493,9 @@ static int top_loop(double interval, long count)
 		now = client_call("stats", NULL, &err);
 		if (!now)
 			break;
+		at = now_s();
 		if (before) {
-			rates = all_rates(now, before, now_s() - then);
+			rates = all_rates(now, before, at - then);
 			if (live)
 				fputs("\033[H\033[J", stdout);
 			if (cli_json()) {
@@ -506,7 +507,7 @@ static int top_loop(double interval, long count)
 			}
 			json_decref(rates);
 		}
-		then = now_s();
+		then = at;
 		json_decref(before);
 		before = now;
 		if (!count || n < count)

@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command exitless, and with it the control socket."""
 
+import fcntl
 import json
 import os
 import re
 import shlex
 import signal
 import subprocess
+import threading
+import time
 import xml.etree.ElementTree as ElementTree
 
 from daemon_case import EXITLESS, EXITLESSD, TOP, Daemon, main, wait_for
+from fake_control import FakeControl
 
 
 class Command(Daemon):
@@ -322,6 +326,36 @@ class Command(Daemon):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(timeout=120), 0)
         process.stdout.close()
+
+    def test_top_when_its_output_waits(self):
+        """Each counter's growth is divided by the time between the answers that have it."""
+        held = 1.5
+        second = threading.Event()
+
+        def answer(n, request):
+            if n == 1:
+                second.set()
+            counters = {"switch": {"sent_packets": 1000 * n}}
+            return {"devices": [{"machine": "vm", "name": "net%03d" % i, "counters": counters}
+                                for i in range(100)]}
+
+        with FakeControl(self.dir + "/fake.sock", answer) as fake:
+            end, pipe = os.pipe()
+            # less than one line has room there
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+            process = subprocess.Popen([EXITLESS, "--socket", fake.path, "top", "--json",
+                                        "--interval", "0.05", "--count", "3"], stdout=pipe)
+            os.close(pipe)
+            self.assertTrue(second.wait(120))
+            time.sleep(held)
+            with open(end) as lines:
+                samples = [json.loads(line) for line in lines]
+            self.assertEqual(process.wait(timeout=120), 0)
+        self.assertEqual(len(samples), 3)
+        # the first answer came before that pause, the last one after it
+        self.assertGreaterEqual(sum(sample["seconds"] for sample in samples), held)
+        for sample in samples:
+            self.assertAlmostEqual(sample["devices"][0]["sent_pps"] * sample["seconds"], 1000, 3)
 
     def test_vmm_qemu(self):
         line = self.cli("vmm", "vm1", "--qemu", "--memory", "1G", "--cpus", "2")
