@@ -190,6 +190,11 @@ static json_t *disk_report(const struct setup *s, unsigned i, double seconds)
 	put(disk, "errors", stats->errors);
 	put(disk, "wrong", stats->wrong);
 	put(disk, "kicks", stats->kicks);
+	if (c->rate_per_s > 0) {
+		put(disk, "due", done + stats->unfinished + stats->unsent);
+		put(disk, "unfinished", stats->unfinished);
+		put(disk, "unsent", stats->unsent);
+	}
 	json_object_set_new(disk, "iops", json_real((double)done / seconds));
 	json_object_set_new(disk, "bytes_per_s",
 			    json_real((double)done * c->block_bytes / seconds));

@@ -208,6 +208,11 @@ static json_t *flow_report(const struct net_flow_result *r, double seconds)
 	json_object_set_new(flow, "lost", json_integer((json_int_t)r->lost));
 	json_object_set_new(flow, "late", json_integer((json_int_t)r->late));
 	json_object_set_new(flow, "corrupt", json_integer((json_int_t)r->corrupt));
+	if (!r->params.window) {
+		json_object_set_new(flow, "due", json_integer((json_int_t)(r->sent + r->unsent)));
+		json_object_set_new(flow, "unfinished", json_integer((json_int_t)r->unfinished));
+		json_object_set_new(flow, "unsent", json_integer((json_int_t)r->unsent));
+	}
 	json_object_set_new(flow, "pps", json_real((double)r->received / seconds));
 	json_object_set_new(flow, "bps", json_real(8 * (double)r->bytes / seconds));
 	json_object_set_new(flow, "latency_ns", bench_latency(r->latency_ns));

@@ -44,7 +44,7 @@ struct request {
 	struct vdrv_buf bufs[3];
 	uint64_t start; /* cycles */
 	uint64_t block; /* of the queue's part */
-	bool write;
+	bool write, in_flight;
 	struct request *next;
 };
 
@@ -152,6 +152,7 @@ static bool start_one(struct blk_load *load, struct queue *q, uint64_t now)
 	*r->status = 0xee;
 	r->bufs[1].write = !r->write;
 	r->start = now;
+	r->in_flight = true;
 	if (q->writes && r->write)
 		fill(load, r->data, content(load, q, r->block, ++q->writes[r->block]));
 	else if (q->writes)
@@ -206,6 +207,7 @@ static void finish(struct blk_load *load, struct queue *q, struct request *r, ui
 			load->stats.wrong++;
 		q->in_flight[r->block] = r->write ? 0 : (uint8_t)(q->in_flight[r->block] - 1);
 	}
+	r->in_flight = false;
 	r->next = q->free;
 	q->free = r;
 	q->busy--;
@@ -255,6 +257,36 @@ static void run_until(struct blk_load *const *loads, unsigned n, uint64_t end, c
 	} while (time_cycles() < end && !(stop && READ_ONCE(*stop)));
 }
 
+/* What waits in an open loop when the measurement ends has waited that long: a server that stands
+ * still then is not spared. */
+static void charge_waiting(struct blk_load *load, uint64_t now)
+{
+	double ns_per_cycle = 1e9 / load_cycles_per_s();
+
+	for (unsigned i = 0; i < load->config.queues; i++) {
+		struct queue *q = &load->queues[i];
+		double late = (double)now - q->due;
+		uint64_t unsent;
+
+		if (q->interval <= 0)
+			continue;
+		for (unsigned k = 0; k < load->config.depth; k++) {
+			if (!q->requests[k].in_flight)
+				continue;
+			histogram_add(&load->stats.latency, load_ns(now - q->requests[k].start));
+			load->stats.unfinished++;
+		}
+		if (late < 0)
+			continue;
+		unsent = (uint64_t)(late / q->interval) + 1;
+		/* from the youngest on */
+		late = MAX(late - (double)(unsent - 1) * q->interval, 0.0);
+		histogram_add_even(&load->stats.latency, late * ns_per_cycle,
+				   q->interval * ns_per_cycle, unsent);
+		load->stats.unsent += unsent;
+	}
+}
+
 static int drain(struct blk_load *const *loads, unsigned n)
 {
 	uint64_t until = time_now_ns() + DRAIN_S * NS_PER_S;
@@ -275,7 +307,7 @@ int blk_loads_run(struct blk_load *const *loads, unsigned n, const struct blk_ru
 		  struct blk_run_result *result)
 {
 	double cycles_per_s = load_cycles_per_s();
-	uint64_t start = time_cycles();
+	uint64_t start = time_cycles(), end;
 
 	*result = (struct blk_run_result){ 0 };
 	for (unsigned i = 0; i < n; i++)
@@ -295,7 +327,10 @@ int blk_loads_run(struct blk_load *const *loads, unsigned n, const struct blk_ru
 	start = time_cycles();
 	run_until(loads, n, start + (uint64_t)(phases->seconds * cycles_per_s), phases->stop,
 		  result);
-	result->seconds = (double)(time_cycles() - start) / cycles_per_s;
+	end = time_cycles();
+	result->seconds = (double)(end - start) / cycles_per_s;
+	for (unsigned i = 0; i < n; i++)
+		charge_waiting(loads[i], end);
 	if (phases->end)
 		phases->end(phases->arg);
 	return drain(loads, n);
@@ -394,7 +429,7 @@ static int queue_start(struct blk_load *load, unsigned i, uint64_t addr)
 		if (!q->writes || !q->in_flight)
 			return -ENOMEM;
 	}
-	if (config->rate_per_s > 0) {
+	if (config->rate_per_s > 0 && config->depth) {
 		q->interval = load_cycles_per_s() / config->rate_per_s;
 		q->due = (double)time_cycles();
 	}

@@ -39,7 +39,12 @@ struct blk_load_stats {
 	uint64_t errors;	/* status other than OK */
 	uint64_t wrong;		/* reads with other data than were written */
 	uint64_t kicks;
-	struct histogram latency; /* ns, from start (open loop: from when it was due) to done */
+	/* open loop, at the end of what was measured */
+	uint64_t unfinished; /* in flight */
+	uint64_t unsent;     /* due, but there were as many in flight as may be */
+	/* ns, from start (open loop: from when it was due) to done; of what was unfinished or
+	 * unsent: to the end */
+	struct histogram latency;
 };
 
 /*

@@ -15,6 +15,31 @@ static uint64_t upper_end(unsigned index)
 	return ((uint64_t)(index + 1) << shift) - 1;
 }
 
+void histogram_add_even(struct histogram *h, double first, double step, uint64_t n)
+{
+	uint64_t i = 0;
+
+	while (i < n) {
+		double value = first + step * (double)i;
+		unsigned index = histogram_index((uint64_t)value);
+		uint64_t same = n - i;
+
+		/* those that are counted there, too */
+		if (step > 0 && index < ARRAY_SIZE(h->counts) - 1) {
+			double ends = ceil(((double)upper_end(index) + 1 - value) / step);
+
+			same = ends < (double)same ? MAX((uint64_t)ends, (uint64_t)1) : same;
+		}
+		h->counts[index] += same;
+		h->sum +=
+			(unsigned __int128)((double)same * (value + step * (double)(same - 1) / 2));
+		i += same;
+	}
+	h->count += n;
+	if (n)
+		h->max = MAX(h->max, (uint64_t)(first + step * (double)(n - 1)));
+}
+
 uint64_t histogram_at(const struct histogram *h, double quantile)
 {
 	uint64_t wanted = (uint64_t)ceil(quantile * (double)h->count), seen = 0;

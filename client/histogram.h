@@ -13,7 +13,8 @@
 #define HISTOGRAM_MAX_BITS  42
 
 struct histogram {
-	uint64_t count, max, sum;
+	uint64_t count, max;
+	unsigned __int128 sum;
 	uint64_t counts[(HISTOGRAM_MAX_BITS - HISTOGRAM_STEP_BITS + 1) << HISTOGRAM_STEP_BITS];
 };
 
@@ -37,6 +38,9 @@ static inline void histogram_add(struct histogram *h, uint64_t ns)
 	if (ns > h->max)
 		h->max = ns;
 }
+
+/* Adds @n values: @first, @first + @step, and so on (none negative); takes no longer for many. */
+void histogram_add_even(struct histogram *h, double first, double step, uint64_t n);
 
 /* The value that a share of @quantile (0..1) of all does not exceed: the upper end of its step.
  * 0 when nothing was recorded. */

@@ -167,9 +167,12 @@ void net_verify(struct net_flow *flow, const uint8_t *frame)
 
 /* ---- the loop ---------------------------------------------------------------------------- */
 
-/* Nothing came for long although something is on its way: it is lost. */
+/* Closed loop: nothing came for long although something is on its way: it is lost, and others take
+ * its place. An open loop goes on anyway, and waits. */
 static void give_up(struct net_flow *flow, uint64_t now)
 {
+	if (!flow->params.window)
+		return;
 	if (flow->received != flow->stalled_received || !flow->stalled_since) {
 		flow->stalled_received = flow->received;
 		flow->stalled_since = now;
@@ -255,6 +258,39 @@ static void run_until(struct loop *loop, uint64_t end)
 	} while (now < end && !(loop->stop && READ_ONCE(*loop->stop)));
 }
 
+/*
+ * What waits in an open loop at the end has waited that long: a server that stands still then is
+ * not spared. Frames were due at even distances, so those on their way and those not sent are one
+ * row.
+ */
+static void charge_waiting(struct net_flow *flow, uint64_t now)
+{
+	double ns_per_cycle = 1e9 / load_cycles_per_s(), late = (double)now - flow->due;
+	uint64_t on_way = flow->sent - flow->expected, unsent = 0, first, end, n;
+	uint64_t every = flow->sample_mask + 1;
+	double recent, youngest;
+
+	if (flow->params.window)
+		return;
+	if (late >= 0)
+		unsent = (uint64_t)(late / flow->step) + 1;
+	end = flow->sent + unsent;
+	first = (flow->expected + flow->sample_mask) & ~flow->sample_mask;
+	if (first < end) {
+		n = (end - 1 - first) / every + 1;
+		youngest = late -
+			   ((double)(first + (n - 1) * every) - (double)flow->sent) * flow->step;
+		histogram_add_even(&flow->latency, MAX(youngest, 0.0) * ns_per_cycle,
+				   flow->step * (double)every * ns_per_cycle, n);
+	}
+	/* of those on their way, the last few may still come */
+	recent = (STALL_S * load_cycles_per_s() - late) / flow->step;
+	flow->unfinished = recent <= 0 ? 0 : (uint64_t)MIN(recent, (double)on_way);
+	flow->unsent = unsent;
+	flow->lost += on_way - flow->unfinished;
+	flow->expected = flow->sent - flow->unfinished;
+}
+
 /* A switch learns where everybody is, and floods nothing later. */
 static void announce(struct net_load *load)
 {
@@ -310,7 +346,7 @@ int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 		 struct net_load_result *result)
 {
 	struct loop loop = { .load = load, .stop = phases->stop };
-	uint64_t start;
+	uint64_t start, end;
 
 	loop.often = calloc(2 * (size_t)load->n_ports + 1, sizeof(struct net_port *));
 	if (!loop.often)
@@ -346,7 +382,10 @@ int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 	forget(&loop, result);
 	start = time_cycles();
 	run_until(&loop, start + (uint64_t)(phases->seconds * load_cycles_per_s()));
-	result->seconds = (double)(time_cycles() - start) / load_cycles_per_s();
+	end = time_cycles();
+	for (unsigned i = 0; i < load->n_flows; i++)
+		charge_waiting(load->flows[i], end);
+	result->seconds = (double)(end - start) / load_cycles_per_s();
 	result->busy_share = (double)loop.busy_cycles / load_cycles_per_s() / result->seconds;
 	result->loops = loop.loops;
 	result->idle_loops = loop.idle_loops;
@@ -371,6 +410,8 @@ void net_load_flow_result(const struct net_load *load, unsigned i, struct net_fl
 	result->lost -= flow->at_start.lost;
 	result->late -= flow->at_start.late;
 	result->corrupt -= flow->at_start.corrupt;
+	result->unfinished = flow->unfinished;
+	result->unsent = flow->unsent;
 	result->latency_ns = &flow->latency;
 }
 

@@ -7,7 +7,8 @@
  * A flow is a closed loop (up to @window frames on their way) or an open one (@rate frames a
  * second, whatever comes of them). Latency is the time from a frame's sending to the moment the
  * receiving port's driver looks at it; in an open loop from the moment it *should* have been sent,
- * so that a server that stalls is charged for all that had to wait ("coordinated omission").
+ * so that a server that stalls is charged for all that had to wait ("coordinated omission"); what
+ * still waits at the end, on its way or not sent, is charged up to then.
  *
  * Functions return 0 or -errno. Nothing here prints.
  */
@@ -61,9 +62,14 @@ struct net_flow_params {
 struct net_flow_result {
 	struct net_flow_params params;
 	uint64_t sent, received, bytes;
-	uint64_t lost;	  /* gaps in the sequence, and what did not come for 0.1 s */
+	/* gaps in the sequence, and what did not come for 0.1 s (open loop: and had not at the
+	 * end) */
+	uint64_t lost;
 	uint64_t late;	  /* came after it was given up, or twice */
 	uint64_t corrupt; /* not what was sent */
+	/* open loop, at the end */
+	uint64_t unfinished; /* sent in the last 0.1 s, and did not come */
+	uint64_t unsent;     /* due, but there was no room */
 	const struct histogram *latency_ns;
 };
 

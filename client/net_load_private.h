@@ -39,6 +39,7 @@ struct net_flow {
 	uint64_t received, bytes, lost, late, corrupt;
 	uint64_t expected; /* the next sequence number */
 	uint64_t stalled_since, stalled_received;
+	uint64_t unfinished, unsent; /* at the end */
 	struct histogram latency;
 	struct net_flow_result at_start;
 };

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import tempfile
 import threading
 import time
 import unittest
+
+from fake_control import FakeControl
 
 EXITLESSD, EXITLESS = sys.argv[1:3]
 
@@ -120,6 +123,41 @@ class Server(unittest.TestCase):
                 self.text("set", "device", "vm/" + device, "core=io0")
             self.text("remove", "core", "io1")
 
+    def bench_stalled(self, load, *args):
+        """The server stands still from before what is measured to after it: the report, and how long
+        that was at most."""
+        times = []
+
+        def answer(n, _):
+            # --stats asks before and after
+            if n == 0:
+                os.kill(self.daemon.pid, signal.SIGSTOP)
+                os.waitpid(self.daemon.pid, os.WUNTRACED)
+            times.append(time.monotonic())
+            if n:
+                os.kill(self.daemon.pid, signal.SIGCONT)
+            return {"devices": [], "cores": []}
+
+        try:
+            with FakeControl(self.dir + "/fake.sock", answer) as fake:
+                done = subprocess.run([EXITLESS, "--json", "--socket", fake.path, "bench", load,
+                                       "--seconds", "1", "--warmup", "0.1", "--stats", *args],
+                                      stdout=subprocess.PIPE, timeout=120)
+        finally:
+            os.kill(self.daemon.pid, signal.SIGCONT)
+        # nothing was done meanwhile
+        self.assertEqual(done.returncode, 1)
+        return json.loads(done.stdout), times[1] - times[0]
+
+    def expect_charged(self, result, rate, seconds):
+        """All that was due waited from then to the end."""
+        latency, ns = result["latency_ns"], 1e9 * seconds
+        self.assertGreaterEqual(result["due"], int(rate * seconds))
+        self.assertGreaterEqual(latency["count"], int(rate * seconds))
+        self.assertGreaterEqual(latency["max"], 0.99 * ns)
+        self.assertGreaterEqual(latency["p50"], 0.49 * ns)
+        self.assertGreaterEqual(latency["p99"], 0.98 * ns)
+
     def counters(self, device):
         stats = json.loads(self.text("stats", "--json", "vm/" + device))["devices"][0]
         return stats["counters"]["device"]
@@ -184,6 +222,19 @@ class Net(Server):
             self.assertEqual((flow["rate"], flow["window"]), (5000, 0))
             # no more than was due since it began
             self.assertLessEqual(flow["sent"], 5000 * self.elapsed)
+            self.assertEqual(flow["due"], flow["sent"] + flow["unsent"])
+            self.assertLessEqual(flow["due"], 5000 * self.elapsed)
+        self.assertNotIn("due", self.bench("--window", "8")["flows"][0])
+
+    def test_stall_at_the_end(self):
+        for sample in ([], ["--sample", "4"]):
+            ports = ("%s/vm-%s.sock" % (self.dir, p) for p in ("net0", "net1"))
+            report, _ = self.bench_stalled("net", "--rate", "2k", "--flow", "0-1", *sample, *ports)
+            flow = report["flows"][0]
+            self.assertGreater(flow["unsent"], 0)
+            if sample:
+                flow["latency_ns"]["count"] *= 4
+            self.expect_charged(flow, 2000, report["seconds"])
 
     def test_mixed(self):
         report = self.bench("--stats", "--flow", "0-1,size=1500", "--flow", "2-3,window=1",
@@ -263,7 +314,8 @@ class Blk(Server):
         self.assertEqual((report["total"]["errors"], report["total"]["wrong"]), (0, 0))
         for disk in report["disks"]:
             done = disk["reads"] + disk["writes"]
-            self.assertEqual(disk["latency_ns"]["count"], done)
+            # in an open loop also what waited at the end
+            self.assertEqual(disk["latency_ns"]["count"], disk.get("due", done))
             self.assertGreaterEqual(disk["latency_ns"]["p99"], disk["latency_ns"]["p50"])
             self.assertEqual(done > 0, disk["depth"] > 0)
         return report
@@ -307,7 +359,21 @@ class Blk(Server):
         report = self.bench("--rate", "2k")
         # no more than was due since it began
         self.assertLessEqual(report["total"]["requests"], 2000 * self.elapsed)
-        self.assertEqual(report["disks"][0]["rate"], 2000)
+        disk = report["disks"][0]
+        self.assertEqual(disk["rate"], 2000)
+        self.assertEqual(disk["due"], disk["reads"] + disk["unfinished"] + disk["unsent"])
+        self.assertLessEqual(disk["due"], 2000 * self.elapsed)
+        self.assertNotIn("due", self.bench("--depth", "8")["disks"][0])
+        idle = self.bench("--rate", "2k", disks=("null,depth=0", "memory"))["disks"][0]
+        self.assertEqual(idle["due"], 0)
+
+    def test_stall_at_the_end(self):
+        report, _ = self.bench_stalled("blk", "--rate", "2k", "--depth", "8",
+                                       self.dir + "/vm-null.sock")
+        disk = report["disks"][0]
+        self.assertEqual(disk["unfinished"], 8)
+        self.assertEqual(disk["due"], disk["latency_ns"]["count"])
+        self.expect_charged(disk, 2000, report["seconds"])
 
     def test_tables(self):
         out = self.text("bench", "blk", "--seconds", "0.2", "--warmup", "0",

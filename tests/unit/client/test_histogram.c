@@ -57,6 +57,39 @@ static void merged(void **state)
 	assert_int_equal(histogram_at(&h, 0.5), 10);
 }
 
+/* As if they had been added one by one. */
+static void many_at_even_distances(void **state)
+{
+	static const struct {
+		double first, step;
+		uint64_t n;
+	} rows[] = {
+		{ 0, 1, 1000 },	     { 17, 0, 5 },	 { 3, 0.25, 4001 }, { 1e6, 2e6, 1500 },
+		{ 250, 1e3, 40000 }, { 5e12, 1e9, 100 }, { 12, 7, 1 },	    { 12, 7, 0 },
+	};
+	static struct histogram one_by_one;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		histogram_clear(&h);
+		histogram_clear(&one_by_one);
+		histogram_add_even(&h, rows[i].first, rows[i].step, rows[i].n);
+		for (uint64_t k = 0; k < rows[i].n; k++)
+			histogram_add(&one_by_one,
+				      (uint64_t)(rows[i].first + rows[i].step * (double)k));
+		assert_int_equal(h.count, one_by_one.count);
+		assert_int_equal(h.max, one_by_one.max);
+		assert_memory_equal(h.counts, one_by_one.counts, sizeof(h.counts));
+		assert_true(histogram_mean(&h) >= histogram_mean(&one_by_one));
+		assert_true(histogram_mean(&h) <= histogram_mean(&one_by_one) + 1);
+	}
+	/* more than anyone could add one by one, and than 64 bits hold the sum of */
+	histogram_clear(&h);
+	histogram_add_even(&h, 0, 3.6, 1000000000000);
+	assert_int_equal(h.count, 1000000000000);
+	assert_true(histogram_mean(&h) > 1.799e12 && histogram_mean(&h) < 1.801e12);
+	assert_true(histogram_at(&h, 0.5) > 1.78e12 && histogram_at(&h, 0.5) < 1.82e12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -64,6 +97,7 @@ int main(void)
 		cmocka_unit_test(quantiles),
 		cmocka_unit_test(beyond_the_range),
 		cmocka_unit_test(merged),
+		cmocka_unit_test(many_at_even_distances),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

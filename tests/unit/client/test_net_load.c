@@ -29,6 +29,16 @@ static struct wire wires[2];
 /* A run ends when wire 0 was given this many frames, however long that takes. */
 static uint64_t enough;
 static int stop;
+/* For so many seconds from the first frame on the server takes a few and delivers none. */
+static double stall_s;
+static uint64_t stands_still_until;
+
+#define ROOM_MEANWHILE 8
+
+static bool stands_still(void)
+{
+	return stall_s > 0 && time_cycles() < stands_still_until;
+}
 
 static void put(struct wire *to, const uint8_t *frame, uint32_t len)
 {
@@ -45,11 +55,16 @@ static unsigned wire_send(struct net_port *port, const struct net_flow *flow, un
 	struct wire *wire = container_of(port, struct wire, port);
 	uint8_t frame[ROOM];
 
+	if (stall_s > 0 && !stands_still_until)
+		stands_still_until = time_cycles() + (uint64_t)(stall_s * load_cycles_per_s());
 	for (unsigned i = 0; i < n; i++) {
-		enum harm harm = wire->sent++ == wire->harm_at ? wire->harm : NONE;
+		enum harm harm = wire->sent == wire->harm_at ? wire->harm : NONE;
 		uint32_t len = flow->params.size;
 		struct wire *to = wire->peer;
 
+		if (to->n >= ROOM_MEANWHILE && stands_still())
+			return i;
+		wire->sent++;
 		memcpy(frame, flow->frame, len);
 		net_record_write(flow, frame, flow->sent + i, stamp + i * step);
 		wire->latest_stamp = stamp + i * step;
@@ -79,6 +94,8 @@ static unsigned wire_receive(struct net_port *port)
 	struct wire *wire = container_of(port, struct wire, port);
 	unsigned n;
 
+	if (stands_still())
+		return 0;
 	for (n = 0; wire->n && n < NET_BURST; n++) {
 		net_receive(port, wire->frames[wire->head], wire->lens[wire->head], time_cycles());
 		wire->head = (wire->head + 1) % SLOTS;
@@ -111,6 +128,8 @@ static struct net_load *load_new(uint64_t frames)
 
 	enough = frames;
 	stop = 0;
+	stall_s = 0;
+	stands_still_until = 0;
 	memset(wires, 0, sizeof(wires));
 	for (unsigned i = 0; i < 2; i++) {
 		wires[i].port = (struct net_port){ .ops = &wire_ops,
@@ -219,6 +238,60 @@ static void open_loop_stamps_what_was_due(void **state)
 	load_done(load);
 }
 
+/* It waits for ever: all that was due has waited from then to the end. */
+static void a_stall_at_the_end_is_charged(void **state)
+{
+	for (unsigned sample = 1; sample <= 16; sample *= 16) {
+		struct net_flow_params params = {
+			.to = 1, .size = 64, .rate = 1000, .sample = (uint16_t)sample
+		};
+		struct net_load *load = load_new(UINT64_MAX);
+		struct net_flow_result r;
+		struct net_load_result run;
+		double ns;
+
+		assert_int_equal(net_load_add_flow(load, &params), 0);
+		stall_s = 1e6;
+		assert_int_equal(
+			net_load_run(load, &(struct net_load_phases){ .seconds = 0.3 }, &run), 0);
+		net_load_flow_result(load, 0, &r);
+		ns = run.seconds * 1e9;
+		assert_true(r.sent <= ROOM_MEANWHILE);
+		assert_int_equal(r.received, 0);
+		/* the few have been on their way for long */
+		assert_int_equal(r.unfinished, 0);
+		assert_true(r.lost >= r.sent && r.lost <= ROOM_MEANWHILE);
+		assert_true((double)(r.lost + r.unsent) >= run.seconds * 1000);
+		assert_int_equal(r.latency_ns->count, (r.lost + r.unsent + sample - 1) / sample);
+		assert_true((double)r.latency_ns->max >= ns);
+		assert_true((double)histogram_at(r.latency_ns, 0.5) >= 0.45 * ns);
+		/* each millisecond one: what is not the oldest did not wait as long */
+		assert_true(histogram_at(r.latency_ns, 0.01) <=
+			    1000000 * (uint64_t)sample * 2 + r.latency_ns->max / 20);
+		load_done(load);
+	}
+}
+
+/* It goes on: all comes, late as it is, and is charged for it. */
+static void a_stall_in_the_middle_is_charged(void **state)
+{
+	struct net_flow_params params = { .to = 1, .size = 64, .rate = 1000, .sample = 1 };
+	struct net_load *load = load_new(400);
+	struct net_flow_result r;
+	struct net_load_result run;
+
+	assert_int_equal(net_load_add_flow(load, &params), 0);
+	stall_s = 0.3;
+	assert_int_equal(net_load_run(load, &until_enough, &run), 0);
+	net_load_flow_result(load, 0, &r);
+	assert_int_equal(r.lost, 0);
+	assert_int_equal(r.late, 0);
+	assert_true(r.received >= 400 - ROOM_MEANWHILE);
+	assert_true(r.latency_ns->count >= r.received + r.unsent);
+	assert_true(r.latency_ns->max >= 299 * NS_PER_MS);
+	load_done(load);
+}
+
 static void refuses_nonsense(void **state)
 {
 	struct net_load *load = load_new(0);
@@ -253,6 +326,8 @@ int main(void)
 		cmocka_unit_test(counts),
 		cmocka_unit_test(goes_on_after_a_stall),
 		cmocka_unit_test(open_loop_stamps_what_was_due),
+		cmocka_unit_test(a_stall_at_the_end_is_charged),
+		cmocka_unit_test(a_stall_in_the_middle_is_charged),
 		cmocka_unit_test(refuses_nonsense),
 	};
 
