@@ -303,6 +303,16 @@ static int drain(struct blk_load *const *loads, unsigned n)
 	return busy ? -ETIMEDOUT : 0;
 }
 
+/* What is due before now is not sent any more, and not measured. */
+static void forget_due(struct blk_load *const *loads, unsigned n)
+{
+	double now = (double)time_cycles();
+
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned k = 0; k < loads[i]->config.queues; k++)
+			loads[i]->queues[k].due = MAX(loads[i]->queues[k].due, now);
+}
+
 int blk_loads_run(struct blk_load *const *loads, unsigned n, const struct blk_run_phases *phases,
 		  struct blk_run_result *result)
 {
@@ -310,14 +320,13 @@ int blk_loads_run(struct blk_load *const *loads, unsigned n, const struct blk_ru
 	uint64_t start = time_cycles(), end;
 
 	*result = (struct blk_run_result){ 0 };
-	for (unsigned i = 0; i < n; i++)
-		for (unsigned k = 0; k < loads[i]->config.queues; k++)
-			loads[i]->queues[k].due = (double)start;
+	forget_due(loads, n);
 	run_until(loads, n, start + (uint64_t)(phases->warmup_s * cycles_per_s), phases->stop,
 		  result);
 	if (phases->begin) {
 		phases->begin(phases->arg);
-		/* what waited for that is not measured */
+		/* what was due meanwhile, or waited for that, is not measured */
+		forget_due(loads, n);
 		run_until(loads, n, time_cycles() + (uint64_t)(SETTLE_S * cycles_per_s),
 			  phases->stop, result);
 	}

@@ -342,6 +342,19 @@ static void forget(struct loop *loop, struct net_load_result *result)
 	}
 }
 
+/* What is due before now is not sent any more, and not measured; not all flows at once. */
+static void forget_due(struct net_load *load)
+{
+	double now = (double)time_cycles();
+
+	for (unsigned i = 0; i < load->n_flows; i++) {
+		struct net_flow *flow = load->flows[i];
+
+		if (!flow->params.window && flow->due < now)
+			flow->due = now + flow->step * i / load->n_flows;
+	}
+}
+
 int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 		 struct net_load_result *result)
 {
@@ -376,7 +389,8 @@ int net_load_run(struct net_load *load, const struct net_load_phases *phases,
 	run_until(&loop, start + (uint64_t)(phases->warmup_s * load_cycles_per_s()));
 	if (phases->begin) {
 		phases->begin(phases->arg);
-		/* what waited for that is not measured */
+		/* what was due meanwhile, or waited for that, is not measured */
+		forget_due(load);
 		run_until(&loop, time_cycles() + (uint64_t)(SETTLE_S * load_cycles_per_s()));
 	}
 	forget(&loop, result);

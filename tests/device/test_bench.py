@@ -123,9 +123,9 @@ class Server(unittest.TestCase):
                 self.text("set", "device", "vm/" + device, "core=io0")
             self.text("remove", "core", "io1")
 
-    def bench_stalled(self, load, *args):
-        """The server stands still from before what is measured to after it: the report, and how long
-        that was at most."""
+    def bench_stalled(self, load, *args, answer_takes=0):
+        """The server stands still from before what is measured to after it, and gives its counters
+        slowly: the report, and for how long there was something to measure at most."""
         times = []
 
         def answer(n, _):
@@ -133,6 +133,7 @@ class Server(unittest.TestCase):
             if n == 0:
                 os.kill(self.daemon.pid, signal.SIGSTOP)
                 os.waitpid(self.daemon.pid, os.WUNTRACED)
+                time.sleep(answer_takes)
             times.append(time.monotonic())
             if n:
                 os.kill(self.daemon.pid, signal.SIGCONT)
@@ -157,6 +158,12 @@ class Server(unittest.TestCase):
         self.assertGreaterEqual(latency["max"], 0.99 * ns)
         self.assertGreaterEqual(latency["p50"], 0.49 * ns)
         self.assertGreaterEqual(latency["p99"], 0.98 * ns)
+
+    def expect_not_charged(self, result, rate, seconds, room):
+        """What was due while the client waited for the counters is not sent later."""
+        self.assertLessEqual(result["due"], rate * seconds + room)
+        # those on their way were sent before
+        self.assertLessEqual(result["latency_ns"]["p50"], 1e9 * seconds)
 
     def counters(self, device):
         stats = json.loads(self.text("stats", "--json", "vm/" + device))["devices"][0]
@@ -235,6 +242,11 @@ class Net(Server):
             if sample:
                 flow["latency_ns"]["count"] *= 4
             self.expect_charged(flow, 2000, report["seconds"])
+
+    def test_slow_counters(self):
+        report, seconds = self.bench_stalled("net", "--rate", "2k", "--flow", "0-1", *(
+            "%s/vm-%s.sock" % (self.dir, p) for p in ("net0", "net1")), answer_takes=2)
+        self.expect_not_charged(report["flows"][0], 2000, seconds, 256)
 
     def test_mixed(self):
         report = self.bench("--stats", "--flow", "0-1,size=1500", "--flow", "2-3,window=1",
@@ -374,6 +386,11 @@ class Blk(Server):
         self.assertEqual(disk["unfinished"], 8)
         self.assertEqual(disk["due"], disk["latency_ns"]["count"])
         self.expect_charged(disk, 2000, report["seconds"])
+
+    def test_slow_counters(self):
+        report, seconds = self.bench_stalled("blk", "--rate", "2k", "--depth", "8",
+                                             self.dir + "/vm-null.sock", answer_takes=2)
+        self.expect_not_charged(report["disks"][0], 2000, seconds, 8)
 
     def test_tables(self):
         out = self.text("bench", "blk", "--seconds", "0.2", "--warmup", "0",

@@ -292,6 +292,38 @@ static void a_stall_in_the_middle_is_charged(void **state)
 	load_done(load);
 }
 
+static void pause_before(void *arg)
+{
+	uint64_t *end = arg, start = time_cycles();
+
+	while (time_cycles() - start < (uint64_t)(0.2 * load_cycles_per_s()))
+		;
+	*end = time_cycles();
+}
+
+/* What its caller does before the measurement is no stall of the server. */
+static void a_pause_of_its_own_is_not_charged(void **state)
+{
+	struct net_flow_params params = { .to = 1, .size = 64, .rate = 1000, .sample = 1 };
+	struct net_load *load = load_new(UINT64_MAX);
+	uint64_t begun;
+	struct net_load_phases phases = { .seconds = 0.1, .begin = pause_before, .arg = &begun };
+	struct net_flow_result r;
+	struct net_load_result run;
+	double seconds;
+
+	assert_int_equal(net_load_add_flow(load, &params), 0);
+	/* so that nothing of what waits can be worked off */
+	stall_s = 1e6;
+	assert_int_equal(net_load_run(load, &phases, &run), 0);
+	seconds = (double)(time_cycles() - begun) / load_cycles_per_s();
+	net_load_flow_result(load, 0, &r);
+	assert_true((double)r.unsent <= seconds * 1000 + 1);
+	/* those few that were on their way already wait for a few milliseconds more */
+	assert_true((double)r.latency_ns->max <= seconds * 1e9 + ROOM_MEANWHILE * 1e6);
+	load_done(load);
+}
+
 static void refuses_nonsense(void **state)
 {
 	struct net_load *load = load_new(0);
@@ -328,6 +360,7 @@ int main(void)
 		cmocka_unit_test(open_loop_stamps_what_was_due),
 		cmocka_unit_test(a_stall_at_the_end_is_charged),
 		cmocka_unit_test(a_stall_in_the_middle_is_charged),
+		cmocka_unit_test(a_pause_of_its_own_is_not_charged),
 		cmocka_unit_test(refuses_nonsense),
 	};
 
