@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,11 +115,12 @@ int bench_parse(struct bench_common *common, const struct bench_options *options
 int bench_start(struct bench_common *common)
 {
 	int err = common->cpu >= 0 ? load_pin(common->cpu) : 0;
+	double seconds;
 
-	if (err) {
-		fprintf(stderr, "exitless bench: --cpu %d: %s\n", common->cpu, strerror(-err));
-		return CLI_FAILED;
-	}
+	if (err)
+		return cli_failed("bench", "--cpu %d: %s", common->cpu, strerror(-err));
+	if (common->pid && load_cpu_seconds(common->pid, &seconds))
+		return cli_failed("bench", "--pid: there is no process %d", common->pid);
 	signal(SIGINT, interrupt);
 	load_clock_init();
 	return CLI_OK;
@@ -138,7 +140,7 @@ void bench_server_begin(struct bench_common *common)
 	common->started_s = now_s();
 	common->cpu_at_start = -1;
 	if (common->pid && load_cpu_seconds(common->pid, &common->cpu_at_start))
-		fprintf(stderr, "exitless bench: there is no process %d\n", common->pid);
+		fprintf(stderr, "exitless bench: process %d has ended\n", common->pid);
 	if (common->stats)
 		common->stats_at_start = client_call("stats", NULL, &status);
 }
@@ -231,7 +233,7 @@ void bench_server_end(struct bench_common *common, json_t *report, uint64_t oper
 
 /* ---- the report -------------------------------------------------------------------------- */
 
-void bench_not_opened(const char *path, int err)
+int bench_not_opened(const char *path, int err)
 {
 	const char *why = strerror(-err);
 
@@ -241,7 +243,25 @@ void bench_not_opened(const char *path, int err)
 	case -ECONNRESET: why = "the server hung up; another client may have the device"; break;
 	case -ETIMEDOUT: why = "the server does not answer; its protocol may be another"; break;
 	}
-	fprintf(stderr, "exitless bench: %s: %s\n", path, why);
+	return cli_failed("bench", "%s: %s", path, why);
+}
+
+int bench_wrong(json_t *report, const char *fmt, ...)
+{
+	json_t *error = json_object_get(report, "error");
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "exitless bench: %s\n", text);
+	if (error)
+		json_object_set_new(error, "message",
+				    json_sprintf("%s; %s", client_text(error, "message"), text));
+	else
+		json_object_set_new(report, "error", json_pack("{ss}", "message", text));
+	return CLI_FAILED;
 }
 
 json_t *bench_latency(const struct histogram *h)

@@ -41,16 +41,19 @@ struct bench_options {
 int bench_parse(struct bench_common *common, const struct bench_options *options, void *load,
 		int argc, char **argv);
 
-/* Right before the load runs: pins the thread, measures the clock, handles SIGINT. 0 or an exit
- * status, after saying why. */
+/* Right before the load runs: looks for the server's process, pins the thread, measures the clock,
+ * handles SIGINT. 0 or an exit status, after saying why. */
 int bench_start(struct bench_common *common);
 /* Marks the beginning and the end of what is measured; the end adds "server" to @report: its CPU
  * time and, with --stats, what its cores and queues did for @operations packets or requests. */
 void bench_server_begin(struct bench_common *common);
 void bench_server_end(struct bench_common *common, json_t *report, uint64_t operations);
 
-/* Says why the server at @path cannot be used (@err negative). */
-void bench_not_opened(const char *path, int err);
+/* Says why the server at @path cannot be used (@err negative); returns an exit status. */
+int bench_not_opened(const char *path, int err);
+/* Says what is wrong with what a load did, and adds it to the report's "error"; returns an exit
+ * status. */
+int bench_wrong(json_t *report, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* {"count", "mean", "p50", ... "max"}, in nanoseconds. */
 json_t *bench_latency(const struct histogram *h);
 /* A number as people read it: 12.3M; in @buf. */

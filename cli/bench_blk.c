@@ -281,6 +281,7 @@ static void print_tables(const json_t *report)
 static int judge(const struct setup *s, int err)
 {
 	uint64_t errors = 0, wrong = 0, done = 0;
+	int status = CLI_OK;
 
 	for (unsigned i = 0; i < s->n; i++) {
 		const struct blk_load_stats *stats = blk_load_stats(s->loads[i]);
@@ -288,16 +289,16 @@ static int judge(const struct setup *s, int err)
 		errors += stats->errors;
 		wrong += stats->wrong;
 		done += stats->reads + stats->writes;
-		if (blk_load_busy(s->loads[i]))
-			fprintf(stderr, "exitless bench: %s: %u requests did not come back\n",
-				s->configs[i].path, blk_load_busy(s->loads[i]));
+		if (err && blk_load_busy(s->loads[i]))
+			status = bench_wrong(s->report, "%s: %u requests did not come back",
+					     s->configs[i].path, blk_load_busy(s->loads[i]));
 	}
 	if (errors || wrong)
-		fprintf(stderr, "exitless bench: %llu requests failed, %llu reads were wrong\n",
-			(unsigned long long)errors, (unsigned long long)wrong);
+		status = bench_wrong(s->report, "%llu requests failed, %llu reads were wrong",
+				     (unsigned long long)errors, (unsigned long long)wrong);
 	else if (!done)
-		fputs("exitless bench: nothing was done\n", stderr);
-	return err || errors || wrong || !done ? CLI_FAILED : CLI_OK;
+		status = bench_wrong(s->report, "nothing was done");
+	return status;
 }
 
 static void begin(void *arg)
@@ -317,26 +318,33 @@ static void end(void *arg)
 	bench_server_end(&s->common, s->report, done);
 }
 
+/* 0 or an exit status, after saying why. */
 static int open_disk(struct setup *s, unsigned i)
 {
-	s->loads[i] = blk_load_new(&s->configs[i]);
+	const char *path = s->configs[i].path;
+	unsigned queues;
+
+	s->loads[i] = blk_load_new(&s->configs[i], &queues);
 	if (s->loads[i])
-		return 0;
+		return CLI_OK;
 	if (errno == EINVAL)
-		fprintf(stderr, "exitless bench: %s: the disk is too small\n", s->configs[i].path);
-	else
-		bench_not_opened(s->configs[i].path, -errno);
-	return -1;
+		return cli_failed("bench", "%s: the disk is too small", path);
+	if (errno == ERANGE)
+		return cli_failed("bench", "%s: the disk has %u queue%s, not %u", path, queues,
+				  queues == 1 ? "" : "s", s->configs[i].queues);
+	return bench_not_opened(path, -errno);
 }
 
 static int run(struct setup *s)
 {
 	struct blk_run_result result;
-	int err;
+	int err, status;
 
-	for (unsigned i = 0; i < s->n; i++)
-		if (open_disk(s, i))
-			return CLI_FAILED;
+	for (unsigned i = 0; i < s->n; i++) {
+		status = open_disk(s, i);
+		if (status)
+			return status;
+	}
 	s->report = json_object();
 	err = blk_loads_run(s->loads, s->n,
 			    &(struct blk_run_phases){ .warmup_s = s->common.warmup,
@@ -348,10 +356,11 @@ static int run(struct setup *s)
 			    &result);
 	add_client(s, &result);
 	add_disks(s, result.seconds);
+	status = judge(s, err);
 	if (!bench_print(s->report))
 		print_tables(s->report);
 	json_decref(s->report);
-	return judge(s, err);
+	return status;
 }
 
 int bench_blk(int argc, char **argv)
@@ -360,8 +369,10 @@ int bench_blk(int argc, char **argv)
 			   .loads = calloc((size_t)argc + 1, sizeof(struct blk_load *)) };
 	int status = CLI_FAILED;
 
-	if (!s.configs || !s.loads)
+	if (!s.configs || !s.loads) {
+		cli_failed("bench", "out of memory");
 		goto out;
+	}
 	if (argc > 1 && !strcmp(argv[1], "--help")) {
 		fputs(usage, stdout);
 		status = CLI_OK;

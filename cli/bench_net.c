@@ -177,6 +177,7 @@ static int parse(struct setup *s, int argc, char **argv)
 	return 0;
 }
 
+/* 0 or an exit status, after saying why. */
 static int open_port(struct setup *s, unsigned i)
 {
 	struct net_port_params params = s->port;
@@ -186,9 +187,7 @@ static int open_port(struct setup *s, unsigned i)
 
 	params.path = vfio ? path + 5 : strncmp(path, "vhost:", 6) ? path : path + 6;
 	err = vfio ? net_port_e1000(&params, &s->ports[i]) : net_port_virtio(&params, &s->ports[i]);
-	if (err)
-		bench_not_opened(params.path, err);
-	return err;
+	return err ? bench_not_opened(params.path, err) : CLI_OK;
 }
 
 /* ---- the report -------------------------------------------------------------------------- */
@@ -297,19 +296,16 @@ static void print_tables(const json_t *report)
 }
 
 /* What came must be what was sent, and something must have come. */
-static int judge(const json_t *report)
+static int judge(json_t *report)
 {
 	const json_t *total = json_object_get(report, "total");
 
-	if (!client_int(total, "received")) {
-		fputs("exitless bench: nothing was received\n", stderr);
-		return CLI_FAILED;
-	}
+	if (!client_int(total, "received"))
+		return bench_wrong(report, "nothing was received");
 	if (!client_int(total, "corrupt") && !client_int(total, "device_errors"))
 		return CLI_OK;
-	fprintf(stderr, "exitless bench: %lld frames were corrupt, %lld errors of the device\n",
-		client_int(total, "corrupt"), client_int(total, "device_errors"));
-	return CLI_FAILED;
+	return bench_wrong(report, "%lld frames were corrupt, %lld errors of the device",
+			   client_int(total, "corrupt"), client_int(total, "device_errors"));
 }
 
 static void begin(void *common)
@@ -324,20 +320,21 @@ static int run(struct setup *s)
 	json_t *report;
 	uint64_t received;
 	double copy;
-	int err = 0, status;
+	int err, status;
 
-	for (unsigned i = 0; i < s->n_ports; i++)
-		if (open_port(s, i))
-			return CLI_FAILED;
+	for (unsigned i = 0; i < s->n_ports; i++) {
+		status = open_port(s, i);
+		if (status)
+			return status;
+	}
 	err = net_load_new(s->ports, s->n_ports, &load);
 	for (unsigned i = 0; !err && i < s->n_flows; i++)
 		err = net_load_add_flow(load, &s->flows[i]);
 	if (err) {
-		fprintf(stderr, "exitless bench: --flow: %s\n",
-			err == -ENOTSUP ? "large segments need virtio at both ends"
-					: strerror(-err));
 		net_load_free(load);
-		return CLI_FAILED;
+		return cli_failed("bench", "--flow: %s",
+				  err == -ENOTSUP ? "large segments need virtio at both ends"
+						  : strerror(-err));
 	}
 	err = net_load_run(load,
 			   &(struct net_load_phases){ .warmup_s = s->common.warmup,
@@ -348,15 +345,15 @@ static int run(struct setup *s)
 			   &result);
 	if (err) {
 		net_load_free(load);
-		return CLI_FAILED;
+		return cli_failed("bench", "%s", strerror(-err));
 	}
 	report = make_report(s, load, &result, &received);
 	bench_server_end(&s->common, report, received);
 	if (s->memcpy && !net_load_memcpy(load, MEMCPY_S, &copy))
 		json_object_set_new(report, "memcpy_bps", json_real(8 * copy));
+	status = judge(report);
 	if (!bench_print(report))
 		print_tables(report);
-	status = judge(report);
 	json_decref(report);
 	net_load_free(load);
 	return status;
@@ -370,8 +367,10 @@ int bench_net(int argc, char **argv)
 			   .ports = calloc((size_t)argc + 1, sizeof(*s.ports)) };
 	int status = CLI_FAILED;
 
-	if (!s.flows || !s.flow_texts || !s.paths || !s.ports)
+	if (!s.flows || !s.flow_texts || !s.paths || !s.ports) {
+		cli_failed("bench", "out of memory");
 		goto out;
+	}
 	if (argc > 1 && !strcmp(argv[1], "--help")) {
 		fputs(usage, stdout);
 		status = CLI_OK;

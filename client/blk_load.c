@@ -63,6 +63,7 @@ struct blk_load {
 	struct blk_load_config config;
 	struct vhost_client c;
 	uint64_t capacity, first, blocks; /* of each queue's part: bytes, from its index times */
+	unsigned queues_there;
 	uint8_t *mem;
 	size_t mem_bytes;
 	int memfd;
@@ -365,6 +366,8 @@ static int read_config(struct blk_load *load)
 	if (header.request != VHOST_GET_CONFIG || len != bytes)
 		return -EPROTO;
 	load->capacity = m.config.capacity * SECTOR;
+	/* there is one always */
+	load->queues_there = load->c.features & F(MQ) ? MAX(m.config.num_queues, (__virtio16)1) : 1;
 	return 0;
 }
 
@@ -492,10 +495,12 @@ static int connect_load(struct blk_load *load)
 	if (load->c.features & F(RO) && config->read_percent < 100)
 		return -EROFS;
 	err = read_config(load);
+	if (!err && config->queues > load->queues_there)
+		err = -ERANGE;
 	return err ? err : choose_span(load);
 }
 
-struct blk_load *blk_load_new(const struct blk_load_config *config)
+struct blk_load *blk_load_new(const struct blk_load_config *config, unsigned *queues)
 {
 	struct blk_load *load;
 	int err = -EINVAL;
@@ -521,6 +526,7 @@ struct blk_load *blk_load_new(const struct blk_load_config *config)
 		err = queue_start(load, i, i * queue_bytes(config));
 	if (!err)
 		return load;
+	*queues = load->queues_there;
 	blk_load_free(load);
 	errno = -err;
 	return NULL;

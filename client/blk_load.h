@@ -49,10 +49,10 @@ struct blk_load_stats {
 
 /*
  * Connects and starts the rings. NULL with errno set: EINVAL (configuration, or the disk is smaller
- * than a block), EOPNOTSUPP (a feature the server has not got), EROFS (writes to a read-only disk),
- * or why it could not connect.
+ * than a block), ERANGE (the disk has no more than *@queues), EOPNOTSUPP (a feature the server has
+ * not got), EROFS (writes to a read-only disk), or why it could not connect.
  */
-struct blk_load *blk_load_new(const struct blk_load_config *config);
+struct blk_load *blk_load_new(const struct blk_load_config *config, unsigned *queues);
 /* Closes the connection, whatever is under way. NULL is allowed. */
 void blk_load_free(struct blk_load *load);
 

@@ -67,6 +67,11 @@ class Server(unittest.TestCase):
         self.assertEqual(done.returncode, status, done.stderr)
         if status:
             self.assertNotEqual(done.stderr, "")
+        if status == 1:
+            for why in report["error"]["message"].split("; "):
+                self.assertIn("exitless bench: %s\n" % why, done.stderr)
+        elif not status:
+            self.assertNotIn("error", report)
         return report
 
     def text(self, *args):
@@ -190,7 +195,7 @@ class Net(Server):
         paths = [("vfio:" if p[0] == "e" else "") + "%s/vm-%s.sock" % (self.dir, p) for p in ports]
         report = self.run_bench("net", [*args, *paths], status)
         if status:
-            return None
+            return report
         total = report["total"]
         self.assertEqual((total["corrupt"], total["device_errors"]), (0, 0))
         for flow in report["flows"]:
@@ -298,6 +303,12 @@ class Net(Server):
                      ["--seconds", "never"]):
             self.bench(*args, status=2)
         self.bench(ports=("net0",), status=2)
+        for ports in (("nowhere", "net0"), ("e0", "elsewhere")):
+            report = self.bench(ports=ports, status=1)
+            self.assertIn("where.sock: No such file", report["error"]["message"])
+        self.bench("--cpu", "100000", status=1)
+        report = self.bench("--pid", "4194304", status=1)
+        self.assertIn("no process 4194304", report["error"]["message"])
         self.bench("--flow", "0-7", status=1)
         self.bench("--size", "9000", ports=("e0", "e1"), status=1)
         for args in (["bench"], ["bench", "nonsense"]):
@@ -442,7 +453,10 @@ class Blk(Server):
         self.bench(disks=(), status=2)
         self.bench(disks=("null,x=1",), status=2)
         self.bench("--read", "50", disks=("fixed",), status=1)
-        self.bench(disks=("nowhere",), status=1)
+        report = self.bench(disks=("nowhere",), status=1)
+        self.assertIn("nowhere.sock: No such file", report["error"]["message"])
+        report = self.bench("--queues", "3", status=1)
+        self.assertIn("the disk has 2 queues, not 3", report["error"]["message"])
 
 
 if __name__ == "__main__":
