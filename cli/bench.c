@@ -30,23 +30,55 @@ static void interrupt(int number)
 	WRITE_ONCE(interrupted, 1);
 }
 
-int bench_number(const char *option, const char *text, double min, double max, double *value)
+/* A number with k, M or G, which are powers of @unit; false if it is none. */
+static bool read_number(const char *text, double unit, double *value)
 {
 	static const char units[] = "kMG";
-	char *end = NULL;
-	const char *unit;
+	const char *letter;
+	char *end;
 
-	*value = text ? strtod(text, &end) : 0;
-	if (text && end != text && *end && (unit = strchr(units, *end))) {
-		for (const char *u = units; u <= unit; u++)
-			*value *= 1000;
+	if (!text)
+		return false;
+	*value = strtod(text, &end);
+	if (end == text)
+		return false;
+	if (*end && (letter = strchr(units, *end))) {
+		for (const char *u = units; u <= letter; u++)
+			*value *= unit;
 		end++;
 	}
-	if (text && end != text && !*end && *value >= min && *value <= max)
-		return 0;
-	fprintf(stderr, "exitless bench: --%s: expected a number from %g to %g, found \"%s\"\n",
-		option, min, max, text ? text : "");
+	return !*end;
+}
+
+static int not_a_number(const char *option, const char *what, const char *text, double min,
+			double max)
+{
+	fprintf(stderr, "exitless bench: --%s: expected a %s from %.10g to %.10g, found \"%s\"\n",
+		option, what, min, max, text ? text : "");
 	return -1;
+}
+
+int bench_number(const char *option, const char *text, double min, double max, double *value)
+{
+	if (read_number(text, 1000, value) && *value >= min && *value <= max)
+		return 0;
+	return not_a_number(option, "number", text, min, max);
+}
+
+int bench_whole(const char *option, const char *text, double min, double max, double *value)
+{
+	if (read_number(text, 1000, value) && *value >= min && *value <= max &&
+	    *value == (double)(uint64_t)*value)
+		return 0;
+	return not_a_number(option, "whole number", text, min, max);
+}
+
+int bench_bytes(const char *option, const char *text, double min, double max, double *value)
+{
+	if (read_number(text, 1024, value) && *value >= min && *value <= max &&
+	    *value == (double)(uint64_t)*value)
+		return 0;
+	return not_a_number(option, "number of bytes", text, min, max);
 }
 
 /* 1 if "--KEY" was one of the common ones with a value, 0 if not, -1 after saying what is wrong. */
@@ -60,7 +92,7 @@ static int common_option(struct bench_common *common, const char *key, const cha
 		return bench_number(key, value, 0, 3600, &common->warmup) ? -1 : 1;
 	if (strcmp(key, "cpu") && strcmp(key, "pid"))
 		return 0;
-	if (bench_number(key, value, 0, 4194304, &number))
+	if (bench_whole(key, value, !strcmp(key, "pid"), 4194304, &number))
 		return -1;
 	if (!strcmp(key, "cpu"))
 		common->cpu = (int)number;

@@ -62,8 +62,11 @@ const char *bench_human(double value, char *buf, size_t size);
 bool bench_print(const json_t *report);
 /* The server's part of a report, for people. */
 void bench_print_server(const json_t *report);
-/* Numbers in options: with k, M, G. -1 after saying what is wrong. */
+/* Numbers in options: any, whole ones, and of bytes. k, M and G are powers of 1000, of bytes powers
+ * of 1024. -1 after saying what is wrong. */
 int bench_number(const char *option, const char *text, double min, double max, double *value);
+int bench_whole(const char *option, const char *text, double min, double max, double *value);
+int bench_bytes(const char *option, const char *text, double min, double max, double *value);
 
 /* The loads: argv[0] is their name; what they return is the exit status. */
 int bench_blk(int argc, char **argv);

@@ -31,27 +31,6 @@ struct setup {
 	json_t *report;
 };
 
-/* Bytes: k, M and G are powers of 1024. */
-static int bytes(const char *key, const char *text, double min, double max, double *value)
-{
-	static const char units[] = "kMG";
-	size_t len = text ? strlen(text) : 0;
-	const char *unit = len ? strchr(units, text[len - 1]) : NULL;
-	char number[32];
-
-	if (!unit || !*unit || len >= sizeof(number))
-		return bench_number(key, text, min, max, value);
-	memcpy(number, text, len - 1);
-	number[len - 1] = '\0';
-	if (bench_number(key, number, 0, max, value))
-		return -1;
-	*value *= (double)(1ull << 10 * (unit - units + 1));
-	if (*value >= min && *value <= max)
-		return 0;
-	fprintf(stderr, "exitless bench: --%s: %s is out of range\n", key, text);
-	return -1;
-}
-
 /* A number of a load, by its key; 0, -1 after saying what is wrong, or 1: no such key. */
 static int load_key(struct blk_load_config *c, const char *key, const char *value)
 {
@@ -59,7 +38,7 @@ static int load_key(struct blk_load_config *c, const char *key, const char *valu
 	int err;
 
 	if (!strcmp(key, "depth")) {
-		err = bench_number(key, value, 0, BLK_LOAD_DEPTH_MAX, &number);
+		err = bench_whole(key, value, 0, BLK_LOAD_DEPTH_MAX, &number);
 		if (!err)
 			c->depth = (unsigned)number;
 	} else if (!strcmp(key, "rate")) {
@@ -67,23 +46,23 @@ static int load_key(struct blk_load_config *c, const char *key, const char *valu
 		if (!err)
 			c->rate_per_s = number;
 	} else if (!strcmp(key, "queues")) {
-		err = bench_number(key, value, 1, BLK_LOAD_QUEUES_MAX, &number);
+		err = bench_whole(key, value, 1, BLK_LOAD_QUEUES_MAX, &number);
 		if (!err)
 			c->queues = (unsigned)number;
 	} else if (!strcmp(key, "size")) {
-		err = bytes(key, value, 512, 1 << 20, &number);
+		err = bench_bytes(key, value, 512, 1 << 20, &number);
 		if (!err)
 			c->block_bytes = (uint32_t)number;
 	} else if (!strcmp(key, "read")) {
-		err = bench_number(key, value, 0, 100, &number);
+		err = bench_whole(key, value, 0, 100, &number);
 		if (!err)
 			c->read_percent = (unsigned)number;
 	} else if (!strcmp(key, "span")) {
-		err = bytes(key, value, 512, 1e18, &number);
+		err = bench_bytes(key, value, 512, 1e18, &number);
 		if (!err)
 			c->span_bytes = (uint64_t)number;
 	} else if (!strcmp(key, "seed")) {
-		err = bench_number(key, value, 0, 1e15, &number);
+		err = bench_whole(key, value, 0, 1e15, &number);
 		if (!err)
 			c->seed = (uint64_t)number;
 	} else {

@@ -44,11 +44,11 @@ static int flow_key(struct net_flow_params *flow, const char *key, const char *v
 	double number;
 
 	if (!strcmp(key, "size")) {
-		if (bench_number(key, value, NET_LOAD_SIZE_MIN, NET_LOAD_SIZE_MAX, &number))
+		if (bench_bytes(key, value, NET_LOAD_SIZE_MIN, NET_LOAD_SIZE_MAX, &number))
 			return -1;
 		flow->size = (uint32_t)number;
 	} else if (!strcmp(key, "window")) {
-		if (bench_number(key, value, 1, 1 << 20, &number))
+		if (bench_whole(key, value, 1, 1 << 20, &number))
 			return -1;
 		flow->window = (unsigned)number;
 		flow->rate = 0;
@@ -58,11 +58,11 @@ static int flow_key(struct net_flow_params *flow, const char *key, const char *v
 		flow->rate = number;
 		flow->window = 0;
 	} else if (!strcmp(key, "gso")) {
-		if (bench_number(key, value, 0, 65535, &number))
+		if (bench_bytes(key, value, 0, 65535, &number))
 			return -1;
 		flow->gso_size = (uint16_t)number;
 	} else if (!strcmp(key, "sample")) {
-		if (bench_number(key, value, 1, 1 << 20, &number))
+		if (bench_whole(key, value, 1, 1 << 20, &number))
 			return -1;
 		flow->sample = (unsigned)number;
 		if (!is_power_of_two(flow->sample)) {
@@ -75,13 +75,29 @@ static int flow_key(struct net_flow_params *flow, const char *key, const char *v
 	return 0;
 }
 
+/* "FROM-TO", and nothing else. */
+static bool read_ports(const char *text, struct net_flow_params *flow)
+{
+	static const char digits[] = "0123456789";
+	size_t from = strspn(text, digits), to;
+
+	if (!from || from > 9 || text[from] != '-')
+		return false;
+	to = strspn(text + from + 1, digits);
+	if (!to || to > 9 || text[from + 1 + to])
+		return false;
+	flow->from = (unsigned)strtoul(text, NULL, 10);
+	flow->to = (unsigned)strtoul(text + from + 1, NULL, 10);
+	return true;
+}
+
 static int parse_flow(char *text, struct net_flow_params *flow)
 {
 	char *rest = strchr(text, ','), *key;
 
 	if (rest)
 		*rest++ = '\0';
-	if (sscanf(text, "%u-%u", &flow->from, &flow->to) != 2) {
+	if (!read_ports(text, flow)) {
 		fprintf(stderr, "exitless bench: --flow: expected FROM-TO, found \"%s\"\n", text);
 		return -1;
 	}
@@ -132,7 +148,7 @@ static int set_value(void *load, const char *key, char *value)
 	}
 	if (strcmp(key, "ring"))
 		return flow_key(&s->defaults, key, value);
-	if (bench_number(key, value, 16, 32768, &number))
+	if (bench_whole(key, value, 16, 32768, &number))
 		return -1;
 	s->port.ring = (unsigned)number;
 	return 0;

@@ -300,9 +300,15 @@ class Net(Server):
 
     def test_usage(self):
         for args in (["--size", "10"], ["--flow", "0"], ["--flow", "0-1,x=1"], ["--nonsense"],
-                     ["--seconds", "never"]):
+                     ["--seconds", "never"], ["--window", "1.9"], ["--pid", "0"],
+                     ["--ring", "256.5"], ["--size", "64.5"], ["--size", "1kB"], ["--cpu", "0.5"],
+                     *(["--flow", flow] for flow in ("0-1x", "x0-1", "0-1 ", "0- 1", "0--1", "0-",
+                                                     "+0-1", "0-4294967297"))):
             self.bench(*args, status=2)
         self.bench(ports=("net0",), status=2)
+        # bytes are counted in powers of 1024, all else in those of 1000
+        flow, = self.bench("--size", "1k", "--flow", "0-1", "--window", "1k")["flows"]
+        self.assertEqual((flow["size"], flow["window"]), (1024, 1000))
         for ports in (("nowhere", "net0"), ("e0", "elsewhere")):
             report = self.bench(ports=ports, status=1)
             self.assertIn("where.sock: No such file", report["error"]["message"])
@@ -448,8 +454,11 @@ class Blk(Server):
 
     def test_usage(self):
         for args in (["--size", "100"], ["--size", "513"], ["--depth", "2000"], ["--nonsense"],
-                     ["--read", "101"], ["--queues", "0"]):
+                     ["--read", "101"], ["--queues", "0"], ["--depth", "1.9"], ["--read", "0.5"],
+                     ["--size", "512.5"], ["--queues", "1.5"], ["--seed", "0.1"], ["--depth", ""]):
             self.bench(*args, status=2)
+        disk, = self.bench("--size", "1.5k", "--rate", "0.5k")["disks"]
+        self.assertEqual((disk["size"], disk["rate"]), (1536, 500))
         self.bench(disks=(), status=2)
         self.bench(disks=("null,x=1",), status=2)
         self.bench("--read", "50", disks=("fixed",), status=1)
