@@ -89,27 +89,47 @@ static void amd_apic(struct doctor *d)
 	free(avic);
 }
 
+/*
+ * What the kernel's log says, which may have lost its beginning; arch/x86/kernel/apic has "Switched
+ * APIC routing to: cluster x2apic" since 6.8, before without the colon, and the last one counts.
+ * Where the routing stays what it was there is no such line.
+ */
+static enum doctor_state x2apic_by_log(const char *dmesg)
+{
+	const char *routing = NULL, *next = dmesg;
+
+	while ((next = strstr(next, "Switched APIC routing to")))
+		routing = next++;
+	if (routing) {
+		const char *word = strstr(routing, "x2apic");
+
+		return word && word < routing + strcspn(routing, "\n") ? DOCTOR_GOOD
+								       : DOCTOR_BETTER;
+	}
+	if (strstr(dmesg, "x2apic enabled"))
+		return DOCTOR_GOOD;
+	if (strstr(dmesg, "x2apic disabled") || strstr(dmesg, "x2apic is disabled") ||
+	    strstr(dmesg, "IRQ remapping doesn't support X2APIC mode"))
+		return DOCTOR_BETTER;
+	/* the first line of all */
+	return strstr(dmesg, "Linux version ") ? DOCTOR_BETTER : DOCTOR_UNKNOWN;
+}
+
 static void x2apic(struct doctor *d)
 {
 	char *off = doctor_boot(d, "nox2apic");
 	bool has = doctor_flag(d, "flags", "x2apic");
-	/* arch/x86/kernel/apic: "Switched APIC routing to: cluster x2apic" since 6.8, before
-	 * without the colon; "x2apic enabled" */
-	bool routed = strstr(d->dmesg, "cluster x2apic") || strstr(d->dmesg, "physical x2apic") ||
-		      strstr(d->dmesg, "x2apic enabled");
-	bool known = *d->dmesg && strstr(d->dmesg, "APIC");
+	enum doctor_state state = has && !off ? x2apic_by_log(d->dmesg) : DOCTOR_BETTER;
 
-	d->x2apic = has && !off && (routed || !known);
-	doctor_add(d, "x2apic", "direct",
-		   !has || off || (known && !routed) ? DOCTOR_BETTER
-		   : routed			     ? DOCTOR_GOOD
-						     : DOCTOR_UNKNOWN,
+	d->x2apic = state != DOCTOR_BETTER;
+	doctor_add(d, "x2apic", "direct", state,
 		   host_text_copy(
-			   !has	    ? "the processor has no x2APIC"
-			   : off    ? "switched off by nox2apic"
-			   : routed ? "on"
-			   : known  ? "off"
-				    : "supported; the kernel's log does not tell whether it is on"),
+			   !has			  ? "the processor has no x2APIC"
+			   : off		  ? "switched off by nox2apic"
+			   : state == DOCTOR_GOOD ? "on"
+			   : state == DOCTOR_BETTER
+				   ? "off"
+				   : "supported; the kernel's log does not tell whether it is on"),
 		   "in this mode direct guests acknowledge interrupts without exits and can have "
 		   "the timer; else neither",
 		   d->x2apic ? NULL

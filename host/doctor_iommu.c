@@ -9,11 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The words of iommu=..., of which the last one counts: arch/x86/kernel/pci-dma.c. */
+static bool passes_through(const char *mode)
+{
+	bool passes = false;
+
+	while (mode && *mode) {
+		if (!strncmp(mode, "pt", 2))
+			passes = true;
+		else if (!strncmp(mode, "nopt", 4))
+			passes = false;
+		mode += strcspn(mode, ",");
+		mode += *mode == ',';
+	}
+	return passes;
+}
+
 static void iommu(struct doctor *d)
 {
 	struct host_names groups = host_dir(d->host, "/sys/kernel/iommu_groups"),
 			  units = host_dir(d->host, "/sys/class/iommu");
 	char *mode = doctor_boot(d, "iommu");
+	bool passes = passes_through(mode);
 
 	doctor_add(d, "iommu", "vfio", groups.n ? DOCTOR_GOOD : DOCTOR_BAD,
 		   host_printf("%u IOMMU unit%s, %u groups", units.n, units.n == 1 ? "" : "s",
@@ -25,11 +42,10 @@ static void iommu(struct doctor *d)
 			   : "switch the IOMMU on in the firmware's settings; boot without "
 			     "amd_iommu=off");
 	if (groups.n)
-		doctor_add(d, "iommu-passthrough", "host",
-			   mode && strstr(mode, "pt") ? DOCTOR_GOOD : DOCTOR_BETTER,
+		doctor_add(d, "iommu-passthrough", "host", passes ? DOCTOR_GOOD : DOCTOR_BETTER,
 			   host_printf("iommu=%s", mode ? mode : ""),
 			   "with iommu=pt the host's own devices are spared the translation",
-			   mode && strstr(mode, "pt") ? NULL : "boot with iommu=pt");
+			   passes ? NULL : "boot with iommu=pt");
 	free(mode);
 	host_names_done(&groups);
 	host_names_done(&units);

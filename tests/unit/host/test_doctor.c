@@ -205,6 +205,60 @@ static void says_what_is_in_the_way(void **state)
 	is("x2apic", "unknown");
 }
 
+/* The log may have lost its beginning: that nothing is left about it does not mean off. */
+static void knows_x2apic(void **state)
+{
+	static const struct {
+		const char *dmesg, *state;
+	} rows[] = {
+		{ "[ 9.0] processor: Processor 3 APIC 0x6\n", "unknown" },
+		{ "[ 9.0] ACPI: \\_SB_.PCI0: IOAPIC at 0xfec00000, x2apic too\n", "unknown" },
+		{ "", "unknown" },
+		{ "[ 0.0] Linux version 6.12.0\n[ 0.1] APIC: Switch to symmetric I/O mode\n",
+		  "better" },
+		{ "[ 0.1] APIC: Switched APIC routing to: physical flat\n[ 0.2] x2apic\n",
+		  "better" },
+		{ "[ 0.1] Switched APIC routing to physical flat.\n", "better" },
+		{ "[ 0.1] x2apic: IRQ remapping doesn't support X2APIC mode\n", "better" },
+		{ "[ 0.1] DMAR-IR: x2apic is disabled because BIOS sets x2apic opt out bit.\n",
+		  "better" },
+		{ "[ 0.1] x2apic enabled\n", "good" },
+		{ "[ 0.1] Switched APIC routing to physical x2apic.\n", "good" },
+		/* as the firmware left it, and then not */
+		{ "[ 0.1] APIC: Switched APIC routing to: cluster x2apic\n"
+		  "[ 0.2] APIC: Switched APIC routing to: physical flat\n",
+		  "better" },
+	};
+
+	load("doctor-amd");
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		tree_put(root, "/dmesg", rows[i].dmesg);
+		examine();
+		if (strcmp(of("x2apic", "state"), rows[i].state))
+			fail_msg("%s: %s", rows[i].dmesg, of("x2apic", "state"));
+	}
+}
+
+static void knows_passthrough(void **state)
+{
+	static const struct {
+		const char *cmdline, *state;
+	} rows[] = {
+		{ "quiet iommu=pt\n", "good" },		  { "quiet iommu=nopt\n", "better" },
+		{ "quiet iommu=memaper=3,pt\n", "good" }, { "quiet iommu=nopt,pt\n", "good" },
+		{ "quiet iommu=pt,nopt\n", "better" },	  { "quiet iommu=noopt\n", "better" },
+		{ "quiet iommu=\n", "better" },		  { "quiet\n", "better" },
+	};
+
+	load("doctor-amd");
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		tree_put(root, "/proc/cmdline", rows[i].cmdline);
+		examine();
+		if (strcmp(of("iommu-passthrough", "state"), rows[i].state))
+			fail_msg("%s: %s", rows[i].cmdline, of("iommu-passthrough", "state"));
+	}
+}
+
 static void put_bytes(const char *path, const void *data, size_t n)
 {
 	char *name = host_printf("%s%s", root, path);
@@ -283,6 +337,8 @@ int main(void)
 		cmocka_unit_test_teardown(amd_is_helped, teardown),
 		cmocka_unit_test_teardown(amd_has_better, teardown),
 		cmocka_unit_test_teardown(says_what_is_in_the_way, teardown),
+		cmocka_unit_test_teardown(knows_x2apic, teardown),
+		cmocka_unit_test_teardown(knows_passthrough, teardown),
 		cmocka_unit_test_teardown(knows_secure_boot, teardown),
 		cmocka_unit_test_teardown(matches_btf, teardown),
 		cmocka_unit_test_teardown(an_empty_host, teardown),
