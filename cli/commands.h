@@ -12,7 +12,8 @@
 /* Exit statuses. */
 enum {
 	CLI_OK = 0,
-	CLI_FAILED = 1,	     /* the daemon (or host) said no; why is on standard error */
+	CLI_FAILED = 1,	     /* the daemon (or host) said no, or the output cannot be written; why
+			      * is on standard error */
 	CLI_USAGE = 2,	     /* the command line is wrong */
 	CLI_UNREACHABLE = 3, /* no daemon answers */
 };

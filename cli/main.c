@@ -3,6 +3,7 @@
 #include "client.h"
 #include "commands.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,7 +179,7 @@ static int cmd_help(int argc, char **argv)
 	return CLI_OK;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const struct command *command;
 	int at = 1;
@@ -208,4 +209,22 @@ int main(int argc, char **argv)
 	if (at + 1 < argc && (!strcmp(argv[at + 1], "--help") || !strcmp(argv[at + 1], "-h")))
 		return cmd_help(2, argv + at - 1);
 	return command->run(argc - at, argv + at);
+}
+
+/* What could not be written was not said, whatever became of the rest. */
+static int written(int status)
+{
+	bool failed = ferror(stdout);
+
+	errno = 0;
+	if (!fflush(stdout) && !failed)
+		return status;
+	fprintf(stderr, "exitless: standard output cannot be written%s%s\n", errno ? ": " : "",
+		errno ? strerror(errno) : "");
+	return status ? status : CLI_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	return written(run(argc, argv));
 }

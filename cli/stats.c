@@ -489,7 +489,7 @@ static int top_loop(double interval, long count)
 	bool live = isatty(STDOUT_FILENO) && !cli_json();
 	int err = CLI_OK;
 
-	for (long n = 0; !interrupted && (!count || n <= count); n++) {
+	for (long n = 0; !interrupted && !ferror(stdout) && (!count || n <= count); n++) {
 		now = client_call("stats", NULL, &err);
 		if (!now)
 			break;

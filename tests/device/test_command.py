@@ -455,6 +455,28 @@ class Command(Daemon):
             self.assertEqual(done.returncode, 0, args)
             self.assertNotEqual(done.stdout, b"")
 
+    def test_output_that_cannot_be_written(self):
+        commands = [["help"], ["--version"], ["stats"], ["status"], ["metrics"], ["show", "config"],
+                    ["help", "add"], ["--json", "stats"], ["--json", "doctor"], ["doctor"],
+                    ["rpc", "stats"], ["bench", "net", "--help"], ["vmm", "vm1", "--qemu"],
+                    # for ever, but for that
+                    ["top", "--interval", "0.05"], ["--json", "top", "--interval", "0.05"]]
+        for args in commands:
+            with self.subTest(args=args), open("/dev/full", "w") as full:
+                done = subprocess.run([EXITLESS, "--socket", self.socket, *args], stdout=full,
+                                      stderr=subprocess.PIPE, text=True, timeout=120)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("standard output cannot be written", done.stderr)
+        # what went wrong besides stays what it was
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([EXITLESS, "--json", "--socket", self.dir + "/none", "status"],
+                                  stdout=full, stderr=subprocess.DEVNULL, timeout=120)
+        self.assertEqual(done.returncode, 3)
+        # nothing to say
+        done = subprocess.run(["sh", "-c", '"$0" --socket "$1" link vm1/net0 up >&-', EXITLESS,
+                               self.socket], stderr=subprocess.PIPE, timeout=120)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
     def test_everything_is_documented(self):
         usage = subprocess.run([EXITLESS, "help"], stdout=subprocess.PIPE, text=True).stdout
         with open(os.path.join(TOP, "docs", "man", "exitless.1")) as f:
