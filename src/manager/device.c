@@ -445,8 +445,7 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 		       struct why *why)
 {
 	struct device *dev = device_get(m, machine, spec->name, why);
-	struct core *core = NULL;
-	struct device_spec was;
+	struct core *core = NULL, *from;
 	int err;
 
 	if (!dev)
@@ -471,35 +470,41 @@ int manager_device_set(struct manager *m, const char *machine, const struct devi
 		if (err)
 			return err;
 	}
-	was = dev->spec;
-	if (dev->kind->set) {
-		err = dev->kind->set(dev, spec, why);
+	if (dev->kind->set_check) {
+		err = dev->kind->set_check(dev, spec, why);
 		if (err)
 			return err;
 	}
 	if (dev->kind->network) {
-		err = endpoint_replug(m, &dev->end, &was.plug, &spec->plug, dev->spec.mac, why);
+		err = endpoint_replug(m, &dev->end, &dev->spec.plug, &spec->plug, dev->spec.mac,
+				      why);
 		if (err)
-			goto set_back;
+			return err;
 	}
+	from = dev->end.core;
 	if (core) {
 		err = endpoint_move(&dev->end, core, why);
 		if (err)
 			goto plug_back;
 	}
-	/* what cannot fail */
-	if (dev->kind->network && spec->link_up != was.link_up)
+	/* what it cuts off does not come back, so nothing that can fail comes after it */
+	if (dev->kind->set) {
+		err = dev->kind->set(dev, spec, why);
+		if (err)
+			goto move_back;
+	}
+	if (dev->kind->network && spec->link_up != dev->spec.link_up)
 		dev->nic->ops->link_set(dev->nic, spec->link_up);
 	dev->spec = *spec;
 	limit_rates(dev);
 	return 0;
 
+move_back:
+	if (core)
+		endpoint_move(&dev->end, from, NULL);
 plug_back:
 	if (dev->kind->network)
-		endpoint_replug(m, &dev->end, &spec->plug, &was.plug, was.mac, NULL);
-set_back:
-	if (dev->kind->set)
-		dev->kind->set(dev, &was, NULL);
+		endpoint_replug(m, &dev->end, &spec->plug, &dev->spec.plug, dev->spec.mac, NULL);
 	return err;
 }
 

@@ -116,9 +116,11 @@ struct device_kind {
 	int (*build)(struct device *dev, struct why *why);
 	/* Nothing polls it, gives to it or is connected to it any more. */
 	void (*destroy)(struct device *dev);
-	/* Applies what the kind alone knows of (its limits, size...), to dev->spec too, the rest of
-	 * which is still the old. Called with the old one again when a later step fails. May be
-	 * NULL: then nothing can change. */
+	/* 0, or why @dev cannot become what @spec says while it lives; changes nothing. May be
+	 * NULL. */
+	int (*set_check)(const struct device *dev, const struct device_spec *spec, struct why *why);
+	/* Applies what the kind alone knows of (its limits, size...), once all else is as @spec
+	 * says; dev->spec is still the old. Leaves @dev as it was when it fails. May be NULL. */
 	int (*set)(struct device *dev, const struct device_spec *spec, struct why *why);
 	/* What it waits for before it can serve ("its image"), or NULL. May be NULL: never. */
 	const char *(*waits_for)(const struct device *dev);

@@ -70,7 +70,6 @@ static int nic_set(struct device *dev, const struct device_spec *spec, struct wh
 {
 	if (spec->max_rate_bps != dev->spec.max_rate_bps)
 		dev->nic->ops->rate_set(dev->nic, spec->max_rate_bps);
-	dev->spec.max_rate_bps = spec->max_rate_bps;
 	return 0;
 }
 
@@ -114,7 +113,8 @@ static int virtio_net_build(struct device *dev, struct why *why)
 	return err;
 }
 
-static int virtio_net_set(struct device *dev, const struct device_spec *spec, struct why *why)
+static int virtio_net_set_check(const struct device *dev, const struct device_spec *spec,
+				struct why *why)
 {
 	if (spec->queues != dev->spec.queues || spec->vmm_listens != dev->spec.vmm_listens)
 		return why_set(why, -EOPNOTSUPP,
@@ -130,6 +130,6 @@ const struct device_kind virtio_net_device_kind = {
 	.models = virtio_net_models,
 	.build = virtio_net_build,
 	.destroy = destroy,
-	.set = virtio_net_set,
+	.set_check = virtio_net_set_check,
 	.stats = stats,
 };

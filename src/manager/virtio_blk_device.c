@@ -88,7 +88,8 @@ static void virtio_blk_destroy(struct device *dev)
 	disk_free(dev->disk);
 }
 
-static int virtio_blk_set(struct device *dev, const struct device_spec *spec, struct why *why)
+static int virtio_blk_set_check(const struct device *dev, const struct device_spec *spec,
+				struct why *why)
 {
 	const char *key;
 	int err = virtio_blk_check(spec, &key, why);
@@ -102,12 +103,18 @@ static int virtio_blk_set(struct device *dev, const struct device_spec *spec, st
 	    strcmp(spec->serial, dev->spec.serial))
 		return why_set(why, -EOPNOTSUPP, "only the size of %s can change while it lives",
 			       dev->id);
+	return 0;
+}
+
+static int virtio_blk_set(struct device *dev, const struct device_spec *spec, struct why *why)
+{
+	int err;
+
 	/* the same size again: the file may have grown */
 	err = disk_resize(dev->disk, spec->size_bytes);
 	if (err)
 		return why_set(why, err, "%s cannot have that size: %s", dev->id,
 			       err == -ERANGE ? "its file is smaller" : strerror(-err));
-	dev->spec.size_bytes = spec->size_bytes;
 	return 0;
 }
 
@@ -132,6 +139,7 @@ const struct device_kind virtio_blk_device_kind = {
 	.clash = virtio_blk_clash,
 	.build = virtio_blk_build,
 	.destroy = virtio_blk_destroy,
+	.set_check = virtio_blk_set_check,
 	.set = virtio_blk_set,
 	.waits_for = virtio_blk_waits_for,
 	.stats = virtio_blk_stats,

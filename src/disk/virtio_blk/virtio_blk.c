@@ -320,7 +320,8 @@ static int backend_resize(struct disk *disk, uint64_t bytes)
 		return -EINVAL;
 	for (unsigned i = 0; i < disk->n_queues; i++)
 		pthread_mutex_lock(&disk->queues[i].vq.lock);
-	err = disk->backend->ops->resize(disk->backend, size);
+	/* as it is made: what is no whole block is there, unused */
+	err = disk->backend->ops->resize(disk->backend, bytes);
 	if (!err)
 		WRITE_ONCE(disk->sectors, size / SECTOR);
 	for (unsigned i = disk->n_queues; i--;)

@@ -6,6 +6,7 @@
 #include "client/virtio_driver.h"
 #include "disk/backend.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <setjmp.h>
@@ -305,13 +306,34 @@ static void cut_off(void **state)
 	close_disk();
 }
 
+/* A size that is no whole number of blocks is what it is when the disk is made. */
+static void blocks_in_part(void **state)
+{
+	struct disk_config config = { .name = "d",
+				      .backend = "malloc",
+				      .size_bytes = SIZE + 512,
+				      .block_bytes = 4096,
+				      .queues = 1 };
+
+	space = memory_space_new("vm");
+	disk = disk_new(&config, space);
+	assert_non_null(disk);
+	assert_int_equal(disk_size(disk), SIZE);
+	assert_int_equal(disk_resize(disk, SIZE / 2 + 1024), 0);
+	assert_int_equal(disk_size(disk), SIZE / 2);
+	assert_int_equal(disk_resize(disk, SIZE / 2 + 1024), 0);
+	assert_int_equal(disk_resize(disk, 512), -EINVAL);
+	assert_int_equal(disk_size(disk), SIZE / 2);
+	disk_free(disk);
+	memory_space_free(space);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(long_requests),
-		cmocka_unit_test(ranges),
-		cmocka_unit_test(ends_in_between),
-		cmocka_unit_test(cut_off),
+		cmocka_unit_test(long_requests),   cmocka_unit_test(ranges),
+		cmocka_unit_test(ends_in_between), cmocka_unit_test(cut_off),
+		cmocka_unit_test(blocks_in_part),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

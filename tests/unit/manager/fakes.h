@@ -11,6 +11,8 @@ struct fakes {
 	int fail_nic, fail_port, fail_attach, fail_server; /* errno, or 0 */
 	int nics, host_ports, switches, attached, servers; /* that exist now */
 	int disks;					   /* that exist now */
+	int disk_wake_fd;				   /* of new disks' queue; 0: none */
+	int fail_resize;				   /* errno, or 0 */
 	bool stuck;					   /* disks have requests under way */
 	bool connected;					   /* what servers say */
 	uint64_t rate_bps;				   /* as the last NIC was told */

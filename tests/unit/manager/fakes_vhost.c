@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct nic *virtio_net_new(const struct nic_config *config, struct memory_space *space,
 			   unsigned pairs)
@@ -60,10 +61,28 @@ const char *const *disk_backends(void)
 	return names;
 }
 
+struct disk {
+	struct io_queue queue, *queues[1];
+	unsigned n_queues;
+};
+
+static void nothing(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
+{
+}
+
+static const struct io_queue_ops queue_ops = { .poll = nothing };
+
 struct disk *disk_new(const struct disk_config *config, struct memory_space *space)
 {
+	struct disk *disk = calloc(1, sizeof(*disk));
+
+	disk->queue = (struct io_queue){ .ops = &queue_ops,
+					 .name = "queue",
+					 .wake_fd = fakes.disk_wake_fd };
+	disk->queues[0] = &disk->queue;
+	disk->n_queues = fakes.disk_wake_fd != 0;
 	fakes.disks++;
-	return calloc(1, 1);
+	return disk;
 }
 
 void disk_free(struct disk *disk)
@@ -79,13 +98,16 @@ struct virtio_device *disk_device(struct disk *disk)
 
 struct io_queue *const *disk_queues(struct disk *disk, unsigned *n)
 {
-	*n = 0;
-	return NULL;
+	*n = disk->n_queues;
+	return disk->queues;
 }
 
 int disk_resize(struct disk *disk, uint64_t size_bytes)
 {
-	return -EINVAL;
+	if (fakes.fail_resize)
+		return -fakes.fail_resize;
+	strncat(fakes.journal, "resize ", sizeof(fakes.journal) - strlen(fakes.journal) - 1);
+	return 0;
 }
 
 bool disk_waits(const struct disk *disk)

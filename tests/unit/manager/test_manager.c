@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -317,6 +318,68 @@ static void refused_change_changes_nothing(void **state)
 	}
 }
 
+static int add_disk(struct fixture *f, const char *name, const char *core)
+{
+	struct device_spec spec = { .kind = "virtio-blk", .model = "null", .size_bytes = 4096 };
+
+	snprintf(spec.name, sizeof(spec.name), "%s", name);
+	snprintf(spec.core, sizeof(spec.core), "%s", core);
+	return manager_device_add(f->m, "vm1", &spec, &f->why);
+}
+
+static void core_of_disk0(void *arg, const struct device_info *info)
+{
+	if (!strcmp(info->spec->name, "disk0"))
+		core_of_device(arg, info);
+}
+
+/* What a smaller size cuts off is lost: it is cut off when nothing can be refused any more. */
+static void refused_move_leaves_the_size(void **state)
+{
+	struct fixture *f = *state;
+	struct core_spec core = { .name = "io1", .params.cpu = -1 };
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct device_spec spec, was;
+	char on[SPEC_NAME_BYTES];
+
+	assert_true(fd > 0);
+	assert_int_equal(manager_core_add(f->m, &core, &f->why), 0);
+	/* a core cannot wait for one descriptor twice */
+	fakes.disk_wake_fd = fd;
+	assert_int_equal(add_disk(f, "disk0", "io0"), 0);
+	assert_int_equal(add_disk(f, "disk1", "io1"), 0);
+	was = spec = *manager_device(f->m, "vm1", "disk0");
+	spec.size_bytes /= 2;
+	strcpy(spec.core, "io1");
+	fakes.journal[0] = '\0';
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), -EEXIST);
+	assert_string_equal(fakes.journal, "");
+	assert_memory_equal(manager_device(f->m, "vm1", "disk0"), &was, sizeof(was));
+
+	/* nor does it stay where it moved to when it cannot have that size */
+	assert_int_equal(manager_device_remove(f->m, "vm1", "disk1", &f->why), 0);
+	fakes.fail_resize = ENOMEM;
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), -ENOMEM);
+	manager_each_device(f->m, "vm1", core_of_disk0, on);
+	assert_string_equal(on, "io0");
+	assert_memory_equal(manager_device(f->m, "vm1", "disk0"), &was, sizeof(was));
+	/* keys that cannot change move nothing */
+	spec.queues = 2;
+	fakes.fail_resize = 0;
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), -EOPNOTSUPP);
+	manager_each_device(f->m, "vm1", core_of_disk0, on);
+	assert_string_equal(on, "io0");
+
+	spec.queues = was.queues;
+	fakes.journal[0] = '\0';
+	assert_int_equal(manager_device_set(f->m, "vm1", &spec, &f->why), 0);
+	assert_string_equal(fakes.journal, "resize ");
+	manager_each_device(f->m, "vm1", core_of_disk0, on);
+	assert_string_equal(on, "io1");
+	assert_int_equal(manager_device_remove(f->m, "vm1", "disk0", &f->why), 0);
+	close(fd);
+}
+
 /* Nor can a device move into a switch where another one has its address. */
 static void one_address_in_a_switch(void **state)
 {
@@ -461,14 +524,6 @@ static unsigned leaving(struct fixture *f)
 	return n;
 }
 
-static int add_disk(struct fixture *f, const char *name)
-{
-	struct device_spec spec = { .kind = "virtio-blk", .model = "null", .size_bytes = 4096 };
-
-	snprintf(spec.name, sizeof(spec.name), "%s", name);
-	return manager_device_add(f->m, "vm1", &spec, &f->why);
-}
-
 /* A disk whose storage is stuck is gone for everybody at once, and nobody waits for it; it is taken
  * apart when the storage lets go, its machine behind it. */
 static void stuck_disks_leave(void **state)
@@ -476,8 +531,8 @@ static void stuck_disks_leave(void **state)
 	struct fixture *f = *state;
 	struct machine_spec machine = { .name = "vm1" };
 
-	assert_int_equal(add_disk(f, "disk0"), 0);
-	assert_int_equal(add_disk(f, "disk1"), 0);
+	assert_int_equal(add_disk(f, "disk0", ""), 0);
+	assert_int_equal(add_disk(f, "disk1", ""), 0);
 	fakes.stuck = true;
 	assert_int_equal(manager_device_remove(f->m, "vm1", "disk0", &f->why), 0);
 	assert_null(manager_device(f->m, "vm1", "disk0"));
@@ -485,7 +540,7 @@ static void stuck_disks_leave(void **state)
 	assert_int_equal(leaving(f), 1);
 	/* another one of its name, which does not leave */
 	fakes.stuck = false;
-	assert_int_equal(add_disk(f, "disk0"), 0);
+	assert_int_equal(add_disk(f, "disk0", ""), 0);
 	assert_int_equal(fakes.disks, 3);
 	fakes.stuck = true;
 	assert_int_equal(manager_machine_remove(f->m, "vm1", &f->why), 0);
@@ -523,6 +578,7 @@ int main(void)
 		T(least_loaded_core),
 		T(stuck_disks_leave),
 		T(refused_change_changes_nothing),
+		T(refused_move_leaves_the_size),
 		T(one_address_in_a_switch),
 		T(directory_is_for_all),
 	};
