@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The region in which requests in flight are kept for who comes after us (virtio/inflight.c). */
+/*
+ * The region in which requests in flight are kept for who comes after us (virtio/inflight.c). How
+ * long it is we decide when it is new: in ours there is a word for the device behind the requests.
+ * Regions of other back ends have none, and are as good.
+ */
 #include "base/util.h"
 #include "transport/vhost_user_messages.h"
 
@@ -11,10 +15,24 @@
 
 #define INFLIGHT_FILE_MAX (1ll << 30) /* one page of the largest ones, far more than is needed */
 
+#define OURS 0x7373656c74697865ull /* "exitless" */
+
 struct inflight_message {
 	uint64_t size, offset;
 	uint16_t queues, num;
 };
+
+struct inflight_end {
+	uint64_t ours;
+	uint64_t word; /* the device's: struct virtio_device_ops */
+};
+
+/* The word of the region, or NULL: that of another, or none any more. */
+static void keep(struct vhost_user_server *s, uint64_t *word)
+{
+	if (s->dev->ops->keep)
+		s->dev->ops->keep(s->dev, word);
+}
 
 void vhost_user_drop_inflight(struct vhost_user_server *s)
 {
@@ -27,6 +45,7 @@ void vhost_user_drop_inflight(struct vhost_user_server *s)
 		virtqueue_inflight_set(vq, NULL, false, 0);
 		pthread_mutex_unlock(&vq->lock);
 	}
+	keep(s, NULL);
 	memory_space_unshare(s->inflight_file);
 	s->inflight_file = NULL;
 }
@@ -42,6 +61,7 @@ static int inflight_sizes(const struct vhost_user_server *s, const struct inflig
 
 int vhost_user_get_inflight_fd(struct vhost_user_server *s)
 {
+	const struct inflight_end end = { .ours = OURS };
 	struct inflight_message m;
 	size_t each;
 	int fd;
@@ -52,9 +72,10 @@ int vhost_user_get_inflight_fd(struct vhost_user_server *s)
 	fd = memfd_create("exitless-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	m.size = ALIGN_UP(each * m.queues, (size_t)4096);
+	m.size = ALIGN_UP(each * m.queues + sizeof(end), (size_t)4096);
 	m.offset = 0;
 	if (ftruncate(fd, (off_t)m.size) < 0 ||
+	    pwrite(fd, &end, sizeof(end), (off_t)(each * m.queues)) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 		int err = -errno;
 
@@ -72,6 +93,7 @@ int vhost_user_set_inflight_fd(struct vhost_user_server *s)
 	struct inflight_message m;
 	struct stat st;
 	struct memory_file *file;
+	struct inflight_end *end;
 	uint8_t *at;
 	size_t each;
 	int seals, err;
@@ -97,5 +119,8 @@ int vhost_user_set_inflight_fd(struct vhost_user_server *s)
 	s->inflight_queues = m.queues;
 	s->inflight_num = m.num;
 	s->inflight_packed = s->dev->acked >> VIRTIO_F_RING_PACKED & 1;
+	end = (struct inflight_end *)(at + each * m.queues);
+	if (m.size - each * m.queues >= sizeof(*end) && READ_ONCE(end->ours) == OURS)
+		keep(s, &end->word);
 	return 0;
 }

@@ -28,6 +28,11 @@ struct virtio_device_ops {
 	int (*use)(struct virtio_device *dev, bool on);
 	/* Virtio reset, or the front end has gone. All queues are stopped. */
 	void (*reset)(struct virtio_device *dev);
+	/* @word lies in a region that the front end keeps when we are gone, and brings back with
+	 * the driver that it was for: 0 when it is new, else what the device left in it, unless it
+	 * was tampered with. The device takes over what it says and keeps it up from then on; NULL:
+	 * it goes away. */
+	void (*keep)(struct virtio_device *dev, uint64_t *word);
 	int (*mtu_set)(struct virtio_device *dev, uint64_t mtu);
 	/* After a migration: let the network know where @mac is now. */
 	void (*announce)(struct virtio_device *dev, const uint8_t mac[6]);

@@ -92,6 +92,42 @@ def test_killed_under_load(t):
 
 
 @needs("guest-tools.sh")
+@limit(240)
+def test_write_cache(t):
+    """What the guest switches its disk's write cache to holds for the next daemon, and for the next
+    driver, to which QEMU shows what the last one said."""
+    daemon, vm = start(t, [{"name": "disk0", "file": image(t, "image"), "serial": "data"}])
+
+    def expect(on):
+        data = disk(vm, "data")
+        vm.run("dd if=/dev/zero of=%s bs=4k count=1 oflag=direct 2>/dev/null" % data)
+        seen = vm.run("cat /sys/block/%s/cache_type" % data[5:]).strip()
+        assert seen == ("write back" if on else "write through"), seen
+        assert daemon.device("vm1", "disk0")["counters"]["device"]["writeback"] == on, seen
+
+    def restart():
+        daemon.kill()
+        daemon.start()
+
+    for on in (True, False, True):
+        data = disk(vm, "data")[5:]
+        vm.run("echo write %s >/sys/block/%s/cache_type" % ("back" if on else "through", data))
+        expect(on)
+        restart()
+        expect(on)
+        driver = vm.run("basename $(readlink -f /sys/block/%s/device)" % data).strip()
+        vm.run("cd /sys/bus/virtio/drivers/virtio_blk && echo %s >unbind && echo %s >bind" %
+               (driver, driver))
+        expect(on)
+        restart()
+        expect(on)
+        if not on:
+            vm.reboot()
+            ready(vm)
+            expect(on)
+
+
+@needs("guest-tools.sh")
 @limit(180)
 def test_life(t):
     """Two disks: serial, read-only, resize, discard and zeroes, unbind and reboot under load."""

@@ -50,6 +50,9 @@ struct disk {
 	bool ready; /* atomic: the image is ours, or will be when it is used (shared) */
 	struct disk_claim claim;
 	struct virtio_device dev;
+	bool begun;	/* something has come of a driver since the last reset */
+	bool cache;	/* as drivers that can switch it find it, and left it */
+	uint64_t *kept; /* where that outlasts us; NULL: nowhere */
 	bool writeback; /* atomic: the guest flushes when it wants durability */
 	struct blk_queue *queues;
 	unsigned n_queues;

@@ -30,26 +30,72 @@ static struct disk *of_dev(struct virtio_device *dev)
 	return container_of(dev, struct disk, dev);
 }
 
+/* ---- the write cache --------------------------------------------------------------------- */
+
+/*
+ * A driver that switches the cache (section 5.2.5, writeback) is heard of once. The VMM remembers
+ * what it said, shows that to the guest from then on, also to the next driver after a reset, and
+ * tells us only when it changes. So it lasts here, too: over resets and connections, and in the
+ * word that the VMM keeps (virtio/device.h) over our own end. A VMM that reads the configuration
+ * before there is a driver is a new one, or will show what it reads: then the cache is on.
+ */
+enum { KEPT_ON = 1, KEPT_OFF = 2 };
+
+/* Section 5.2.6.2: who can neither flush nor switch the cache expects writes to be durable. */
+static void cache_apply(struct disk *disk)
+{
+	uint64_t acked = disk->dev.acked;
+
+	WRITE_ONCE(disk->writeback,
+		   acked & FEATURE(CONFIG_WCE) ? disk->cache : !!(acked & FEATURE(FLUSH)));
+}
+
+static void cache_set(struct disk *disk, bool on)
+{
+	disk->cache = on;
+	if (disk->kept)
+		WRITE_ONCE(*disk->kept, on ? KEPT_ON : KEPT_OFF);
+	cache_apply(disk);
+}
+
+static void keep(struct virtio_device *dev, uint64_t *word)
+{
+	struct disk *disk = of_dev(dev);
+	uint64_t was = word ? READ_ONCE(*word) : 0;
+
+	disk->kept = word;
+	cache_set(disk, was == KEPT_ON || was == KEPT_OFF ? was == KEPT_ON : disk->cache);
+}
+
 static void features_set(struct virtio_device *dev, uint64_t features)
 {
 	struct disk *disk = of_dev(dev);
 
-	/* sections 5.2.5.2, 5.2.6.2: a driver that cannot flush expects writes to be durable, also
-	 * where it could switch the cache; until it does */
-	WRITE_ONCE(disk->writeback, features & FEATURE(FLUSH));
+	disk->begun = true;
+	/* section 5.2.5.2: without the flush it starts switched off */
+	if (features & FEATURE(CONFIG_WCE) && !(features & FEATURE(FLUSH)))
+		cache_set(disk, false);
+	else
+		cache_apply(disk);
 }
+
+/* ---- what transports ask for ------------------------------------------------------------- */
 
 static int config_read(struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len)
 {
 	struct disk *disk = of_dev(dev);
-	struct virtio_blk_config config = {
+	struct virtio_blk_config config;
+
+	if (!disk->begun)
+		cache_set(disk, true);
+	config = (struct virtio_blk_config){
 		.capacity = READ_ONCE(disk->sectors),
 		.seg_max = SEG_MAX,
 		.blk_size = disk->block_bytes,
 		.opt_io_size = 0,
 		.min_io_size = 1,
 		.physical_block_exp = disk->block_bytes == SECTOR ? 3 : 0,
-		.wce = READ_ONCE(disk->writeback),
+		.wce = disk->cache,
 		.num_queues = (uint16_t)disk->n_queues,
 		.max_discard_sectors = RANGE_MAX,
 		.max_discard_seg = 1,
@@ -75,7 +121,8 @@ static int config_write(struct virtio_device *dev, uint32_t offset, const void *
 		return 0;
 	if (offset != offsetof(struct virtio_blk_config, wce) || len != 1)
 		return -EPERM;
-	WRITE_ONCE(disk->writeback, *(const uint8_t *)buf != 0);
+	disk->begun = true; /* it may say so before its features come */
+	cache_set(disk, *(const uint8_t *)buf != 0);
 	return 0;
 }
 
@@ -92,7 +139,8 @@ static void reset(struct virtio_device *dev)
 {
 	struct disk *disk = of_dev(dev);
 
-	features_set(dev, FEATURE(FLUSH));
+	disk->begun = false;
+	cache_apply(disk);
 	for (unsigned i = 0; i < disk->n_queues && disk->backend->ops->memory_changed; i++) {
 		pthread_mutex_lock(&disk->queues[i].vq.lock);
 		disk->backend->ops->memory_changed(disk->backend, i);
@@ -106,6 +154,7 @@ static const struct virtio_device_ops device_ops = {
 	.config_write = config_write,
 	.use = use,
 	.reset = reset,
+	.keep = keep,
 };
 
 /* ---- making ------------------------------------------------------------------------------ */
@@ -278,6 +327,7 @@ struct disk *disk_new(const struct disk_config *config, struct memory_space *spa
 		if (err)
 			goto fail;
 	}
+	cache_set(disk, true);
 	reset(&disk->dev);
 	err = claim_image(disk, config);
 	if (err)
@@ -381,6 +431,7 @@ void disk_stats(struct disk *disk, disk_stat_fn *stat, void *arg)
 	stat(arg, "rings_broken", broken);
 	stat(arg, "notified", notified);
 	stat(arg, "in_flight", in_flight);
+	stat(arg, "writeback", READ_ONCE(disk->writeback));
 	if (disk->backend->ops->pinned)
 		stat(arg, "pinned_chunks", disk->backend->ops->pinned(disk->backend));
 }
