@@ -70,11 +70,31 @@ static int may_take(struct host *host, const struct pci_device *d, bool force,
 /* ---- what was before ---------------------------------------------------------------------------
  */
 
+/* The text in driver_override, "" for none; on the heap. */
+static char *override_of(const struct host *host, const char *address)
+{
+	char *text = host_read(host, DEVICES "/%s/driver_override", address);
+
+	/* this is how the kernel shows that there is none */
+	if (text && strcmp(text, "(null)") != 0)
+		return text;
+	free(text);
+	return host_text_copy("");
+}
+
+static void forget(const struct host *host, const char *address)
+{
+	char *path = host_printf("%s" RUN "/%s", host->root, address);
+
+	unlink(path);
+	free(path);
+}
+
 static int note_before(const struct host *host, const struct pci_device *d,
 		       struct host_error *error)
 {
 	static const char *const dirs[] = { "/run", "/run/exitless-host", RUN };
-	char *path, *override = host_read(host, DEVICES "/%s/driver_override", d->address);
+	char *path, *override = override_of(host, d->address);
 	FILE *out;
 	int err = 0;
 
@@ -83,13 +103,18 @@ static int note_before(const struct host *host, const struct pci_device *d,
 		mkdir(path, 0755);
 		free(path);
 	}
+	/* of a time before it was the host's again */
+	if (d->driver[0] && strcmp(override, "vfio-pci") != 0)
+		forget(host, d->address);
 	path = host_printf("%s" RUN "/%s", host->root, d->address);
-	/* "x": what an earlier one has noted is what was before */
+	/* "x": what one has noted that did not come to its end is what was before */
 	out = fopen(path, "wxe");
 	if (out) {
-		fprintf(out, "%s\n%s\n", d->driver, override ? override : "(null)");
-		if (fclose(out))
+		fprintf(out, "%s\n%s\n", d->driver, override);
+		if (fclose(out)) {
 			err = -errno;
+			unlink(path);
+		}
 	} else if (errno != EEXIST) {
 		err = -errno;
 	}
@@ -98,6 +123,26 @@ static int note_before(const struct host *host, const struct pci_device *d,
 	free(path);
 	free(override);
 	return err;
+}
+
+struct note {
+	char *driver, *override; /* "" for none; on the heap, the first has both */
+};
+
+static bool note_read(const struct host *host, const char *address, struct note *note)
+{
+	char *text = host_read(host, RUN "/%s", address), *second;
+
+	if (!text)
+		return false;
+	second = text + strcspn(text, "\n");
+	if (*second)
+		*second++ = '\0';
+	second[strcspn(second, "\n")] = '\0';
+	if (!strcmp(second, "(null)"))
+		*second = '\0';
+	*note = (struct note){ text, second };
+	return true;
 }
 
 char *bind_driver_before(const struct host *host, const char *address)
@@ -112,14 +157,6 @@ char *bind_driver_before(const struct host *host, const char *address)
 struct host_names bind_taken(const struct host *host)
 {
 	return host_dir(host, RUN);
-}
-
-static void forget(const struct host *host, const char *address)
-{
-	char *path = host_printf("%s" RUN "/%s", host->root, address);
-
-	unlink(path);
-	free(path);
 }
 
 /* ---- taking and giving back --------------------------------------------------------------------
@@ -196,33 +233,54 @@ static int check_holders(const struct host *host, const struct pci_device *d,
 	return err;
 }
 
-int bind_give_back(struct host *host, const char *address, bool force, struct host_error *error)
+/* It is the host's, by whomever it was given back: only what keeps it from its driver is undone. */
+static int restore_override(struct host *host, const char *address, const char *now,
+			    const char *before, struct host_error *error)
 {
-	char *text, *override, *end;
-	struct pci_device d;
 	int err;
 
-	err = pci_read(host, address, &d, error);
-	if (err)
-		return err;
-	text = host_read(host, RUN "/%s", d.address);
-	if (!text)
-		return host_fail(error, -ENOENT, "%s was not bound by exitless", d.address);
-	err = force ? 0 : check_holders(host, &d, error);
-	if (err) {
-		free(text);
-		return err;
+	if (strcmp(now, "vfio-pci") != 0)
+		return 0;
+	/* an empty line takes it away */
+	err = host_write(host, *before ? before : "\n", DEVICES "/%s/driver_override", address);
+	return err ? host_fail(error, err, "%s: driver_override: %s", address, strerror(-err)) : 0;
+}
+
+static int give_back(struct host *host, const struct pci_device *d, const struct note *note,
+		     bool force, struct host_error *error)
+{
+	char *now = override_of(host, d->address);
+	/* between two drivers: somebody was killed there */
+	bool none = !d->driver[0] && (!strcmp(now, "vfio-pci") || !strcmp(now, note->override));
+	int err;
+
+	if (!strcmp(d->driver, "vfio-pci") || none) {
+		err = force ? 0 : check_holders(host, d, error);
+		if (!err)
+			err = change_driver(host, d->address, note->override, error);
+	} else {
+		err = restore_override(host, d->address, now, note->override, error);
 	}
-	override = strchr(text, '\n');
-	override = override ? override + 1 : text + strlen(text);
-	end = override + strcspn(override, "\n");
-	*end = '\0';
-	/* this is how the kernel shows that there is none */
-	if (!strcmp(override, "(null)"))
-		*override = '\0';
-	err = change_driver(host, d.address, override, error);
+	free(now);
+	return err;
+}
+
+int bind_give_back(struct host *host, const char *address, bool force, struct host_error *error)
+{
+	struct pci_device d = { .address = "" };
+	struct note note;
+	int err = pci_read(host, address, &d, error);
+
+	if (err == -EINVAL)
+		return err;
+	pci_address(d.address, address);
+	if (!note_read(host, d.address, &note))
+		return err ? err
+			   : host_fail(error, -ENOENT, "%s was not bound by exitless", d.address);
+	/* what has left the machine needs nothing back */
+	err = err ? 0 : give_back(host, &d, &note, force, error);
 	if (!err)
 		forget(host, d.address);
-	free(text);
+	free(note.driver);
 	return err;
 }

@@ -32,8 +32,12 @@ int bind_take(struct host *host, const char *address, bool force, struct host_er
 /* Processes that have it open by VFIO: its group, or the device itself; texts for people. */
 struct host_names bind_holders(const struct host *host, const struct pci_device *device);
 
-/* Gives it back. -ENOENT: it was not taken here; -EBUSY: a process holds it, unless @force: the
- * kernel asks that for it then, and waits until it is let go. */
+/*
+ * Gives it back. -ENOENT: it was not taken here; -EBUSY: a process holds it, unless @force: the
+ * kernel asks that for it then, and waits until it is let go. One that another driver than vfio-pci
+ * has was given back by somebody else: the driver keeps it, and only a driver_override that is left
+ * is undone. One that is not there any more is forgotten.
+ */
 int bind_give_back(struct host *host, const char *address, bool force, struct host_error *error);
 
 /* Devices that were taken, as addresses; and the driver one had, "" for none; on the heap, NULL if

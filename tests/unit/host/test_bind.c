@@ -23,12 +23,14 @@ static int fail_at, step;
 static const char *claimed; /* a block device that somebody has to himself, or NULL */
 
 #define DEVICES "/sys/bus/pci/devices"
+#define RUN	"/run/exitless-host/bind"
 
 /* What the kernel does with these files. */
 static int bus_write(struct host *h, const char *path, const char *text)
 {
 	const char *base = strrchr(path, '/') + 1;
 	char *link, *target, *override;
+	struct pci_device d;
 
 	if (++step == fail_at)
 		return -EIO;
@@ -40,8 +42,10 @@ static int bus_write(struct host *h, const char *path, const char *text)
 	} else {
 		assert_string_equal(path, "/sys/bus/pci/drivers_probe");
 		override = host_read(h, DEVICES "/%s/driver_override", text);
-		target = host_printf("../../drivers/%s",
-				     strcmp(override, "(null)") ? override : "igb");
+		target = host_printf("../../drivers/%s", strcmp(override, "(null)")    ? override
+							 : pci_read(h, text, &d, NULL) ? "?"
+							 : d.class >> 8 == 0x0108      ? "nvme"
+										       : "igb");
 		assert_int_equal(symlink(target, link), 0);
 		free(target);
 		free(override);
@@ -248,6 +252,87 @@ static void does_not_wait_for_machines(void **state)
 	driver_is("0000:04:00.0", "igb");
 }
 
+/* What was given back by hand has a user again. */
+static void leaves_what_is_the_hosts(void **state)
+{
+	char *text;
+
+	unmounted();
+	assert_int_equal(bind_take(&host, "02:00.0", false, &error), 0);
+	assert_int_equal(bus_write(&host, DEVICES "/0000:02:00.0/driver_override", "\n"), 0);
+	assert_int_equal(bus_write(&host, "/sys/bus/pci/drivers/vfio-pci/unbind", "0000:02:00.0"),
+			 0);
+	assert_int_equal(bus_write(&host, "/sys/bus/pci/drivers_probe", "0000:02:00.0"), 0);
+	driver_is("0000:02:00.0", "nvme");
+	step = 0;
+	assert_int_equal(bind_give_back(&host, "02:00.0", false, &error), 0);
+	assert_int_equal(step, 0);
+	assert_null(bind_driver_before(&host, "0000:02:00.0"));
+	says(bind_give_back(&host, "02:00.0", true, &error), -ENOENT, "not bound");
+
+	/* killed after the note, and after the override */
+	tree_put(root, RUN "/0000:04:00.0", "igb\n(null)\n");
+	assert_int_equal(bind_give_back(&host, "04:00.0", true, &error), 0);
+	assert_int_equal(step, 0);
+	tree_put(root, RUN "/0000:04:00.0", "igb\nigb\n");
+	tree_put(root, DEVICES "/0000:04:00.0/driver_override", "vfio-pci\n");
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	assert_int_equal(step, 1);
+	text = tree_get(root, DEVICES "/0000:04:00.0/driver_override");
+	assert_string_equal(text, "igb");
+	free(text);
+	driver_is("0000:04:00.0", "igb");
+	assert_null(bind_driver_before(&host, "0000:04:00.0"));
+}
+
+/* Killed while it had no driver, on the way there or back. */
+static void goes_on_between_two_drivers(void **state)
+{
+	static const char *const overrides[] = { "vfio-pci\n", "(null)\n", "pci-stub\n" };
+
+	for (unsigned i = 0; i < 3; i++) {
+		drop_link(DEVICES "/0000:04:00.0/driver");
+		tree_put(root, RUN "/0000:04:00.0", "igb\n(null)\n");
+		tree_put(root, DEVICES "/0000:04:00.0/driver_override", overrides[i]);
+		assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+		assert_null(bind_driver_before(&host, "0000:04:00.0"));
+		/* the last is somebody else's */
+		driver_is("0000:04:00.0", i < 2 ? "igb" : "");
+	}
+}
+
+/* Nothing to give back, and no reason to fail for ever. */
+static void forgets_what_is_gone(void **state)
+{
+	tree_put(root, RUN "/0000:0a:00.0", "igb\n(null)\n");
+	says(bind_give_back(&host, "0b:00.0", false, &error), -ENODEV, "0000:0b:00.0");
+	assert_int_equal(bind_give_back(&host, "0a:00.0", false, &error), 0);
+	assert_int_equal(step, 0);
+	assert_int_equal(bind_taken(&host).n, 0);
+}
+
+/* Another device may be there now. */
+static void notes_anew(void **state)
+{
+	char *before;
+
+	tree_put(root, RUN "/0000:04:00.0", "nvme\nuio\n");
+	assert_int_equal(bind_take(&host, "04:00.0", true, &error), 0);
+	before = bind_driver_before(&host, "0000:04:00.0");
+	assert_string_equal(before, "igb");
+	free(before);
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	driver_is("0000:04:00.0", "igb");
+	/* but not after a kill: this is what was before */
+	tree_put(root, RUN "/0000:04:00.0", "igb\nigb\n");
+	tree_put(root, DEVICES "/0000:04:00.0/driver_override", "vfio-pci\n");
+	assert_int_equal(bind_take(&host, "04:00.0", true, &error), 0);
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	before = tree_get(root, DEVICES "/0000:04:00.0/driver_override");
+	assert_string_equal(before, "igb");
+	free(before);
+}
+
 static void fails_at_every_step(void **state)
 {
 	for (int n = 1; n <= 3; n++) {
@@ -284,6 +369,10 @@ int main(void)
 		TEST(refuses_virtio_net),
 		TEST(takes_and_gives_back),
 		TEST(does_not_wait_for_machines),
+		TEST(leaves_what_is_the_hosts),
+		TEST(goes_on_between_two_drivers),
+		TEST(forgets_what_is_gone),
+		TEST(notes_anew),
 		TEST(fails_at_every_step),
 		TEST(without_vfio),
 	};
