@@ -185,9 +185,27 @@ static int change_driver(struct host *host, const char *address, const char *ove
 	return err ? host_fail(error, err, "%s: %s: %s", address, what, strerror(-err)) : 0;
 }
 
+/* drivers_probe does not tell. */
+static int check_driver(const struct host *host, const char *address, const char *before,
+			struct host_error *error)
+{
+	struct pci_device d;
+	int err = pci_read(host, address, &d, error);
+
+	if (err || !before[0] || !strcmp(d.driver, before))
+		return err;
+	if (d.driver[0])
+		return host_fail(error, -EIO, "%s had the driver %s before, but %s took it now",
+				 address, before, d.driver);
+	return host_fail(error, -EIO,
+			 "%s has no driver: %s, which it had before, did not take it; is that "
+			 "loaded (modprobe %s)? See dmesg, and undo again then",
+			 address, before, before);
+}
+
 int bind_take(struct host *host, const char *address, bool force, struct host_error *error)
 {
-	struct host_error why;
+	struct host_error first = { "" }, second = { "" };
 	struct pci_device d;
 	int err;
 
@@ -205,14 +223,16 @@ int bind_take(struct host *host, const char *address, bool force, struct host_er
 	err = note_before(host, &d, error);
 	if (err)
 		return err;
-	err = change_driver(host, d.address, "vfio-pci", error);
+	err = change_driver(host, d.address, "vfio-pci", &first);
 	if (!err)
-		err = pci_read(host, d.address, &d, error);
+		err = pci_read(host, d.address, &d, &first);
 	if (!err && strcmp(d.driver, "vfio-pci") != 0)
-		err = host_fail(error, -EIO, "vfio-pci did not take %s; see dmesg", d.address);
-	if (err)
-		bind_give_back(host, d.address, true, &why);
-	return err;
+		err = host_fail(&first, -EIO, "vfio-pci did not take %s; see dmesg", d.address);
+	if (!err)
+		return 0;
+	if (bind_give_back(host, d.address, true, &second))
+		return host_fail(error, err, "%.200s; then %.300s", first.text, second.text);
+	return host_fail(error, err, "%s", first.text);
 }
 
 /* vfio-pci does not let go of a device while it is open: unbinding would wait, perhaps for ever. */
@@ -258,6 +278,8 @@ static int give_back(struct host *host, const struct pci_device *d, const struct
 		err = force ? 0 : check_holders(host, d, error);
 		if (!err)
 			err = change_driver(host, d->address, note->override, error);
+		if (!err)
+			err = check_driver(host, d->address, note->driver, error);
 	} else {
 		err = restore_override(host, d->address, now, note->override, error);
 	}

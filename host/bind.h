@@ -25,7 +25,7 @@ struct host_names bind_in_the_way(const struct host *host, const struct pci_devi
  * Gives the device to vfio-pci. 0 as well if it has it already. -EINVAL, -ENODEV: see pci_read();
  * -ENOTSUP: it is in no IOMMU group; -EBUSY: in use or not alone in its group, unless @force;
  * -ENOENT: no vfio-pci (modprobe); otherwise what the kernel said. On failure it has its driver
- * again.
+ * again, or @error says why not.
  */
 int bind_take(struct host *host, const char *address, bool force, struct host_error *error);
 
@@ -36,7 +36,8 @@ struct host_names bind_holders(const struct host *host, const struct pci_device 
  * Gives it back. -ENOENT: it was not taken here; -EBUSY: a process holds it, unless @force: the
  * kernel asks that for it then, and waits until it is let go. One that another driver than vfio-pci
  * has was given back by somebody else: the driver keeps it, and only a driver_override that is left
- * is undone. One that is not there any more is forgotten.
+ * is undone. One that is not there any more is forgotten. -EIO: the driver that it had did not take
+ * it; it can be given back again.
  */
 int bind_give_back(struct host *host, const char *address, bool force, struct host_error *error);
 

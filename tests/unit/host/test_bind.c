@@ -21,6 +21,7 @@ static char *root;
 static struct host_error error;
 static int fail_at, step;
 static const char *claimed; /* a block device that somebody has to himself, or NULL */
+static const char *taker; /* the driver that takes what has no override; "": none; NULL: its own */
 
 #define DEVICES "/sys/bus/pci/devices"
 #define RUN	"/run/exitless-host/bind"
@@ -30,7 +31,9 @@ static int bus_write(struct host *h, const char *path, const char *text)
 {
 	const char *base = strrchr(path, '/') + 1;
 	char *link, *target, *override;
+	const char *name = "";
 	struct pci_device d;
+	int err = 0;
 
 	if (++step == fail_at)
 		return -EIO;
@@ -42,16 +45,21 @@ static int bus_write(struct host *h, const char *path, const char *text)
 	} else {
 		assert_string_equal(path, "/sys/bus/pci/drivers_probe");
 		override = host_read(h, DEVICES "/%s/driver_override", text);
-		target = host_printf("../../drivers/%s", strcmp(override, "(null)")    ? override
-							 : pci_read(h, text, &d, NULL) ? "?"
-							 : d.class >> 8 == 0x0108      ? "nvme"
-										       : "igb");
-		assert_int_equal(symlink(target, link), 0);
+		if (taker && !strcmp(override, "(null)"))
+			name = taker;
+		else if (strcmp(override, "(null)") != 0)
+			name = override;
+		else if (!pci_read(h, text, &d, NULL))
+			name = d.class >> 8 == 0x0108 ? "nvme" : "igb";
+		err = *name ? 0 : -EINVAL;
+		target = host_printf("../../drivers/%s", name);
+		if (!err)
+			assert_int_equal(symlink(target, link), 0);
 		free(target);
 		free(override);
 	}
 	free(link);
-	return 0;
+	return err;
 }
 
 static int bus_claim(struct host *h, const char *path)
@@ -67,7 +75,7 @@ static int setup(void **state)
 	ops = real;
 	ops.write = bus_write;
 	ops.claim = bus_claim;
-	claimed = NULL;
+	claimed = taker = NULL;
 	host.ops = &ops;
 	fail_at = step = 0;
 	return 0;
@@ -333,6 +341,52 @@ static void notes_anew(void **state)
 	free(before);
 }
 
+/* The only record of its driver stays until that has it. */
+static void tells_that_no_driver_took_it(void **state)
+{
+	char *before;
+
+	assert_int_equal(bind_take(&host, "04:00.0", true, &error), 0);
+	taker = "";
+	says(bind_give_back(&host, "04:00.0", false, &error), -EIO, "modprobe igb");
+	driver_is("0000:04:00.0", "");
+	says(bind_give_back(&host, "04:00.0", false, &error), -EIO, "0000:04:00.0 has no driver");
+	before = bind_driver_before(&host, "0000:04:00.0");
+	assert_string_equal(before, "igb");
+	free(before);
+	taker = NULL;
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	driver_is("0000:04:00.0", "igb");
+	assert_null(bind_driver_before(&host, "0000:04:00.0"));
+
+	assert_int_equal(bind_take(&host, "04:00.0", true, &error), 0);
+	taker = "igb_uio";
+	says(bind_give_back(&host, "04:00.0", false, &error), -EIO,
+	     "had the driver igb before, but igb_uio took it");
+	/* said once; it is the host's */
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	driver_is("0000:04:00.0", "igb_uio");
+
+	/* it had none */
+	drop_link(DEVICES "/0000:03:00.1/driver");
+	taker = "";
+	assert_int_equal(bind_take(&host, "03:00.1", true, &error), 0);
+	assert_int_equal(bind_give_back(&host, "03:00.1", false, &error), 0);
+	driver_is("0000:03:00.1", "");
+}
+
+/* Neither vfio-pci nor its own. */
+static void tells_what_failed_both_ways(void **state)
+{
+	taker = "";
+	fail_at = 3;
+	says(bind_take(&host, "04:00.0", true, &error), -EIO, "drivers_probe");
+	says(-EIO, -EIO, "modprobe igb");
+	taker = NULL;
+	assert_int_equal(bind_give_back(&host, "04:00.0", false, &error), 0);
+	driver_is("0000:04:00.0", "igb");
+}
+
 static void fails_at_every_step(void **state)
 {
 	for (int n = 1; n <= 3; n++) {
@@ -373,6 +427,8 @@ int main(void)
 		TEST(goes_on_between_two_drivers),
 		TEST(forgets_what_is_gone),
 		TEST(notes_anew),
+		TEST(tells_that_no_driver_took_it),
+		TEST(tells_what_failed_both_ways),
 		TEST(fails_at_every_step),
 		TEST(without_vfio),
 	};
