@@ -2,6 +2,7 @@
 #include "host/qmp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,28 +79,52 @@ static int greet(struct qmp *qmp, const char *path, struct host_error *error)
 	return json ? 0 : -EPROTO;
 }
 
+static int connect_path(int fd, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+}
+
+/* An address has room for 108 characters; a longer path is opened first. */
+static int connect_long_path(int fd, const char *path)
+{
+	int at = open(path, O_PATH | O_CLOEXEC), err;
+	char *name;
+
+	if (at < 0)
+		return -errno;
+	name = host_printf("/proc/self/fd/%d", at);
+	err = connect_path(fd, name);
+	free(name);
+	close(at);
+	return err;
+}
+
 /* The descriptor, or -errno with @error set. */
 static int connect_to(const char *path, int *pid, struct host_error *error)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval wait = { .tv_sec = WAIT_SECONDS };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int err, fd;
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return host_fail(error, -ENAMETOOLONG, "%s: too long for a socket", path);
-	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return host_fail(error, -errno, "socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
-		err = host_fail(error, -errno, "%s: %s", path, strerror(errno));
+	err = connect_path(fd, path);
+	if (err == -ENAMETOOLONG)
+		err = connect_long_path(fd, path);
+	if (!err && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		err = -errno;
+	if (err) {
 		close(fd);
-		return err;
+		return host_fail(error, err, "%s: %s", path, strerror(-err));
 	}
 	*pid = peer.pid;
 	return fd;

@@ -139,18 +139,37 @@ static void add_vcpu(struct vm *vm, unsigned index, int tid)
 	vm->n_vcpus++;
 }
 
-static int vcpus_by_qmp(struct vm *vm, struct qmp *qmp, struct host_error *error)
+/* Whoever serves the socket may say anything, and QEMU in another PID namespace counts otherwise:
+ * only threads of the process are taken. */
+static int vcpus_by_qmp(const struct host *host, struct vm *vm, struct qmp *qmp,
+			struct host_error *error)
 {
 	json_t *list = qmp_call(qmp, "query-cpus-fast", error), *cpu;
 	size_t i;
+	int err = 0;
 
 	if (!list)
 		return -EPROTO;
 	json_array_foreach(list, i, cpu)
-		add_vcpu(vm, (unsigned)json_integer_value(json_object_get(cpu, "cpu-index")),
-			 (int)json_integer_value(json_object_get(cpu, "thread-id")));
+	{
+		json_int_t index = json_integer_value(json_object_get(cpu, "cpu-index")),
+			   tid = json_integer_value(json_object_get(cpu, "thread-id"));
+
+		if (index < 0 || index >= HOST_CPUS_MAX || tid <= 0 || tid > 1 << 30 ||
+		    !host_exists(host, "/proc/%d/task/%d", vm->pid, (int)tid)) {
+			vm->n_vcpus = 0;
+			err = host_fail(error, -EPROTO,
+					"vCPU %lld is thread %lld by QMP, but process %d has no "
+					"such thread; is it in another PID namespace? Its number "
+					"serves then, if it was started with -name "
+					"NAME,debug-threads=on",
+					(long long)index, (long long)tid, vm->pid);
+			break;
+		}
+		add_vcpu(vm, (unsigned)index, (int)tid);
+	}
 	json_decref(list);
-	return 0;
+	return err;
 }
 
 /* Their names come from -name ...,debug-threads=on. */
@@ -170,24 +189,46 @@ static void vcpus_by_thread_name(const struct host *host, struct vm *vm)
 	host_names_done(&tids);
 }
 
+/* Its own -qmp, which it opened where it saw its files. -EINVAL if another process serves there. */
+static int open_own_socket(const struct host *host, int pid, struct qmp **qmp,
+			   struct host_error *error)
+{
+	char *named = host_live(host) ? own_socket(host, pid) : NULL, *path;
+	int peer = 0, err = -ENOENT;
+
+	if (!named)
+		return err;
+	path = named[0] == '/' ? host_printf("/proc/%d/root%s", pid, named)
+			       : host_printf("/proc/%d/cwd/%s", pid, named);
+	err = qmp_open(path, qmp, &peer, error);
+	/* may not be looked at, or has another root since */
+	if ((err == -EACCES || err == -ENOENT) && named[0] == '/')
+		err = qmp_open(named, qmp, &peer, error);
+	if (!err && peer != pid) {
+		qmp_close(*qmp);
+		*qmp = NULL;
+		err = host_fail(error, -EINVAL, "%s is the socket of process %d", named, peer);
+	}
+	free(path);
+	free(named);
+	return err;
+}
+
 static int find_vcpus(const struct host *host, struct vm *vm, struct qmp *qmp,
 		      struct host_error *error)
 {
 	struct host_error why = { "" };
-	char *path = NULL;
-	int err = -ENOENT, pid;
+	int err;
 
 	if (qmp)
-		return vcpus_by_qmp(vm, qmp, error);
+		return vcpus_by_qmp(host, vm, qmp, error);
 	vcpus_by_thread_name(host, vm);
 	if (vm->n_vcpus)
 		return 0;
-	path = host_live(host) ? own_socket(host, vm->pid) : NULL;
-	if (path && !qmp_open(path, &qmp, &pid, &why)) {
-		err = vcpus_by_qmp(vm, qmp, &why);
-		qmp_close(qmp);
-	}
-	free(path);
+	err = open_own_socket(host, vm->pid, &qmp, &why);
+	if (!err)
+		err = vcpus_by_qmp(host, vm, qmp, &why);
+	qmp_close(qmp);
 	if (!err && vm->n_vcpus)
 		return 0;
 	return host_fail(error, -ENOENT,
@@ -271,6 +312,9 @@ int vm_find(const struct host *host, const char *which, const char *socket, stru
 	vm->pid = socket == which ? peer : find_pid(host, which, error);
 	if (vm->pid < 0)
 		err = vm->pid;
+	else if (!vm->pid)
+		err = host_fail(error, -ESRCH, "%s: whose socket it is cannot be seen from here",
+				socket);
 	else if (qmp && vm->pid != peer)
 		err = host_fail(error, -EINVAL, "%s is the socket of process %d, not %d", socket,
 				peer, vm->pid);

@@ -20,9 +20,10 @@ struct vm {
 /*
  * Finds a machine by the number of its process, by its QMP socket (a path), or by its name (QEMU's
  * -name). vCPU threads are those that query-cpus-fast names at @qmp or that socket; without one,
- * those called "CPU N/KVM", else those that QEMU names at the socket of its own -qmp option.
- * -ESRCH, -EEXIST (several of that name), -ENOENT (its vCPU threads cannot be told), or why the
- * socket does not serve; *vm is then empty.
+ * those called "CPU N/KVM", else those that QEMU names at the socket of its own -qmp option, if
+ * that process serves it. They are all threads of the process. -ESRCH, -EEXIST (several of that
+ * name), -ENOENT (its vCPU threads cannot be told), or why the socket does not serve; *vm is then
+ * empty.
  */
 int vm_find(const struct host *host, const char *which, const char *qmp, struct vm *vm,
 	    struct host_error *error);

@@ -7,16 +7,20 @@
 #include "tree.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -88,6 +92,14 @@ static void stop(void)
 	unlink(monitor.path);
 }
 
+static void has_thread(const char *root, int tid)
+{
+	char *path = host_printf("/proc/%d/task/%d/comm", (int)getpid(), tid);
+
+	tree_put(root, path, "qemu");
+	free(path);
+}
+
 static void tells_the_threads(void **state)
 {
 	char *root = tree_new("one-socket"), *path = host_printf("/proc/%d/stat", (int)getpid());
@@ -95,6 +107,8 @@ static void tells_the_threads(void **state)
 	struct host host;
 
 	tree_put(root, path, "1 (qemu) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 777 0");
+	has_thread(root, 500);
+	has_thread(root, 501);
 	host_init(&host, root);
 	/* events come at any time */
 	start(GREETING, EVENT DONE,
@@ -119,6 +133,146 @@ static void tells_the_threads(void **state)
 	stop();
 	free(path);
 	tree_free(root);
+}
+
+/* By whatever reason: QEMU in a PID namespace of its own, or a liar. */
+static void takes_no_foreign_threads(void **state)
+{
+	static const char *const answers[] = {
+		"{\"return\": [{\"cpu-index\": 0, \"thread-id\": 500}, "
+		"{\"cpu-index\": 1, \"thread-id\": 7}]}\r\n",
+		"{\"return\": [{\"cpu-index\": 0, \"thread-id\": 4294967796}]}\r\n",
+		"{\"return\": [{\"cpu-index\": -1, \"thread-id\": 500}]}\r\n",
+		"{\"return\": [{\"cpu-index\": 0}]}\r\n",
+	};
+	char *root = tree_new("one-socket"), *path = host_printf("/proc/%d/stat", (int)getpid());
+	static struct vm vm;
+	struct host host;
+
+	tree_put(root, path, "1 (qemu) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 777 0");
+	has_thread(root, 500);
+	tree_put(root, "/proc/4/task/7/comm", "other");
+	host_init(&host, root);
+	for (unsigned i = 0; i < 4; i++) {
+		start(GREETING, DONE, answers[i]);
+		assert_int_equal(vm_find(&host, monitor.path, NULL, &vm, &error), -EPROTO);
+		stop();
+		assert_non_null(strstr(error.text, "PID namespace"));
+		assert_int_equal(vm.n_vcpus, 0);
+	}
+	free(path);
+	tree_free(root);
+}
+
+/* ---- a socket that a process names in its own command line -------------------------------------
+ */
+
+/* A process in @dir with these words, that serves @path as QEMU does; with the answer @tid, 0: its
+ * own. */
+static pid_t serve_in(const char *dir, const char *path, const char *word, int tid)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int ready[2], fd;
+	char text[512], none;
+	pid_t child;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child) {
+		close(ready[1]);
+		/* nothing comes: the end of the file does, at exec() */
+		assert_int_equal(read(ready[0], &none, 1), 0);
+		close(ready[0]);
+		return child;
+	}
+	/* a test that fails ends it, too */
+	if (chdir(dir) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		_exit(1);
+	strcpy(address.sun_path, path);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (path[0] &&
+	    (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4)))
+		_exit(2);
+	fcntl(ready[1], F_SETFD, FD_CLOEXEC);
+	snprintf(
+		text, sizeof(text),
+		"import socket, os\n"
+		"s = socket.socket(fileno=%d)\n"
+		"while True:\n"
+		"  c = s.accept()[0]\n"
+		"  c.sendall(b'{\"QMP\": {}}\\n'); c.recv(99)\n"
+		"  c.sendall(b'{\"return\": {}}\\n'); c.recv(99)\n"
+		"  c.sendall(b'{\"return\": [{\"cpu-index\": 0, \"thread-id\": %%d}]}\\n' %% (%d or "
+		"os.getpid()))\n",
+		fd, tid);
+	execlp("python3", "python3", "-c", path[0] ? text : "import time; time.sleep(99)", "-qmp",
+	       word, NULL);
+	_exit(3);
+}
+
+static void end(pid_t child)
+{
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+static int find_child(pid_t child, struct vm *vm)
+{
+	char number[16];
+	struct host host;
+
+	host_init(&host, NULL);
+	snprintf(number, sizeof(number), "%d", (int)child);
+	return vm_find(&host, number, NULL, vm, &error);
+}
+
+static void asks_only_the_process_itself(void **state)
+{
+	char here[] = "/tmp/exitless-qmp.XXXXXX", there[] = "/tmp/exitless-qmp.XXXXXX", *word,
+	     *name;
+	static struct vm vm;
+	pid_t one, two;
+
+	assert_true(mkdtemp(here) && mkdtemp(there));
+	/* two of the same words, each in a directory of its own; this one is in the other's */
+	one = serve_in(here, "qmp.sock", "unix:qmp.sock,server=on", 0);
+	two = serve_in(there, "qmp.sock", "unix:qmp.sock,server=on", 0);
+	assert_int_equal(chdir(there), 0);
+	assert_int_equal(find_child(one, &vm), 0);
+	assert_int_equal(vm.n_vcpus, 1);
+	assert_int_equal(vm.vcpu[0].tid, one);
+	vm_done(&vm);
+	assert_int_equal(find_child(two, &vm), 0);
+	assert_int_equal(vm.vcpu[0].tid, two);
+	vm_done(&vm);
+	end(two);
+	end(one);
+	/* one that names another's */
+	word = host_printf("unix:%s/qmp.sock", here);
+	one = serve_in(here, "qmp.sock", word, 0);
+	two = serve_in(there, "", word, 0);
+	assert_int_equal(find_child(one, &vm), 0);
+	assert_int_equal(vm.vcpu[0].tid, one);
+	vm_done(&vm);
+	assert_int_equal(find_child(two, &vm), -ENOENT);
+	assert_non_null(strstr(error.text, "is the socket of process"));
+	end(two);
+	end(one);
+	/* and threads of another's */
+	one = serve_in(here, "qmp.sock", word, (int)getpid());
+	assert_int_equal(find_child(one, &vm), -ENOENT);
+	assert_non_null(strstr(error.text, "no such thread"));
+	end(one);
+	free(word);
+	for (unsigned i = 0; i < 2; i++) {
+		name = host_printf("%s/qmp.sock", i ? there : here);
+		unlink(name);
+		free(name);
+	}
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(here) | rmdir(there), 0);
 }
 
 /* Of a placement: the socket's owner, who need not say a word. */
@@ -187,6 +341,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tells_the_threads),
+		cmocka_unit_test(takes_no_foreign_threads),
+		cmocka_unit_test(asks_only_the_process_itself),
 		cmocka_unit_test(finds_a_placement),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(ends_in_the_middle),
