@@ -20,7 +20,7 @@ static const char *state_of(const struct topology *t, unsigned cpu)
 	return cpus_has(&t->nohz_full, cpu) ? "nohz_full" : "-";
 }
 
-/* Where the thread of a vCPU may run now; "gone" if it is. On the heap. */
+/* Where the thread of a vCPU may run now; "-" if it has no name or is gone. On the heap. */
 static char *affinity_now(struct host *host, const struct vm *vm, unsigned vcpu)
 {
 	struct cpus cpus;
@@ -36,14 +36,13 @@ static void add_machine(struct host *host, json_t *machines, json_t *owners,
 			const struct placement *p)
 {
 	struct vm *vm = host_alloc(sizeof(*vm));
-	char number[16], *dedicated = cpus_list(&p->dedicated);
+	char *dedicated = cpus_list(&p->dedicated);
 	bool alive = place_alive(host, p);
 	json_t *vcpus = json_array();
 
-	snprintf(number, sizeof(number), "%d", p->pid);
 	/* by the names of its threads: no socket is disturbed for looking */
 	if (alive)
-		vm_find(host, number, NULL, vm, NULL);
+		vm_look(host, p->pid, vm, NULL);
 	for (unsigned i = 0; i < p->map.n; i++) {
 		unsigned vcpu = p->map.pin[i].vcpu, cpu = p->map.pin[i].pcpu;
 		char *now = affinity_now(host, vm, vcpu), key[16];

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,35 +11,74 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#define WAIT_SECONDS 5
+#define WAIT_MS	 5000
+#define LINE_MAX (4u << 20) /* thousands of vCPUs */
 
 struct qmp {
-	FILE *in;
 	int fd;
-	char *line;
-	size_t room;
+	char *buf;
+	size_t have, room;
+	long long deadline_ms; /* of the call that is made */
 };
 
-/* The next message; NULL with *err set. */
-static json_t *receive(struct qmp *qmp, int *err)
+static long long now_ms(void)
 {
-	json_t *json;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* More bytes into the buffer; 0 or -errno. */
+static int receive_more(struct qmp *qmp)
+{
+	long long left = qmp->deadline_ms - now_ms();
+	struct pollfd readable = { .fd = qmp->fd, .events = POLLIN };
 	ssize_t n;
 
-	errno = 0;
-	n = getline(&qmp->line, &qmp->room, qmp->in);
-	if (n <= 0) {
-		*err = errno == EAGAIN ? -ETIMEDOUT : errno ? -errno : -ECONNRESET;
-		return NULL;
+	if (qmp->have == LINE_MAX)
+		return -EMSGSIZE;
+	if (qmp->have == qmp->room) {
+		qmp->room = qmp->room ? 2 * qmp->room : 4096;
+		qmp->buf = host_grow(qmp->buf, qmp->room);
 	}
-	json = json_loadb(qmp->line, (size_t)n, 0, NULL);
+	if (left <= 0 || !poll(&readable, 1, (int)left))
+		return -ETIMEDOUT;
+	n = recv(qmp->fd, qmp->buf + qmp->have, qmp->room - qmp->have, MSG_DONTWAIT);
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+	if (!n)
+		return -ECONNRESET;
+	qmp->have += (size_t)n;
+	return 0;
+}
+
+/* The next message, a line; NULL with *err set. */
+static json_t *receive(struct qmp *qmp, int *err)
+{
+	size_t seen = 0, len;
+	json_t *json;
+	char *end;
+
+	while (!(end = qmp->have ? memchr(qmp->buf + seen, '\n', qmp->have - seen) : NULL)) {
+		seen = qmp->have;
+		*err = receive_more(qmp);
+		if (*err)
+			return NULL;
+	}
+	len = (size_t)(end - qmp->buf) + 1;
+	json = json_loadb(qmp->buf, len, 0, NULL);
+	qmp->have -= len;
+	memmove(qmp->buf, end + 1, qmp->have);
 	*err = json ? 0 : -EPROTO;
 	return json;
 }
 
-json_t *qmp_call(struct qmp *qmp, const char *command, struct host_error *error)
+/* Until the deadline that is set, however much comes meanwhile. */
+static json_t *call(struct qmp *qmp, const char *command, struct host_error *error)
 {
 	char *text = host_printf("{\"execute\": \"%s\"}\n", command);
 	size_t len = strlen(text);
@@ -62,6 +102,12 @@ json_t *qmp_call(struct qmp *qmp, const char *command, struct host_error *error)
 	return NULL;
 }
 
+json_t *qmp_call(struct qmp *qmp, const char *command, struct host_error *error)
+{
+	qmp->deadline_ms = now_ms() + WAIT_MS;
+	return call(qmp, command, error);
+}
+
 static int greet(struct qmp *qmp, const char *path, struct host_error *error)
 {
 	int err;
@@ -74,7 +120,7 @@ static int greet(struct qmp *qmp, const char *path, struct host_error *error)
 				 path);
 	if (!good)
 		return host_fail(error, err ? err : -EPROTO, "%s is no QMP socket", path);
-	json = qmp_call(qmp, "qmp_capabilities", error);
+	json = call(qmp, "qmp_capabilities", error);
 	json_decref(json);
 	return json ? 0 : -EPROTO;
 }
@@ -107,7 +153,7 @@ static int connect_long_path(int fd, const char *path)
 /* The descriptor, or -errno with @error set. */
 static int connect_to(const char *path, int *pid, struct host_error *error)
 {
-	struct timeval wait = { .tv_sec = WAIT_SECONDS };
+	struct timeval wait = { .tv_sec = WAIT_MS / 1000 };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int err, fd;
@@ -115,7 +161,7 @@ static int connect_to(const char *path, int *pid, struct host_error *error)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return host_fail(error, -errno, "socket: %s", strerror(errno));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	/* holds for connect(), too */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	err = connect_path(fd, path);
 	if (err == -ENAMETOOLONG)
@@ -142,6 +188,7 @@ int qmp_peer(const char *path, struct host_error *error)
 
 int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *error)
 {
+	long long deadline_ms = now_ms() + WAIT_MS;
 	struct qmp *qmp;
 	int err, peer, fd = connect_to(path, &peer, error);
 
@@ -149,12 +196,7 @@ int qmp_open(const char *path, struct qmp **out, int *pid, struct host_error *er
 		return fd;
 	qmp = host_alloc(sizeof(*qmp));
 	qmp->fd = fd;
-	qmp->in = fdopen(fd, "r");
-	if (!qmp->in) {
-		close(fd);
-		free(qmp);
-		return host_fail(error, -ENOMEM, "%s: no memory", path);
-	}
+	qmp->deadline_ms = deadline_ms;
 	err = greet(qmp, path, error);
 	if (err) {
 		qmp_close(qmp);
@@ -169,7 +211,7 @@ void qmp_close(struct qmp *qmp)
 {
 	if (!qmp)
 		return;
-	fclose(qmp->in);
-	free(qmp->line);
+	close(qmp->fd);
+	free(qmp->buf);
 	free(qmp);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* QEMU's monitor protocol, as far as placement needs it. Main thread; calls wait up to 5 s. */
+/*
+ * QEMU's monitor protocol, as far as placement needs it. Main thread. Who serves is not trusted:
+ * each call ends after 5 s, whatever comes meanwhile, and a message has 4 MiB at most.
+ */
 #ifndef EXITLESS_HOST_QMP_H
 #define EXITLESS_HOST_QMP_H
 

@@ -334,6 +334,18 @@ int vm_find(const struct host *host, const char *which, const char *socket, stru
 	return 0;
 }
 
+int vm_look(const struct host *host, int pid, struct vm *vm, struct host_error *error)
+{
+	memset(vm, 0, sizeof(*vm));
+	vm->pid = pid;
+	vm->start = vm_start_of(host, pid);
+	if (!vm->start)
+		return host_fail(error, -ESRCH, "there is no process %d", pid);
+	name_of(host, pid, vm->name, sizeof(vm->name));
+	vcpus_by_thread_name(host, vm);
+	return 0;
+}
+
 void vm_done(struct vm *vm)
 {
 	host_names_done(&vm->devices);

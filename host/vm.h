@@ -27,6 +27,8 @@ struct vm {
  */
 int vm_find(const struct host *host, const char *which, const char *qmp, struct vm *vm,
 	    struct host_error *error);
+/* Process @pid and the vCPU threads that have names, perhaps none; nobody is asked. -ESRCH. */
+int vm_look(const struct host *host, int pid, struct vm *vm, struct host_error *error);
 void vm_done(struct vm *vm);
 /* Looks up @vm->devices anew, for a process that is known. */
 void vm_find_devices(const struct host *host, struct vm *vm);

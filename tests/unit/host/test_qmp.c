@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -337,6 +339,79 @@ static void ends_in_the_middle(void **state)
 	stop();
 }
 
+/* Says the text again and again, until the other end hangs up. */
+static void *babble(void *arg)
+{
+	const char *text = arg;
+	int fd = accept(monitor.listener, NULL, NULL);
+	bool more = send(fd, GREETING DONE, strlen(GREETING DONE), MSG_NOSIGNAL) > 0;
+
+	while (more) {
+		more = send(fd, text, strlen(text), MSG_NOSIGNAL) > 0;
+		if (strlen(text) < 100)
+			usleep(100000);
+	}
+	close(fd);
+	return NULL;
+}
+
+static void start_babble(const char *text)
+{
+	start(NULL, NULL, NULL);
+	/* a connection ends the one that start() has made */
+	assert_int_equal(qmp_peer(monitor.path, &error), getpid());
+	pthread_join(monitor.thread, NULL);
+	assert_int_equal(pthread_create(&monitor.thread, NULL, babble, (void *)text), 0);
+}
+
+static void ends_in_time(void **state)
+{
+	struct timespec before, after;
+	struct qmp *qmp;
+	char *text;
+	int pid;
+
+	/* events, and no answer */
+	start_babble(EVENT);
+	assert_int_equal(qmp_open(monitor.path, &qmp, &pid, &error), 0);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	assert_null(qmp_call(qmp, "query-cpus-fast", &error));
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	assert_non_null(strstr(error.text, "timed out"));
+	assert_in_range(after.tv_sec - before.tv_sec, 4, 30);
+	qmp_close(qmp);
+	stop();
+	/* a line without an end */
+	text = host_alloc((1 << 20) + 1);
+	memset(text, ' ', 1 << 20);
+	start_babble(text);
+	assert_int_equal(qmp_open(monitor.path, &qmp, &pid, &error), 0);
+	assert_null(qmp_call(qmp, "query-cpus-fast", &error));
+	assert_non_null(strstr(error.text, "too long"));
+	qmp_close(qmp);
+	stop();
+	free(text);
+}
+
+static void looks_without_asking(void **state)
+{
+	char *root = tree_new("machine");
+	static struct vm vm;
+	struct host host;
+
+	host_init(&host, root);
+	assert_int_equal(vm_look(&host, 1000, &vm, &error), 0);
+	assert_int_equal(vm.n_vcpus, 2);
+	assert_int_equal(vm.vcpu[1].tid, 1002);
+	vm_done(&vm);
+	assert_int_equal(vm_look(&host, 999, &vm, &error), -ESRCH);
+	/* no names: none, and no mistake */
+	assert_int_equal(vm_look(&host, 200, &vm, &error), 0);
+	assert_int_equal(vm.n_vcpus, 0);
+	vm_done(&vm);
+	tree_free(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +421,8 @@ int main(void)
 		cmocka_unit_test(finds_a_placement),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(ends_in_the_middle),
+		cmocka_unit_test(ends_in_time),
+		cmocka_unit_test(looks_without_asking),
 	};
 
 	return cmocka_run_group_tests_name("host/qmp", tests, NULL, NULL);
