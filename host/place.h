@@ -21,7 +21,7 @@
 struct placement {
 	int pid;
 	unsigned long long start;
-	char name[64];
+	char name[256];
 	struct cpu_map map;
 	struct cpus dedicated, housekeeping;
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 unsigned long long vm_start_of(const struct host *host, int pid)
 {
@@ -66,24 +67,114 @@ static const char *argument(const char *words, size_t len, const char *name)
 	return NULL;
 }
 
-/* "guest=NAME,..." or "NAME,..." */
-static void name_of(const struct host *host, int pid, char *out, size_t room)
+/* A value up to the comma that ends it; two stand for one. On the heap. */
+static char *value_of(const char *text)
 {
-	char *path = host_printf("/proc/%d/cmdline", pid), *words;
+	char *value = host_text_copy(text), *out = value;
+
+	for (const char *p = text; *p; p++) {
+		if (*p == ',' && *++p != ',')
+			break;
+		*out++ = *p;
+	}
+	*out = '\0';
+	return value;
+}
+
+/* "guest=NAME,..." or "NAME,..."; on the heap, NULL without. */
+static char *name_of(const struct host *host, int pid)
+{
+	char *path = host_printf("/proc/%d/cmdline", pid), *words, *name = NULL;
 	const char *value, *guest;
 	size_t len;
 
 	words = host_read_bytes(host, path, &len);
 	free(path);
-	out[0] = '\0';
 	value = words ? argument(words, len, "name") : NULL;
 	if (value) {
 		guest = strstr(value, "guest=");
 		if (guest && (guest == value || guest[-1] == ','))
 			value = guest + 6;
-		snprintf(out, room, "%.*s", (int)strcspn(value, ","), value);
+		name = value_of(value);
 	}
 	free(words);
+	return name;
+}
+
+static void set_name(const struct host *host, struct vm *vm)
+{
+	char *name = name_of(host, vm->pid);
+
+	if (name && *name)
+		snprintf(vm->name, sizeof(vm->name), "%s", name);
+	else
+		snprintf(vm->name, sizeof(vm->name), "%d", vm->pid);
+	free(name);
+}
+
+/* ---- what is a machine -------------------------------------------------------------------------
+ */
+
+char *vm_open_file(const struct host *host, const char *pid, const char *fd)
+{
+	char *path = host_printf("%s/proc/%s/fd/%s", host->root, pid, fd), target[4096];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	free(path);
+	if (n < 0)
+		return NULL;
+	target[n] = '\0';
+	return host_text_copy(target);
+}
+
+static bool runs_kvm(const struct host *host, int pid)
+{
+	char *number = host_printf("%d", pid);
+	struct host_names fds = host_dir(host, "/proc/%d/fd", pid);
+	bool yes = false;
+
+	for (unsigned i = 0; i < fds.n && !yes; i++) {
+		char *target = vm_open_file(host, number, fds.name[i]);
+
+		yes = target && !strcmp(target, "anon_inode:kvm-vm");
+		free(target);
+	}
+	host_names_done(&fds);
+	free(number);
+	return yes;
+}
+
+static bool is_vmm_program(const char *base)
+{
+	static const char *const whole[] = { "qemu", "qemu-kvm", "kvm", "cloud-hypervisor" };
+	size_t len = strcspn(base, " "); /* "(deleted)" after an upgrade */
+
+	for (unsigned i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
+		if (len == strlen(whole[i]) && !strncmp(base, whole[i], len))
+			return true;
+	return !strncmp(base, "qemu-system-", 12);
+}
+
+/* By its program; its own word for it counts where that may not be seen, so never for root. */
+static bool runs_vmm(const struct host *host, int pid)
+{
+	char *path, *words, *base = host_link(host, "/proc/%d/exe", pid);
+	const char *slash;
+	size_t len;
+	bool yes;
+
+	if (base || errno != EACCES) {
+		yes = base && is_vmm_program(base);
+		free(base);
+		return yes;
+	}
+	path = host_printf("/proc/%d/cmdline", pid);
+	words = host_read_bytes(host, path, &len);
+	free(path);
+	slash = words ? strrchr(words, '/') : NULL;
+	yes = words && is_vmm_program(slash ? slash + 1 : words);
+	free(words);
+	return yes;
 }
 
 /* The path in "-qmp unix:PATH,..."; on the heap, or NULL. */
@@ -97,33 +188,42 @@ static char *own_socket(const struct host *host, int pid)
 	free(path);
 	value = words ? argument(words, len, "qmp") : NULL;
 	if (value && !strncmp(value, "unix:", 5))
-		found = host_printf("%.*s", (int)strcspn(value + 5, ","), value + 5);
+		found = value_of(value + 5);
 	free(words);
 	return found;
 }
 
+/* Any process may say -name. Those that have a machine of KVM's go before those that only run a
+ * VMM's program (TCG, or what may not be looked into); others are none. */
 static int pid_by_name(const struct host *host, const char *name, struct host_error *error)
 {
 	struct host_names pids = vm_processes(host);
-	int found = -ESRCH;
-	char have[64];
+	int found[2] = { 0 }, second[2] = { 0 };
 
 	for (unsigned i = 0; i < pids.n; i++) {
-		int pid = atoi(pids.name[i]);
+		int pid = atoi(pids.name[i]), kind;
+		char *have = name_of(host, pid);
 
-		name_of(host, pid, have, sizeof(have));
-		if (!have[0] || strcmp(have, name))
-			continue;
-		if (found > 0) {
-			host_names_done(&pids);
-			return host_fail(error, -EEXIST,
-					 "processes %d and %d are both called \"%s\"", found, pid,
-					 name);
+		if (have && !strcmp(have, name)) {
+			kind = runs_kvm(host, pid) ? 0 : runs_vmm(host, pid) ? 1 : -1;
+			if (kind >= 0 && found[kind])
+				second[kind] = pid;
+			else if (kind >= 0)
+				found[kind] = pid;
 		}
-		found = pid;
+		free(have);
 	}
 	host_names_done(&pids);
-	return found > 0 ? found : host_fail(error, -ESRCH, "no machine \"%s\" runs", name);
+	for (int kind = 0; kind < 2; kind++) {
+		if (second[kind])
+			return host_fail(error, -EEXIST,
+					 "processes %d and %d are both called \"%s\"; give the "
+					 "number of one",
+					 found[kind], second[kind], name);
+		if (found[kind])
+			return found[kind];
+	}
+	return host_fail(error, -ESRCH, "no machine \"%s\" runs", name);
 }
 
 static void add_vcpu(struct vm *vm, unsigned index, int tid)
@@ -320,9 +420,7 @@ int vm_find(const struct host *host, const char *which, const char *socket, stru
 				peer, vm->pid);
 	if (!err) {
 		vm->start = vm_start_of(host, vm->pid);
-		name_of(host, vm->pid, vm->name, sizeof(vm->name));
-		if (!vm->name[0])
-			snprintf(vm->name, sizeof(vm->name), "%d", vm->pid);
+		set_name(host, vm);
 		err = find_vcpus(host, vm, qmp, error);
 	}
 	qmp_close(qmp);
@@ -341,7 +439,7 @@ int vm_look(const struct host *host, int pid, struct vm *vm, struct host_error *
 	vm->start = vm_start_of(host, pid);
 	if (!vm->start)
 		return host_fail(error, -ESRCH, "there is no process %d", pid);
-	name_of(host, pid, vm->name, sizeof(vm->name));
+	set_name(host, vm);
 	vcpus_by_thread_name(host, vm);
 	return 0;
 }

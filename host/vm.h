@@ -8,7 +8,7 @@
 struct vm {
 	int pid;
 	unsigned long long start; /* of the process, in clock ticks since boot: pids come again */
-	char name[64];
+	char name[256];		  /* a longer one is cut */
 	unsigned n_vcpus;
 	struct {
 		unsigned index;
@@ -19,11 +19,12 @@ struct vm {
 
 /*
  * Finds a machine by the number of its process, by its QMP socket (a path), or by its name (QEMU's
- * -name). vCPU threads are those that query-cpus-fast names at @qmp or that socket; without one,
- * those called "CPU N/KVM", else those that QEMU names at the socket of its own -qmp option, if
- * that process serves it. They are all threads of the process. -ESRCH, -EEXIST (several of that
- * name), -ENOENT (its vCPU threads cannot be told), or why the socket does not serve; *vm is then
- * empty.
+ * -name), which counts only in a process that has a machine of KVM's or runs a VMM's program; the
+ * former go first. vCPU threads are those that query-cpus-fast names at @qmp or that socket;
+ * without one, those called "CPU N/KVM", else those that QEMU names at the socket of its own -qmp
+ * option, if that process serves it. They are all threads of the process. -ESRCH, -EEXIST (several
+ * of that name), -ENOENT (its vCPU threads cannot be told), or why the socket does not serve; *vm
+ * is then empty.
  */
 int vm_find(const struct host *host, const char *which, const char *qmp, struct vm *vm,
 	    struct host_error *error);
@@ -35,6 +36,9 @@ void vm_find_devices(const struct host *host, struct vm *vm);
 
 /* When process or thread @pid began; 0 if there is none. */
 unsigned long long vm_start_of(const struct host *host, int pid);
+/* What a descriptor of a process is, as its link reads, on the heap; NULL if there is none. Nothing
+ * is looked up, so no file system is waited for. */
+char *vm_open_file(const struct host *host, const char *pid, const char *fd);
 /* All numbers below /proc, or of a process's threads. */
 struct host_names vm_processes(const struct host *host);
 struct host_names vm_threads(const struct host *host, int pid);

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -412,6 +413,98 @@ static void looks_without_asking(void **state)
 	tree_free(root);
 }
 
+/* ---- names -------------------------------------------------------------------------------------
+ */
+
+static void put_process(const char *root, int pid, const char *name, const char *exe,
+			const char *fd)
+{
+	char *path = host_printf("%s/proc/%d", root, pid), *file;
+	FILE *out;
+
+	assert_int_equal(mkdir(path, 0755), 0);
+	file = host_printf("%s/cmdline", path);
+	out = fopen(file, "w");
+	assert_non_null(out);
+	fprintf(out, "qemu-system-x86_64%c-name%c%s%c", 0, 0, name, 0);
+	assert_int_equal(fclose(out), 0);
+	free(file);
+	file = host_printf("%s/exe", path);
+	assert_int_equal(symlink(exe, file), 0);
+	free(file);
+	file = host_printf("%s/fd", path);
+	assert_int_equal(mkdir(file, 0755), 0);
+	free(file);
+	file = host_printf("%s/fd/9", path);
+	assert_int_equal(symlink(fd, file), 0);
+	free(file);
+	free(path);
+	path = host_printf("/proc/%d/stat", pid);
+	tree_put(root, path, "4 (qemu) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9 0");
+	free(path);
+	path = host_printf("/proc/%d/task/%d/comm", pid, pid + 1);
+	tree_put(root, path, "CPU 0/KVM");
+	free(path);
+}
+
+#define KVM	"anon_inode:kvm-vm"
+#define NOTHING "/dev/null"
+#define QEMU	"/usr/bin/qemu-system-x86_64"
+#define LONG                                                                                       \
+	"a-name-of-more-than-sixty-four-characters-as-some-managers-of-clouds-like-to-give-them"
+
+static void names_machines_only(void **state)
+{
+	static const struct {
+		int pid;
+		const char *name, *exe, *fd;
+	} processes[] = {
+		/* a machine, and others that say they are it */
+		{ 400, "one,debug-threads=on", "/nix/store/.qemu-wrapped", KVM },
+		{ 402, "one", "/usr/bin/python3", NOTHING },
+		{ 404, "one", QEMU, NOTHING },
+		{ 406, "one", "/tmp/qemu-system-x", NOTHING },
+		/* one that does not run */
+		{ 410, "gone", "/usr/bin/python3", NOTHING },
+		{ 412, "gone", "/usr/bin/qemu-img", "/tmp/anon_inode:kvm-vm" },
+		/* without KVM; upgraded meanwhile */
+		{ 420, "guest=slow,process=x", QEMU " (deleted)", NOTHING },
+		{ 422, "slow", "/usr/bin/perl", NOTHING },
+		{ 424, "old", "/usr/libexec/qemu-kvm (deleted)", NOTHING },
+		{ 430, "twice", QEMU, KVM },
+		{ 432, "twice", QEMU, KVM },
+		{ 440, LONG, QEMU, KVM },
+		{ 442, LONG "2", QEMU, KVM },
+		{ 444, "a,,b=c,process=x", QEMU, KVM },
+	};
+	static const struct {
+		const char *name;
+		int result; /* the process, or an error */
+	} want[] = {
+		{ "one", 400 }, { "gone", -ESRCH },   { "slow", 420 },
+		{ "old", 424 }, { "twice", -EEXIST }, { "never", -ESRCH },
+		{ LONG, 440 },	{ LONG "2", 442 },    { "a,b=c", 444 },
+	};
+	char *root = tree_new("one-socket");
+	static struct vm vm;
+	struct host host;
+
+	host_init(&host, root);
+	for (unsigned i = 0; i < sizeof(processes) / sizeof(processes[0]); i++)
+		put_process(root, processes[i].pid, processes[i].name, processes[i].exe,
+			    processes[i].fd);
+	for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		int err = vm_find(&host, want[i].name, NULL, &vm, &error);
+
+		if ((err ? err : vm.pid) != want[i].result)
+			fail_msg("\"%s\": %d, process %d", want[i].name, err, vm.pid);
+		if (!err)
+			assert_string_equal(vm.name, want[i].name);
+		vm_done(&vm);
+	}
+	tree_free(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -423,6 +516,7 @@ int main(void)
 		cmocka_unit_test(ends_in_the_middle),
 		cmocka_unit_test(ends_in_time),
 		cmocka_unit_test(looks_without_asking),
+		cmocka_unit_test(names_machines_only),
 	};
 
 	return cmocka_run_group_tests_name("host/qmp", tests, NULL, NULL);
