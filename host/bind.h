@@ -11,9 +11,9 @@
 #include "host/pci.h"
 
 /*
- * Why the host would miss the device: it has a network interface that is up, or a disk that is
- * mounted or swapped to, by itself or through LVM, LUKS, md and the like; texts for people, none if
- * it is idle.
+ * Why the host would miss the device: it has a network interface that is up, or that another
+ * network namespace has, or a disk that is mounted or swapped to, by itself or through LVM, LUKS,
+ * md and the like; texts for people, none if it is idle.
  */
 struct host_names bind_uses(struct host *host, const char *address);
 

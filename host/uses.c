@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #define BLOCK "/sys/block"
 #define NET   "/sys/class/net"
@@ -171,11 +171,50 @@ static void add_nets(const struct host *host, const char *address, struct host_n
 	host_names_done(&nets);
 }
 
+/* An interface that was moved to another network namespace (a container's) is not listed here, nor
+ * are its flags; but its directory is there, and the count of links of the one above has it. */
+static bool has_hidden(const struct host *host, const char *dir)
+{
+	char *path = host_printf("%s%s/net", host->root, dir);
+	struct host_names seen = host_dir(host, "%s/net", dir);
+	struct stat st;
+	bool yes = !lstat(path, &st) && S_ISDIR(st.st_mode) &&
+		   (!seen.n || st.st_nlink > 2 + seen.n);
+
+	host_names_done(&seen);
+	free(path);
+	return yes;
+}
+
+/* The device's own, or a level further down (virtio, subfunctions). */
+static void add_hidden_nets(const struct host *host, const char *address, struct host_names *uses)
+{
+	char *dir = host_printf("/sys/bus/pci/devices/%s", address);
+	struct host_names below = host_dir(host, "%s", dir);
+	bool yes = has_hidden(host, dir);
+
+	for (unsigned i = 0; i < below.n && !yes; i++) {
+		char *path = host_printf("%s/%s", dir, below.name[i]), *link;
+
+		/* leads to another device: a VF, or the PF */
+		link = host_link(host, "%s", path);
+		yes = !link && has_hidden(host, path);
+		free(link);
+		free(path);
+	}
+	if (yes)
+		host_names_add(uses, host_text_copy("a network interface of it is in another "
+						    "network namespace"));
+	host_names_done(&below);
+	free(dir);
+}
+
 struct host_names bind_uses(struct host *host, const char *address)
 {
 	struct host_names uses = { 0 };
 
 	add_nets(host, address, &uses);
+	add_hidden_nets(host, address, &uses);
 	add_disks(host, address, &uses);
 	return uses;
 }
@@ -203,15 +242,10 @@ static bool has_open(const struct host *host, const char *pid, const struct host
 	bool yes = false;
 
 	for (unsigned i = 0; i < fds.n && !yes; i++) {
-		char *name = host_printf("%s/proc/%s/fd/%s", host->root, pid, fds.name[i]);
-		char target[256];
-		ssize_t n = readlink(name, target, sizeof(target) - 1);
+		char *target = vm_open_file(host, pid, fds.name[i]);
 
-		if (n > 0) {
-			target[n] = '\0';
-			yes = ends_in(target, files);
-		}
-		free(name);
+		yes = target && ends_in(target, files);
+		free(target);
 	}
 	host_names_done(&fds);
 	return yes;

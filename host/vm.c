@@ -345,42 +345,45 @@ static void add_device(struct vm *vm, const char *address)
 	host_names_add(&vm->devices, host_text_copy(address));
 }
 
+/* All devices of a group that vfio-pci has. */
+static void add_group(const struct host *host, struct vm *vm, int number)
+{
+	struct host_names group = pci_group(host, number);
+
+	for (unsigned i = 0; i < group.n; i++) {
+		struct pci_device d;
+
+		if (!pci_read(host, group.name[i], &d, NULL) && !strcmp(d.driver, "vfio-pci"))
+			add_device(vm, d.address);
+	}
+	host_names_done(&group);
+}
+
 /* /dev/vfio/GROUP or /dev/vfio/devices/vfioN, held open. A group may have more devices than the
  * machine was given; those that it was not are idle, so counting them in is harmless. */
 void vm_find_devices(const struct host *host, struct vm *vm)
 {
-	struct host_names fds = host_dir(host, "/proc/%d/fd", vm->pid);
+	char *pid = host_printf("%d", vm->pid), *target, *at;
+	struct host_names fds = host_dir(host, "/proc/%s/fd", pid);
 
 	host_names_done(&vm->devices);
 	for (unsigned i = 0; i < fds.n; i++) {
-		char *path = host_printf("%s/proc/%d/fd/%s", host->root, vm->pid, fds.name[i]);
-		char *last = host_link(host, "/proc/%d/fd/%s", vm->pid, fds.name[i]);
-		char *real = realpath(path, NULL);
-
-		if (real && last && strstr(real, "/dev/vfio/devices/vfio")) {
-			char *address = host_link(host, "/sys/class/vfio-dev/%s/device", last);
+		target = vm_open_file(host, pid, fds.name[i]);
+		/* the process may see its files below another root */
+		at = target ? strstr(target, "/dev/vfio/") : NULL;
+		if (at && !strncmp(at + 10, "devices/vfio", 12)) {
+			char *address = host_link(host, "/sys/class/vfio-dev/%s/device", at + 18);
 
 			if (address)
 				add_device(vm, address);
 			free(address);
-		} else if (real && last && strstr(real, "/dev/vfio/") &&
-			   isdigit((unsigned char)last[0])) {
-			struct host_names group = pci_group(host, atoi(last));
-
-			for (unsigned j = 0; j < group.n; j++) {
-				struct pci_device d;
-
-				if (!pci_read(host, group.name[j], &d, NULL) &&
-				    !strcmp(d.driver, "vfio-pci"))
-					add_device(vm, d.address);
-			}
-			host_names_done(&group);
+		} else if (at && isdigit((unsigned char)at[10])) {
+			add_group(host, vm, atoi(at + 10));
 		}
-		free(real);
-		free(last);
-		free(path);
+		free(target);
 	}
 	host_names_done(&fds);
+	free(pid);
 }
 
 static int find_pid(const struct host *host, const char *which, struct host_error *error)

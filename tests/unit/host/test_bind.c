@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -210,6 +211,29 @@ static void refuses_virtio_net(void **state)
 	says(bind_take(&host, "03:00.1", false, &error), -EBUSY, "eth5 is up");
 	tree_put(root, DEVICES "/0000:03:00.1/virtio0/net/eth5/flags", "0x1002\n");
 	assert_int_equal(bind_take(&host, "03:00.1", false, &error), 0);
+}
+
+/* A directory of interfaces counts them all, and lists those of this network namespace alone: here
+ * names with a dot are what is not listed. */
+static void refuses_nets_of_other_namespaces(void **state)
+{
+	char *net = host_printf("%s" DEVICES "/0000:03:00.1/net", root);
+
+	assert_int_equal(bind_take(&host, "03:00.0", true, &error), 0);
+	/* no interface of a function that has a VF somewhere else */
+	tree_put(root, DEVICES "/0000:08:00.0/net/.eth0/flags", "0x1003\n");
+	put_link(DEVICES "/0000:03:00.1/virtfn0", "../0000:08:00.0");
+	assert_int_equal(bind_uses(&host, "0000:03:00.1").n, 0);
+	assert_int_equal(mkdir(net, 0755), 0);
+	says(bind_take(&host, "03:00.1", false, &error), -EBUSY, "another network namespace");
+	tree_put(root, DEVICES "/0000:03:00.1/net/eth1/flags", "0x1002\n");
+	tree_put(root, DEVICES "/0000:03:00.1/net/.eth6/flags", "0x1003\n");
+	says(bind_take(&host, "03:00.1", false, &error), -EBUSY, "another network namespace");
+	tree_put(root, DEVICES "/0000:04:00.0/virtio1/net/.eth0/flags", "0x1003\n");
+	tree_put(root, DEVICES "/0000:04:00.0/net/eth2/flags", "0x1002\n");
+	says(bind_take(&host, "04:00.0", false, &error), -EBUSY, "another network namespace");
+	assert_int_equal(bind_take(&host, "03:00.1", true, &error), 0);
+	free(net);
 }
 
 static void takes_and_gives_back(void **state)
@@ -421,6 +445,7 @@ int main(void)
 		TEST(tells_disks_apart),
 		TEST(refuses_nvme_multipath),
 		TEST(refuses_virtio_net),
+		TEST(refuses_nets_of_other_namespaces),
 		TEST(takes_and_gives_back),
 		TEST(does_not_wait_for_machines),
 		TEST(leaves_what_is_the_hosts),

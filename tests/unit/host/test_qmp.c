@@ -416,10 +416,19 @@ static void looks_without_asking(void **state)
 /* ---- names -------------------------------------------------------------------------------------
  */
 
+static void put_link(const char *root, const char *path, const char *target)
+{
+	char *name = host_printf("%s%s", root, path);
+
+	assert_int_equal(symlink(target, name), 0);
+	free(name);
+}
+
 static void put_process(const char *root, int pid, const char *name, const char *exe,
 			const char *fd)
 {
 	char *path = host_printf("%s/proc/%d", root, pid), *file;
+	char *link = host_printf("/proc/%d/exe", pid);
 	FILE *out;
 
 	assert_int_equal(mkdir(path, 0755), 0);
@@ -429,15 +438,14 @@ static void put_process(const char *root, int pid, const char *name, const char 
 	fprintf(out, "qemu-system-x86_64%c-name%c%s%c", 0, 0, name, 0);
 	assert_int_equal(fclose(out), 0);
 	free(file);
-	file = host_printf("%s/exe", path);
-	assert_int_equal(symlink(exe, file), 0);
-	free(file);
+	put_link(root, link, exe);
+	free(link);
 	file = host_printf("%s/fd", path);
 	assert_int_equal(mkdir(file, 0755), 0);
 	free(file);
-	file = host_printf("%s/fd/9", path);
-	assert_int_equal(symlink(fd, file), 0);
-	free(file);
+	link = host_printf("/proc/%d/fd/9", pid);
+	put_link(root, link, fd);
+	free(link);
 	free(path);
 	path = host_printf("/proc/%d/stat", pid);
 	tree_put(root, path, "4 (qemu) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9 0");
@@ -505,6 +513,33 @@ static void names_machines_only(void **state)
 	tree_free(root);
 }
 
+/* By the words of the links alone: a file may be on a server that does not answer. */
+static void opens_no_files(void **state)
+{
+	char *root = tree_new("machine");
+	struct vm vm = { .pid = 2000 };
+	struct host host;
+
+	host_init(&host, root);
+	tree_put(root, "/sys/class/vfio-dev/vfio3/x", "");
+	put_process(root, 2000, "vm", QEMU, "/var/lib/lxc/a/rootfs/dev/vfio/7");
+	vm_find_devices(&host, &vm);
+	assert_int_equal(vm.devices.n, 1);
+	assert_string_equal(vm.devices.name[0], "0000:01:00.0");
+	vm.pid = 2002;
+	put_process(root, 2002, "vm", QEMU, "/dev/vfio/devices/vfio3");
+	put_link(root, "/sys/class/vfio-dev/vfio3/device", "../../../0000:05:00.0");
+	vm_find_devices(&host, &vm);
+	assert_int_equal(vm.devices.n, 1);
+	assert_string_equal(vm.devices.name[0], "0000:05:00.0");
+	vm.pid = 2004;
+	put_process(root, 2004, "vm", QEMU, "/dev/vfio/vfio");
+	vm_find_devices(&host, &vm);
+	assert_int_equal(vm.devices.n, 0);
+	vm_done(&vm);
+	tree_free(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,6 +552,7 @@ int main(void)
 		cmocka_unit_test(ends_in_time),
 		cmocka_unit_test(looks_without_asking),
 		cmocka_unit_test(names_machines_only),
+		cmocka_unit_test(opens_no_files),
 	};
 
 	return cmocka_run_group_tests_name("host/qmp", tests, NULL, NULL);
