@@ -30,10 +30,12 @@ static int read_spec(int argc, char **argv, int at, json_t *spec)
 	json_t *json;
 
 	for (; at < argc; at++) {
-		if (!strcmp(argv[at], "--spec")) {
-			if (++at == argc)
+		const char *text = strncmp(argv[at], "--spec=", 7) ? NULL : argv[at] + 7;
+
+		if (text || !strcmp(argv[at], "--spec")) {
+			if (!text && ++at == argc)
 				return cli_usage(argv[0], "--spec needs an object in JSON");
-			json = json_loads(argv[at], JSON_REJECT_DUPLICATES, &error);
+			json = json_loads(text ? text : argv[at], JSON_REJECT_DUPLICATES, &error);
 			if (!json)
 				return cli_usage(argv[0], "--spec: %s", error.text);
 			if (json_object_update(spec, json) < 0) {

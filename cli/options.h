@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Options of the commands that deal with the host. */
+/* Options of commands, with a value behind "=" or as the next word. */
 #ifndef EXITLESS_CLI_OPTIONS_H
 #define EXITLESS_CLI_OPTIONS_H
 

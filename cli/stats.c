@@ -2,6 +2,7 @@
 /* exitless stats, top: counters, and what became of them in the last second. */
 #include "client.h"
 #include "commands.h"
+#include "options.h"
 #include "table.h"
 
 #include <signal.h>
@@ -458,25 +459,24 @@ static void interrupt(int signal_number)
 	interrupted = 1;
 }
 
-static int read_top_options(int argc, char **argv, double *interval, long *count)
+/* The texts may be NULL. */
+static int read_top_options(const char *interval_text, const char *count_text, double *interval,
+			    long *count)
 {
-	for (int i = 1; i < argc; i++) {
-		bool is_count = !strcmp(argv[i], "--count");
-		char *end;
+	char *end = NULL;
 
-		if (!is_count && strcmp(argv[i], "--interval"))
-			return cli_usage(argv[0], "what is \"%s\"?", argv[i]);
-		if (++i == argc)
-			return cli_usage(argv[0], "%s needs a number", argv[i - 1]);
-		if (is_count)
-			*count = strtol(argv[i], &end, 10);
-		else
-			*interval = strtod(argv[i], &end);
-		if (end == argv[i] || *end || *count < 0)
-			return cli_usage(argv[0], "\"%s\" is no number", argv[i]);
+	if (count_text) {
+		*count = strtol(count_text, &end, 10);
+		if (end == count_text || *end || *count < 0)
+			return cli_usage("top", "\"%s\" is no number", count_text);
+	}
+	if (interval_text) {
+		*interval = strtod(interval_text, &end);
+		if (end == interval_text || *end)
+			return cli_usage("top", "\"%s\" is no number", interval_text);
 		if (!(*interval >= 0.05 && *interval <= 3600))
-			return cli_usage(argv[0], "an interval is 0.05 to 3600 seconds, not %s",
-					 argv[i]);
+			return cli_usage("top", "an interval is 0.05 to 3600 seconds, not %s",
+					 interval_text);
 	}
 	return 0;
 }
@@ -520,14 +520,21 @@ static int top_loop(double interval, long count)
 int cmd_top(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = interrupt };
+	const char *interval_text = NULL, *count_text = NULL;
+	const struct cli_option options[] = {
+		{ "--interval", .text = &interval_text },
+		{ "--count", .text = &count_text },
+	};
 	double interval = 1;
 	long count = 0; /* for ever */
 	int err;
 
-	argc = cli_options(argc, argv);
+	argc = cli_take_options(argc, argv, options, 2);
 	if (argc < 0)
 		return CLI_USAGE;
-	err = read_top_options(argc, argv, &interval, &count);
+	if (argc > 1)
+		return cli_usage("top", "what is \"%s\"?", argv[1]);
+	err = read_top_options(interval_text, count_text, &interval, &count);
 	if (err)
 		return err;
 	sigaction(SIGINT, &action, NULL);

@@ -6,6 +6,7 @@
  */
 #include "client.h"
 #include "commands.h"
+#include "options.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -277,10 +278,14 @@ static json_t *qemu_devices(const json_t *machine, bool for_libvirt)
 static json_t *qemu_argv(const json_t *machine, const struct request *request)
 {
 	json_t *argv = json_array(), *devices = qemu_devices(machine, false);
+	char *name = double_commas(request->machine);
 
 	add(argv, "qemu-system-x86_64");
+	/* the threads' names: QEMU before 10.2 gives none by itself, and exitless cpu looks for
+	 * them */
 	add(argv, "-name");
-	add(argv, request->machine);
+	addf(argv, "%s,debug-threads=on", name);
+	free(name);
 	add(argv, "-machine");
 	add(argv, "q35,memory-backend=mem");
 	add(argv, "-m");
@@ -461,46 +466,43 @@ static bool parse_memory(struct request *request, const char *text)
 int cmd_vmm(int argc, char **argv)
 {
 	struct request request = { .cpus = 1 };
+	bool qemu = false, libvirt = false, cloud = false;
+	const char *size = "512M", *cpus_text = NULL;
+	const struct cli_option options[] = {
+		{ "--qemu", .flag = &qemu },
+		{ "--libvirt", .flag = &libvirt },
+		{ "--cloud-hypervisor", .flag = &cloud },
+		{ "--memory", .text = &size },
+		{ "--cpus", .text = &cpus_text },
+	};
 	char memory[32];
-	const char *form = NULL;
 	json_t *machine, *words;
+	long cpus = 1;
 	int err;
 
-	argc = cli_options(argc, argv);
+	argc = cli_take_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
 	if (argc < 0)
 		return CLI_USAGE;
-	parse_memory(&request, "512M");
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--qemu") || !strcmp(argv[i], "--libvirt") ||
-		    !strcmp(argv[i], "--cloud-hypervisor")) {
-			form = argv[i] + 2;
-		} else if (!strcmp(argv[i], "--memory") && i + 1 < argc) {
-			if (!parse_memory(&request, argv[++i]))
-				return cli_usage(argv[0], "\"%s\" is no size like 512M or 2G",
-						 argv[i]);
-		} else if (!strcmp(argv[i], "--cpus") && i + 1 < argc) {
-			request.cpus = (unsigned)strtoul(argv[++i], NULL, 10);
-			if (!request.cpus || request.cpus > 4096)
-				return cli_usage(argv[0], "\"%s\" is no number of CPUs", argv[i]);
-		} else if (argv[i][0] != '-' && !request.machine) {
-			request.machine = argv[i];
-		} else {
-			return cli_usage(argv[0], "what is \"%s\"?", argv[i]);
-		}
-	}
-	if (!request.machine || !form)
-		return cli_usage(argv[0], "a machine and a VMM are wanted");
+	if (!parse_memory(&request, size))
+		return cli_usage("vmm", "\"%s\" is no size like 512M or 2G", size);
+	if (!cli_number("vmm", "--cpus", cpus_text, 1, 4096, &cpus))
+		return CLI_USAGE;
+	if (argc > 1 && (argc > 2 || argv[1][0] == '-'))
+		return cli_usage("vmm", "what is \"%s\"?", argv[argc - 1]);
+	if (argc < 2 || qemu + libvirt + cloud != 1)
+		return cli_usage("vmm", "a machine and a VMM are wanted");
+	request.machine = argv[1];
+	request.cpus = (unsigned)cpus;
 	snprintf(memory, sizeof(memory), "%lluM", request.memory_mib);
 	request.memory = memory;
 	machine = client_call(
 		"show", json_pack("{ssss}", "object", "machine", "name", request.machine), &err);
 	if (!machine)
 		return err;
-	if (!strcmp(form, "libvirt")) {
+	if (libvirt) {
 		print_libvirt(machine, &request);
 	} else {
-		words = form[0] == 'q' ? qemu_argv(machine, &request)
-				       : cloud_argv(machine, &request);
+		words = qemu ? qemu_argv(machine, &request) : cloud_argv(machine, &request);
 		print_argv(words);
 		json_decref(words);
 	}

@@ -84,8 +84,8 @@ class Command(Daemon):
             self.cli("add", "machine", "vm3", "weight=3")
             self.cli("add", "device", "vm3/net0", "model=82574L", "switch=wan", "core=io1",
                      "pvid=5")
-            self.cli("add", "machine", "vm4", "--spec",
-                     '{"devices": [{"name": "a", "switch": "wan"}, {"name": "b"}]}')
+            self.cli("add", "machine", "vm4", "--spec", '{"weight": 2}',
+                     '--spec={"devices": [{"name": "a", "switch": "wan"}, {"name": "b"}]}')
             self.assertIn("vm4/b", self.devices())
             self.assertEqual(self.devices()["vm3/net0"]["core"], "io1")
             self.assertTrue(os.path.exists(self.dir + "/vm3-net0.sock"))
@@ -310,7 +310,7 @@ class Command(Daemon):
 
     def test_top(self):
         self.assertIn("TRAPS/PACKET", self.cli("top", "--interval", "0.1", "--count", "2"))
-        lines = self.cli("top", "--interval", "0.1", "--count", "2", "--json").splitlines()
+        lines = self.cli("top", "--interval=0.1", "--count=2", "--json").splitlines()
         self.assertEqual(len(lines), 2)
         self.assertEqual(len(json.loads(lines[0])["devices"]), 2)
         self.assertEqual([m["name"] for m in json.loads(lines[1])["machines"]], ["vm1", "vm2"])
@@ -318,7 +318,8 @@ class Command(Daemon):
         self.assertGreater(json.loads(lines[1])["cores"][0]["sleep_share"], 0)
         for args, words in ((["--interval", "x"], '"x" is no number'), (["--interval"], "needs a"),
                             (["--interval", "0"], "0.05 to 3600"), (["--interval", "nan"], "nan"),
-                            (["--count", "-1"], "no number"), (["vm1"], 'what is "vm1"?')):
+                            (["--interval=0"], "0.05 to 3600"), (["--count="], "no number"),
+                            (["--countless=1"], "no option"), (["--count", "-1"], "no number"), (["vm1"], 'what is "vm1"?')):
             self.assertIn(words, self.run_cli("top", *args, status=2).stderr)
         process = subprocess.Popen([EXITLESS, "--socket", self.socket, "top", "--json",
                                     "--interval", "0.05"], stdout=subprocess.PIPE)
@@ -363,6 +364,10 @@ class Command(Daemon):
         words = shlex.split(line)
         self.assertEqual(words, json.loads(self.cli("vmm", "vm1", "--qemu", "--memory", "1024M",
                                                     "--cpus", "2", "--json")))
+        self.assertEqual(words, self.cli_json("vmm", "vm1", "--qemu", "--memory=1G", "--cpus=2"))
+        # by this the vCPUs' threads are found
+        self.assertEqual(words[1:3], ["-name", "vm1,debug-threads=on"])
+        self.assertEqual(words[words.index("-smp") + 1], "2")
         self.assertIn("memory-backend-memfd,id=mem,size=1024M,share=on", words)
         port, device = (json.loads(w) for w in words if w.startswith("{"))
         self.assertEqual(device["driver"], "vfio-user-pci")
@@ -373,7 +378,9 @@ class Command(Daemon):
         self.assertEqual(json.loads(words[-1])["bus"], "pcie.0")
         self.run_cli("vmm", "vm9", "--qemu", status=1)
         self.run_cli("vmm", "vm1", status=2)
-        self.run_cli("vmm", "vm1", "--qemu", "--memory", "lots", status=2)
+        for wrong in (["--memory", "lots"], ["--memory="], ["--cpus", "2x"], ["--cpus=0"],
+                      ["--cpus", "4097"], ["--cpus"], ["--libvirt"], ["vm2"], ["-x"]):
+            self.run_cli("vmm", "vm1", "--qemu", *wrong, status=2)
 
     def test_vmm_libvirt(self):
         text = self.cli("vmm", "vm1", "--libvirt", "--memory", "2G")
