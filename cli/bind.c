@@ -89,7 +89,8 @@ static int list(struct host *host)
 static int change(struct host *host, const struct host_names *names, bool undo, bool force)
 {
 	json_t *done = json_array(), *json = json_pack("{so}", undo ? "unbound" : "bound", done);
-	int status = CLI_OK;
+	json_t *failed = json_array();
+	int status;
 
 	for (unsigned i = 0; i < names->n; i++) {
 		struct host_error error = { "" };
@@ -101,11 +102,17 @@ static int change(struct host *host, const struct host_names *names, bool undo, 
 			continue;
 		}
 		fprintf(stderr, "exitless bind: %s\n", error.text);
-		json_object_set_new(json, "error", json_pack("{ss}", "message", error.text));
-		status = CLI_FAILED;
+		json_array_append_new(failed, json_string(error.text));
 	}
+	status = json_array_size(failed) ? CLI_FAILED : CLI_OK;
+	/* as the daemon's, where there are several */
+	if (status)
+		json_object_set_new(
+			json, "error",
+			json_pack("{sOsO}", "message", json_array_get(failed, 0), "data", failed));
 	if (cli_json())
 		client_print(json);
+	json_decref(failed);
 	json_decref(json);
 	return status;
 }
@@ -131,6 +138,8 @@ int cmd_bind(int argc, char **argv)
 		return cli_usage("bind", "--undo which devices, or --all?");
 	if (!undo && all)
 		return cli_usage("bind", "--all goes with --undo");
+	if (argc == 1 && !undo && force)
+		return cli_usage("bind", "--force which devices?");
 	host_init(&host, root);
 	if (argc == 1 && !undo)
 		return list(&host);

@@ -297,7 +297,8 @@ static int run(struct request *r, int argc, char **argv)
 	if (!cli_number("cpu", "--vcpus", r->vcpus, 1, HOST_CPUS_MAX, &r->n_vcpus) ||
 	    !cli_number("cpu", "--node", r->node, 0, HOST_NODES_MAX - 1, &r->wanted_node))
 		return CLI_USAGE;
-	if (r->cpus && cpus_parse_list(&r->allowed, r->cpus) < 0)
+	/* none would be taken for all */
+	if (r->cpus && (cpus_parse_list(&r->allowed, r->cpus) < 0 || !cpus_count(&r->allowed)))
 		return cli_usage("cpu", "--cpus: \"%s\" is no list of CPUs like 2-5,8", r->cpus);
 	if (r->root && (do_it || undo_it))
 		return cli_usage("cpu", "--root is for plan and show");

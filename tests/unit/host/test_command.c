@@ -146,6 +146,26 @@ static void refusals_as_json(void **state)
 	}
 }
 
+/* What one device lacks does not hide what another does. */
+static void all_refusals_as_json(void **state)
+{
+	const char *start;
+	json_t *json, *list;
+
+	if (geteuid())
+		skip();
+	assert_int_equal(run("--json bind 0000:ff:1f.7 hello 0000:ff:1f.6"), 1);
+	start = strchr(output, '{');
+	json = start ? json_loads(start, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+	assert_int_equal(json_array_size(json_object_get(json, "bound")), 0);
+	list = json_object_get(json_object_get(json, "error"), "data");
+	assert_int_equal(json_array_size(list), 3);
+	assert_non_null(strstr(json_string_value(json_array_get(list, 0)), "0000:ff:1f.7"));
+	assert_non_null(strstr(json_string_value(json_array_get(list, 1)), "hello"));
+	assert_non_null(strstr(json_string_value(json_array_get(list, 2)), "0000:ff:1f.6"));
+	json_decref(json);
+}
+
 /* A process that looks like a machine, by the name of its thread. There is no module that knows
  * it; whether exits can be counted here or not, the answer is one. */
 static void one_answer_as_json(void **state)
@@ -176,6 +196,8 @@ static void wrong_words(void **state)
 		"cpu plan --vcpus 0",
 		"cpu plan --vcpus 2 --node x",
 		"cpu plan --vcpus 2 --cpus x",
+		"cpu plan --vcpus 2 --cpus=",
+		"cpu plan --vcpus 2 --cpus ''",
 		"cpu plan no-such-machine --node x",
 		"cpu apply no-such-machine --vcpus 0",
 		"cpu plan a b",
@@ -187,6 +209,7 @@ static void wrong_words(void **state)
 		"cpu show vm",
 		"bind --undo",
 		"bind --all",
+		"bind --force",
 		"bind --undo --all=1",
 		"bind 0000:00:00.0 --root /tmp",
 		"doctor now",
@@ -214,6 +237,7 @@ int main(void)
 		cmocka_unit_test_teardown(lists_devices, teardown),
 		cmocka_unit_test_teardown(examines, teardown),
 		cmocka_unit_test_teardown(refusals_as_json, teardown),
+		cmocka_unit_test_teardown(all_refusals_as_json, teardown),
 		cmocka_unit_test_teardown(one_answer_as_json, teardown),
 		cmocka_unit_test_teardown(wrong_words, teardown),
 	};
