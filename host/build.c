@@ -17,6 +17,7 @@ struct build {
 	const struct plan *plan;
 	const struct vm *vm;
 	struct changes *changes;
+	bool apart; /* the CPUs become a partition */
 };
 
 /* From @now to off the dedicated CPUs; false if it is off already. */
@@ -124,15 +125,11 @@ static void move_thread(struct build *b, int tid, unsigned vcpu, const char *gro
 	free(old);
 }
 
-/* False if there is no cgroup v2 that could do it. */
-static bool partition(struct build *b)
+static void partition(struct build *b, const char *domain)
 {
-	char *domain = b->t->cgroup ? thread_domain(b) : NULL, *group, *list;
+	char *group = host_printf("%s%s/exitless-%d", b->t->cgroup, domain, b->vm->pid);
+	char *list = cpus_list(&b->plan->at_run_time);
 
-	if (!domain)
-		return false;
-	group = host_printf("%s%s/exitless-%d", b->t->cgroup, domain, b->vm->pid);
-	list = cpus_list(&b->plan->at_run_time);
 	open_way(b, domain);
 	changes_add(b->changes,
 		    (struct change){ .kind = CHANGE_DIR, .path = host_text_copy(group) });
@@ -149,8 +146,6 @@ static bool partition(struct build *b)
 				move_thread(b, b->vm->vcpu[j].tid, b->vm->vcpu[j].index, group);
 	free(list);
 	free(group);
-	free(domain);
-	return true;
 }
 
 /* ---- threads ------------------------------------------------------------------------------- */
@@ -224,6 +219,9 @@ static void own_threads(struct build *b)
 			added = cpus_without(&one, &now);
 			affinity(b, tid, host_printf("vCPU %u (thread %d)", vcpu, tid), &removed,
 				 &added, false, false);
+			b->changes->change[b->changes->n - 1].pinned = true;
+			/* by coming into the partition's group, and out of it */
+			b->changes->change[b->changes->n - 1].spread = b->apart;
 		} else if (off(b, &now, &removed, &added)) {
 			affinity(b, tid, host_printf("thread %d of the machine", tid), &removed,
 				 &added, false, false);
@@ -298,6 +296,7 @@ static void kernel_thread_off(struct build *b, int tid, bool again)
 	hosts = cpus_or(&b->plan->housekeeping, &b->t->isolated);
 	hosts = cpus_without(&hosts, &b->plan->dedicated);
 	b->changes->change[b->changes->n - 1].strip = cpus_without(&hosts, &now);
+	b->changes->change[b->changes->n - 1].spread = b->t->cgroup;
 }
 
 /* @again: once more, with nothing to undo. */
@@ -386,6 +385,7 @@ static void irq_to_vcpu(struct build *b, const struct irq *irq)
 			    .removed = removed,
 			    .added = added,
 			    .optional = true,
+			    .pinned = true,
 		    });
 }
 
@@ -449,24 +449,26 @@ static int check_vcpus(const struct build *b, struct host_error *error)
 int place_build(const struct host *host, const struct topology *topology, const struct plan *plan,
 		const struct vm *vm, struct changes *changes, struct host_error *error)
 {
-	struct build b = { host, topology, plan, vm, changes };
-	bool apart = true;
+	struct build b = { host, topology, plan, vm, changes, false };
+	char *domain = NULL;
 	int err = check_vcpus(&b, error);
 
 	if (err)
 		return err;
+	if (!cpus_empty(&plan->at_run_time) && topology->cgroup)
+		domain = thread_domain(&b);
+	b.apart = domain;
 	/* binding comes first so that undoing it comes last, outside of the partition */
 	own_threads(&b);
 	kernel_threads(&b, false);
-	if (!cpus_empty(&plan->at_run_time)) {
-		apart = partition(&b);
-		if (apart) {
-			own_threads_again(&b);
-			kernel_threads(&b, true);
-		}
-	}
-	if (!apart)
+	if (b.apart) {
+		partition(&b, domain);
+		own_threads_again(&b);
+		kernel_threads(&b, true);
+	} else if (!cpus_empty(&plan->at_run_time)) {
 		host_threads(&b);
+	}
+	free(domain);
 	kernel_masks(&b);
 	interrupts(&b, false);
 	return 0;
@@ -475,7 +477,7 @@ int place_build(const struct host *host, const struct topology *topology, const 
 void place_build_own_irqs(const struct host *host, const struct topology *topology,
 			  const struct plan *plan, const struct vm *vm, struct changes *changes)
 {
-	struct build b = { host, topology, plan, vm, changes };
+	struct build b = { host, topology, plan, vm, changes, false };
 
 	interrupts(&b, true);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "host/change.h"
 
+#include "host/journal.h"
 #include "host/vm.h"
 
 #include <errno.h>
@@ -10,14 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const kinds[] = {
-	[CHANGE_LIST] = "list", [CHANGE_MASK] = "mask",		[CHANGE_TEXT] = "text",
-	[CHANGE_DIR] = "dir",	[CHANGE_AFFINITY] = "affinity", [CHANGE_MOVE] = "move",
-};
-
-#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-static void change_free(struct change *c)
+void change_free(struct change *c)
 {
 	free(c->path);
 	free(c->value);
@@ -58,7 +52,7 @@ char *change_print(const struct change *c)
 	return text;
 }
 
-/* ---- making and undoing one ---------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------ */
 
 /* What is in a set beforehand becomes what is to be in it. */
 static struct cpus swap(const struct cpus *now, const struct cpus *out, const struct cpus *in)
@@ -68,43 +62,61 @@ static struct cpus swap(const struct cpus *now, const struct cpus *out, const st
 	return cpus_or(&set, in);
 }
 
-static int change_set(struct host *host, const struct change *c, const struct cpus *out,
-		      const struct cpus *in)
+static bool of_set(const struct change *c)
 {
-	char *text = host_read(host, "%s", c->path);
-	bool mask = c->kind == CHANGE_MASK;
-	struct cpus now = { 0 }, set;
+	return c->kind == CHANGE_LIST || c->kind == CHANGE_MASK || c->kind == CHANGE_AFFINITY;
+}
+
+static int set_get(struct host *host, const struct change *c, struct cpus *now)
+{
+	char *text;
 	int err;
 
+	if (c->kind == CHANGE_AFFINITY)
+		return host->ops->affinity_get(host, c->tid, now);
+	text = host_read(host, "%s", c->path);
 	if (!text)
 		return -errno;
-	err = mask ? cpus_parse_mask(&now, text) : cpus_parse_list(&now, text);
+	err = c->kind == CHANGE_MASK ? cpus_parse_mask(now, text) : cpus_parse_list(now, text);
 	free(text);
-	if (err)
-		return err;
-	set = swap(&now, out, in);
-	if (cpus_equal(&set, &now))
-		return 0;
-	text = mask ? cpus_mask(&set) : cpus_list(&set);
+	return err;
+}
+
+static int set_put(struct host *host, const struct change *c, const struct cpus *set)
+{
+	char *text;
+	int err;
+
+	if (c->kind == CHANGE_AFFINITY)
+		return cpus_empty(set) ? -EINVAL : host->ops->affinity_set(host, c->tid, set);
+	text = c->kind == CHANGE_MASK ? cpus_mask(set) : cpus_list(set);
 	/* a file takes no empty write; a list's newline empties it */
 	err = host_write(host, *text ? text : "\n", "%s", c->path);
 	free(text);
 	return err;
 }
 
-static int change_affinity(struct host *host, const struct change *c, const struct cpus *out,
-			   const struct cpus *in)
+/* What it will be, from what it is now: somebody may have changed it since it was looked at. */
+static int set_prepare(struct host *host, struct change *c)
 {
-	struct cpus now, set;
-	int err = host->ops->affinity_get(host, c->tid, &now);
+	struct cpus now = { 0 };
+	int err = set_get(host, c, &now);
 
 	if (err)
 		return err;
-	set = swap(&now, out, in);
-	set = cpus_without(&set, &c->strip);
-	if (cpus_empty(&set))
-		return -EINVAL;
-	return host->ops->affinity_set(host, c->tid, &set);
+	c->removed = cpus_and(&c->removed, &now);
+	c->added = cpus_without(&c->added, &now);
+	c->became = swap(&now, &c->removed, &c->added);
+	c->became = cpus_without(&c->became, &c->strip);
+	c->known = true;
+	return 0;
+}
+
+static int set_make(struct host *host, const struct change *c)
+{
+	if (c->kind != CHANGE_AFFINITY && cpus_empty(&c->removed) && cpus_empty(&c->added))
+		return 0;
+	return set_put(host, c, &c->became);
 }
 
 static int change_move(struct host *host, const struct change *c, const char *to)
@@ -134,32 +146,156 @@ static bool of_thread(const struct change *c)
 	return c->kind == CHANGE_AFFINITY || c->kind == CHANGE_MOVE;
 }
 
+/* Says what is wrong unless that has been said already. */
+static int failed(const struct change *c, int err, struct host_error *error)
+{
+	char *text;
+
+	if (!err || error->text[0])
+		return err;
+	text = change_print(c);
+	host_fail(error, err, "%s: %s", text, strerror(-err));
+	free(text);
+	return err;
+}
+
+/* Before it is written down. */
+static int change_prepare(struct host *host, struct change *c, struct host_error *error)
+{
+	error->text[0] = '\0';
+	/* another may have its number by now */
+	if (of_thread(c) && vm_start_of(host, c->tid) != c->start)
+		return host_fail(error, -ESRCH, "%s: %s", c->what, strerror(ESRCH));
+	return of_set(c) ? failed(c, set_prepare(host, c), error) : 0;
+}
+
 static int change_make(struct host *host, const struct change *c, struct host_error *error)
 {
 	int err = 0;
 
 	error->text[0] = '\0';
-	/* another may have its number by now */
-	if (of_thread(c) && vm_start_of(host, c->tid) != c->start)
-		return host_fail(error, -ESRCH, "%s: %s", c->what, strerror(ESRCH));
 	switch (c->kind) {
 	case CHANGE_LIST:
-	case CHANGE_MASK: err = change_set(host, c, &c->removed, &c->added); break;
+	case CHANGE_MASK:
+	case CHANGE_AFFINITY: err = set_make(host, c); break;
 	case CHANGE_TEXT: err = change_text(host, c, error); break;
 	case CHANGE_DIR: err = host->ops->make_dir(host, c->path); break;
-	case CHANGE_AFFINITY: err = change_affinity(host, c, &c->removed, &c->added); break;
 	case CHANGE_MOVE: err = change_move(host, c, c->path); break;
 	}
-	if (err && !error->text[0]) {
-		char *text = change_print(c);
-
-		host_fail(error, err, "%s: %s", text, strerror(-err));
-		free(text);
-	}
-	return err;
+	return failed(c, err, error);
 }
 
-static int change_undo(struct host *host, const struct change *c)
+/* ---- undoing one ----------------------------------------------------------------------------- */
+
+/* What the set was before. */
+static struct cpus found(const struct change *c)
+{
+	return swap(&c->became, &c->added, &c->removed);
+}
+
+/* Has nobody changed it since but other machines, and the kernel? */
+static bool untouched(const struct change *c, const struct cpus *now, const struct journals *others)
+{
+	struct cpus was = c->became, is = *now, less;
+
+	/* written before it was told what the set became */
+	if (!c->known)
+		return true;
+	if (others) {
+		was = cpus_without(&was, &others->cpus);
+		is = cpus_without(&is, &others->cpus);
+	}
+	if (!c->spread)
+		return cpus_equal(&was, &is);
+	less = cpus_without(&was, &is);
+	return cpus_empty(&less);
+}
+
+static bool same_set(const struct change *a, const struct change *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	return of_thread(a) ? a->tid == b->tid && a->start == b->start : !strcmp(a->path, b->path);
+}
+
+/* Is it another machine's to say where that is? An older line does not tell; what is not optional
+ * is its own thread. */
+static bool pins(const struct change *c)
+{
+	return c->known ? c->pinned : of_thread(c) && !c->optional;
+}
+
+/* The change of another machine that pins the set, else the one that made it what it is now. */
+static struct journal_line *holder(const struct change *c, const struct cpus *now,
+				   const struct journals *others, struct journal **of)
+{
+	struct journal_line *made = NULL;
+
+	for (unsigned i = 0; i < others->n; i++) {
+		struct journal *journal = &others->journal[i];
+
+		for (unsigned j = 0; j < journal->n; j++) {
+			struct journal_line *line = &journal->line[j];
+			const struct change *other = &line->change;
+
+			if (!line->is_change || !same_set(c, other) ||
+			    !(pins(other) || (other->known && cpus_equal(&other->became, now))))
+				continue;
+			*of = journal;
+			if (pins(other))
+				return line;
+			made = line;
+		}
+	}
+	return made;
+}
+
+/* The set stays as it is; when the other change is undone, so is this one. Doing that twice is
+ * doing it once. */
+static void hand_over(const struct change *c, struct journal *journal, struct journal_line *line)
+{
+	struct change *to = &line->change;
+
+	if (to->known) {
+		struct cpus was = found(to);
+
+		was = swap(&was, &c->added, &c->removed);
+		to->removed = cpus_without(&was, &to->became);
+		to->added = cpus_without(&to->became, &was);
+	} else {
+		to->removed = cpus_or(&to->removed, &c->removed);
+	}
+	journal_edit(journal, line);
+}
+
+static int set_undo(struct host *host, const struct change *c, const struct journals *others)
+{
+	struct journal_line *line = NULL;
+	struct journal *journal = NULL;
+	struct cpus now = { 0 }, set;
+	bool mine;
+	int err = set_get(host, c, &now);
+
+	if (err)
+		return err;
+	mine = untouched(c, &now, others);
+	if (others)
+		line = holder(c, &now, others, &journal);
+	if (line && (!mine || pins(&line->change))) {
+		hand_over(c, journal, line);
+		return 0;
+	}
+	if (!mine)
+		return 0;
+	set = swap(&now, &c->added, &c->removed);
+	set = cpus_without(&set, &c->strip);
+	if (c->kind != CHANGE_AFFINITY && cpus_equal(&set, &now))
+		return 0;
+	return set_put(host, c, &set);
+}
+
+/* @others may be NULL: nobody can have come since. */
+static int change_undo(struct host *host, const struct change *c, const struct journals *others)
 {
 	int err = 0;
 
@@ -167,10 +303,10 @@ static int change_undo(struct host *host, const struct change *c)
 		return 0;
 	switch (c->kind) {
 	case CHANGE_LIST:
-	case CHANGE_MASK: err = change_set(host, c, &c->added, &c->removed); break;
+	case CHANGE_MASK:
+	case CHANGE_AFFINITY: err = set_undo(host, c, others); break;
 	case CHANGE_TEXT: err = c->undo ? host_write(host, c->undo, "%s", c->path) : 0; break;
 	case CHANGE_DIR: err = host->ops->remove_dir(host, c->path); break;
-	case CHANGE_AFFINITY: err = change_affinity(host, c, &c->added, &c->removed); break;
 	case CHANGE_MOVE: err = change_move(host, c, c->undo); break;
 	}
 	/* gone meanwhile, or never made */
@@ -179,111 +315,21 @@ static int change_undo(struct host *host, const struct change *c)
 	return err;
 }
 
-/* ---- the journal --------------------------------------------------------------------------- */
-
-static void put_text(json_t *json, const char *key, const char *text)
-{
-	if (text)
-		json_object_set_new(json, key, json_string(text));
-}
-
-static void put_cpus(json_t *json, const char *key, const struct cpus *cpus)
-{
-	char *text = cpus_list(cpus);
-
-	if (*text)
-		put_text(json, key, text);
-	free(text);
-}
-
-static json_t *change_to_json(const struct change *c)
-{
-	json_t *json = json_pack("{ss}", "change", kinds[c->kind]);
-
-	put_text(json, "path", c->path);
-	put_text(json, "value", c->value);
-	put_text(json, "undo", c->undo);
-	put_text(json, "what", c->what);
-	put_cpus(json, "removed", &c->removed);
-	put_cpus(json, "added", &c->added);
-	put_cpus(json, "strip", &c->strip);
-	if (c->optional)
-		json_object_set_new(json, "optional", json_true());
-	if (c->tid) {
-		json_object_set_new(json, "tid", json_integer(c->tid));
-		json_object_set_new(json, "start", json_integer((json_int_t)c->start));
-	}
-	return json;
-}
-
-static char *get_text(const json_t *json, const char *key)
-{
-	const char *text = json_string_value(json_object_get(json, key));
-
-	return text ? host_text_copy(text) : NULL;
-}
-
-/* -EINVAL: that line is no change. */
-static int change_from_json(struct change *c, const json_t *json)
-{
-	const char *kind = json_string_value(json_object_get(json, "change"));
-	char *removed = get_text(json, "removed"), *added = get_text(json, "added");
-	char *strip = get_text(json, "strip");
-	unsigned i = 0;
-	int err = 0;
-
-	memset(c, 0, sizeof(*c));
-	while (i < N_KINDS && (!kind || strcmp(kind, kinds[i])))
-		i++;
-	c->kind = (enum change_kind)i;
-	if (i == N_KINDS || (removed && cpus_parse_list(&c->removed, removed)) ||
-	    (added && cpus_parse_list(&c->added, added)) ||
-	    (strip && cpus_parse_list(&c->strip, strip)))
-		err = -EINVAL;
-	free(removed);
-	free(added);
-	free(strip);
-	if (err)
-		return err;
-	c->path = get_text(json, "path");
-	c->value = get_text(json, "value");
-	c->undo = get_text(json, "undo");
-	c->what = get_text(json, "what");
-	c->optional = json_is_true(json_object_get(json, "optional"));
-	c->tid = (int)json_integer_value(json_object_get(json, "tid"));
-	c->start = (unsigned long long)json_integer_value(json_object_get(json, "start"));
-	if ((c->kind != CHANGE_AFFINITY && !c->path) || (c->kind == CHANGE_MOVE && !c->undo)) {
-		change_free(c);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int journal_add(int fd, const struct change *c)
-{
-	json_t *json = change_to_json(c);
-	char *line = json_dumps(json, JSON_COMPACT), *text = host_printf("%s\n", line);
-	size_t len = strlen(text);
-	int err = write(fd, text, len) == (ssize_t)len ? 0 : errno ? -errno : -EIO;
-
-	free(text);
-	free(line);
-	json_decref(json);
-	return err;
-}
+/* ---- all of them ------------------------------------------------------------------------------
+ */
 
 /*
  * Undoes the first @n, last first; @refused tells which of them were never made. False if one could
  * not be undone; the first of these is added to what *error says.
  */
-static bool roll_back(struct host *host, const struct changes *changes, unsigned n,
-		      const bool *refused, const char *journal, struct host_error *error)
+static bool roll_back(struct host *host, const struct change *made, unsigned n, const bool *refused,
+		      const char *journal, struct host_error *error)
 {
 	bool whole = true;
 
 	while (n-- > 0) {
-		const struct change *c = &changes->change[n];
-		int err = change_undo(host, c);
+		const struct change *c = &made[n];
+		int err = change_undo(host, c, NULL);
 
 		/* nothing was made, but a thread may have got CPUs otherwise since (strip) */
 		if (refused[n])
@@ -315,6 +361,7 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 	char *name = host_printf("%s%s", host->root, journal);
 	int fd = open(name, O_WRONLY | O_APPEND | O_CLOEXEC), err = fd < 0 ? -errno : 0;
 	struct host_error why = { "" };
+	struct change *done; /* as they are made; what they point to is the list's */
 	bool *refused;
 	unsigned i;
 	off_t begin;
@@ -326,20 +373,23 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 	if (err)
 		return err;
 	refused = host_alloc((changes->n + 1) * sizeof(*refused));
+	done = host_alloc((changes->n + 1) * sizeof(*done));
 	begin = lseek(fd, 0, SEEK_END);
 	for (i = 0; i < changes->n; i++) {
-		const struct change *c = &changes->change[i];
+		struct change *c = &done[i];
 		off_t before = lseek(fd, 0, SEEK_END);
 
-		if (!c->forgotten) {
-			err = journal_add(fd, c);
+		*c = changes->change[i];
+		err = change_prepare(host, c, &why);
+		if (!err && !c->forgotten) {
+			err = journal_append(fd, c);
 			if (err) {
 				host_fail(&why, err, "%s: %s", journal, strerror(-err));
 				journal_cut(fd, before);
 				break;
 			}
 		}
-		err = change_make(host, c, &why);
+		err = err ? err : change_make(host, c, &why);
 		if (!err)
 			continue;
 		refused[i] = true;
@@ -347,7 +397,7 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 			/* it may have been taken before it was found wrong; what becomes of the
 			 * file is up to its directory, which is undone next */
 			if (c->kind == CHANGE_TEXT)
-				change_undo(host, c);
+				change_undo(host, c, NULL);
 			break;
 		}
 		/* or it would be there once more each time that somebody tries; but undoing a
@@ -358,84 +408,74 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 		err = 0;
 	}
 	if (err) {
-		made->left = !roll_back(host, changes, i, refused, journal, &why);
+		made->left = !roll_back(host, done, i, refused, journal, &why);
 		if (!made->left && ftruncate(fd, begin) < 0)
 			host_fail(&why, err, "%s keeps what has been undone: %s", journal,
 				  strerror(errno));
 		if (error)
 			*error = why;
 	}
+	free(done);
 	free(refused);
 	close(fd);
 	return err;
 }
 
-/* The journal with only those lines of @lines that are left; if that cannot be written all stay,
- * which does no harm: what has been undone can be undone again. */
-static void journal_rewrite(const struct host *host, const char *journal, char **lines, unsigned n)
+/* What other machines have taken over is in their journals before it leaves this one. */
+static int write_others(const struct host *host, struct journals *others, struct host_error *error)
 {
-	int dir = (int)(strrchr(journal, '/') - journal);
-	char *name = host_printf("%s%s", host->root, journal);
-	char *hidden = host_printf("%s%.*s/.rest", host->root, dir, journal);
-	int fd = open(hidden, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
-	bool whole = true;
+	int first = 0;
 
-	for (unsigned i = 0; out && i < n; i++)
-		if (lines[i] && fprintf(out, "%s\n", lines[i]) < 0)
-			whole = false;
-	if (!out || fclose(out))
-		whole = false;
-	/* others look without a lock */
-	if (whole && rename(hidden, name) < 0)
-		unlink(hidden);
-	free(hidden);
-	free(name);
+	for (unsigned i = 0; i < others->n; i++) {
+		struct host_error why = { "" };
+		int err = others->journal[i].edited ? journal_write(host, &others->journal[i], &why)
+						    : 0;
+
+		if (err && !first)
+			first = host_fail(error, err, "%s", why.text);
+	}
+	return first;
 }
 
-int changes_undo(struct host *host, const char *journal, struct host_error *error)
+int changes_undo(struct host *host, const char *path, struct journals *others,
+		 struct host_error *error)
 {
-	char *text = host_read(host, "%s", journal), *rest = text, *line, *name;
-	struct host_names lines = { 0 };
-	int first = 0, err;
+	struct journal journal;
+	int first = 0, err = journal_read(host, path, &journal, error);
+	char *name;
 
-	if (!text)
-		return host_fail(error, -errno, "%s: %s", journal, strerror(errno));
-	while ((line = strsep(&rest, "\n")))
-		host_names_add(&lines, host_text_copy(line));
-	free(text);
-	for (unsigned i = lines.n; i-- > 0;) {
-		json_t *json = json_loads(lines.name[i], 0, NULL);
-		struct change c;
+	if (err)
+		return err;
+	for (unsigned i = journal.n; i-- > 0;) {
+		struct journal_line *line = &journal.line[i];
 
-		/* a heading, or cut short by a crash before its change was made */
-		if (!json || change_from_json(&c, json) < 0) {
-			json_decref(json);
+		if (!line->is_change)
 			continue;
-		}
-		json_decref(json);
-		err = change_undo(host, &c);
+		err = change_undo(host, &line->change, others);
 		/* what the kernel refused to change it refuses to change back */
-		if (c.optional)
+		if (line->change.optional)
 			err = 0;
 		if (err && !first) {
-			char *what = change_print(&c);
+			char *what = change_print(&line->change);
 
 			first = host_fail(error, err, "cannot undo %s: %s", what, strerror(-err));
 			free(what);
 		}
 		if (!err) {
-			free(lines.name[i]);
-			lines.name[i] = NULL;
+			free(line->text);
+			line->text = NULL;
 		}
-		change_free(&c);
 	}
-	name = host_printf("%s%s", host->root, journal);
-	if (first)
-		journal_rewrite(host, journal, lines.name, lines.n);
+	name = host_printf("%s%s", host->root, path);
+	err = write_others(host, others, first ? NULL : error);
+	if (err)
+		first = first ? first : err;
+	else if (first)
+		/* where that fails all stay, which does no harm: undone twice is undone once */
+		journal_write(host, &journal, NULL);
 	else if (unlink(name) < 0)
 		first = host_fail(error, -errno, "%s: %s", name, strerror(errno));
 	free(name);
-	host_names_done(&lines);
+	journal_done(&journal);
 	return first;
 }

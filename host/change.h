@@ -5,8 +5,10 @@
  * not at all.
  *
  * Several machines' changes overlap: two of them move the same interrupt away from different CPUs.
- * So a change of a set of CPUs notes which ones it took out and put in, and undoing it puts back
- * and takes out just these, whatever else has happened to the set.
+ * So a change of a set of CPUs notes which ones it took out and put in, and what became of the set.
+ * Undoing it puts back and takes out just these, and only if the set still is what it became, but
+ * for CPUs of other machines. If one of these has pinned it to its own CPUs, or made it what it is
+ * now, its change is told what there is to put back when it is undone itself.
  */
 #ifndef EXITLESS_HOST_CHANGE_H
 #define EXITLESS_HOST_CHANGE_H
@@ -39,6 +41,11 @@ struct change {
 	struct cpus removed, added;
 	/* CHANGE_AFFINITY: not in the set, but the kernel may put them there meanwhile */
 	struct cpus strip;
+	bool pinned; /* of a set: it is on the machine's own CPUs, and nobody else's to widen */
+	bool spread; /* CHANGE_AFFINITY: the kernel may also put any others there meanwhile */
+	/* Set when it is made: what became of the set. Older journals do not tell. */
+	struct cpus became;
+	bool known;
 };
 
 /* A list that owns what its changes point to. Zero-initialised it is empty. */
@@ -50,6 +57,7 @@ struct changes {
 /* Adds a change; its texts are taken over. */
 void changes_add(struct changes *changes, struct change change);
 void changes_done(struct changes *changes);
+void change_free(struct change *change); /* what it points to */
 
 /* "CPU 3 -> 0-2" and the like, on the heap. */
 char *change_print(const struct change *change);
@@ -72,9 +80,12 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 
 /*
  * Undoes what the journal holds, last first, as far as it can. What belongs to threads that have
- * ended is past. 0: the file is gone then; else what could not be undone stays in it, and *error
- * tells the first.
+ * ended, or has been changed by others since, is past; what other machines hold goes to @others
+ * (journal.h), and to their files. 0: the file is gone then; else what could not be undone stays in
+ * it, and *error tells the first.
  */
-int changes_undo(struct host *host, const char *journal, struct host_error *error);
+struct journals;
+int changes_undo(struct host *host, const char *journal, struct journals *others,
+		 struct host_error *error);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "host/place.h"
 
+#include "host/journal.h"
 #include "host/qmp.h"
 
 #include <errno.h>
@@ -45,10 +46,10 @@ static int lock(const struct host *host, struct host_error *error)
 	return fd;
 }
 
-static json_t *heading(const struct plan *plan, const struct vm *vm)
+static json_t *heading(const struct plan *plan, const struct vm *vm, const struct cpus *taken)
 {
 	char *map = cpu_map_print(&plan->map), *dedicated = cpus_list(&plan->dedicated),
-	     *housekeeping = cpus_list(&plan->housekeeping);
+	     *housekeeping = cpus_list(&plan->housekeeping), *others = cpus_list(taken);
 	json_t *json = json_object();
 
 	json_object_set_new(json, "machine", json_string(vm->name));
@@ -57,19 +58,21 @@ static json_t *heading(const struct plan *plan, const struct vm *vm)
 	json_object_set_new(json, "map", json_string(map));
 	json_object_set_new(json, "dedicated", json_string(dedicated));
 	json_object_set_new(json, "housekeeping", json_string(housekeeping));
+	json_object_set_new(json, "taken", json_string(others));
 	free(map);
 	free(dedicated);
 	free(housekeeping);
+	free(others);
 	return json;
 }
 
 /* -EEXIST if it is there. Others look without the lock, so it appears with its heading in it. */
 static int journal_create(const struct host *host, const struct plan *plan, const struct vm *vm,
-			  struct host_error *error)
+			  const struct cpus *taken, struct host_error *error)
 {
 	char *path = host_printf("%s" RUN "/%d", host->root, vm->pid);
 	char *hidden = host_printf("%s" RUN "/.new", host->root);
-	json_t *json = heading(plan, vm);
+	json_t *json = heading(plan, vm, taken);
 	int fd, err = 0;
 	FILE *out;
 
@@ -122,7 +125,7 @@ int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 		close(fd);
 		return host_fail(error, -EBUSY, "another machine has taken these CPUs meanwhile");
 	}
-	err = journal_create(host, plan, vm, error);
+	err = journal_create(host, plan, vm, &taken, error);
 	if (!err) {
 		journal = journal_of(vm->pid);
 		err = changes_make(host, changes, journal, &made, error);
@@ -171,6 +174,8 @@ int place_read(const struct host *host, int pid, struct placement *p, struct hos
 	if (!err && (get_cpus(json, "dedicated", &p->dedicated) < 0 ||
 		     get_cpus(json, "housekeeping", &p->housekeeping) < 0))
 		err = host_fail(error, -EINVAL, "%s: no journal of this version", name);
+	/* older ones do not tell */
+	get_cpus(json, "taken", &p->taken);
 	free(name);
 	json_decref(json);
 	return err;
@@ -230,8 +235,36 @@ static int check_gone(const struct host *host, int pid, struct host_error *error
 	return err;
 }
 
+/* The journals of the others, as far as they can be read, and which CPUs have come and gone by them
+ * since @pid's was made. */
+static void read_others(const struct host *host, int pid, struct journals *others)
+{
+	struct placement *p = host_alloc(sizeof(*p));
+	struct host_names pids = place_all(host);
+
+	memset(others, 0, sizeof(*others));
+	others->journal = host_alloc((pids.n + 1) * sizeof(*others->journal));
+	if (!place_read(host, pid, p, NULL))
+		others->cpus = p->taken;
+	for (unsigned i = 0; i < pids.n; i++) {
+		struct journal *journal = &others->journal[others->n];
+		int other = atoi(pids.name[i]);
+		char *path = journal_of(other);
+
+		if (other != pid && !place_read(host, other, p, NULL) &&
+		    !journal_read(host, path, journal, NULL)) {
+			others->cpus = cpus_or(&others->cpus, &p->dedicated);
+			others->n++;
+		}
+		free(path);
+	}
+	host_names_done(&pids);
+	free(p);
+}
+
 int place_undo(struct host *host, int pid, bool gone_only, struct host_error *error)
 {
+	struct journals others;
 	char *journal = journal_of(pid);
 	int fd = lock(host, error), err = fd;
 
@@ -239,8 +272,11 @@ int place_undo(struct host *host, int pid, bool gone_only, struct host_error *er
 		err = host_fail(error, -ENOENT, "process %d has no CPUs of its own", pid);
 	else if (fd >= 0)
 		err = gone_only ? check_gone(host, pid, error) : 0;
-	if (fd >= 0 && !err)
-		err = changes_undo(host, journal, error);
+	if (fd >= 0 && !err) {
+		read_others(host, pid, &others);
+		err = changes_undo(host, journal, &others, error);
+		journals_done(&others);
+	}
 	if (fd >= 0)
 		close(fd);
 	free(journal);

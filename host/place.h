@@ -24,6 +24,7 @@ struct placement {
 	char name[256];
 	struct cpu_map map;
 	struct cpus dedicated, housekeeping;
+	struct cpus taken; /* those of other machines then */
 };
 
 /* What there is to change now; nothing is changed. *changes is empty before. */

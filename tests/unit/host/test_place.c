@@ -56,9 +56,9 @@ static int step(void)
 /* Sets it, and shows it where the machine does. */
 static void show_affinity(int tid, const struct cpus *cpus)
 {
-	static const int owners[] = { 1000, 200, 2, 30, 31 };
+	static const int owners[] = { 1000, 200, 2, 30, 31, 2000 };
 
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		char *path = host_printf("/proc/%d/task/%d/status", owners[i], tid);
 
 		if (host_exists(&fake.host, "%s", path)) {
@@ -187,8 +187,9 @@ static int teardown(void **state)
 	return 0;
 }
 
-static int apply(const char *map_text)
+static int apply_for(int pid, const char *map_text)
 {
+	char which[16];
 	struct plan_request r = { .node = -1 };
 	struct changes changes = { 0 };
 	static struct cpu_map map;
@@ -197,10 +198,11 @@ static int apply(const char *map_text)
 	unsigned refused = 0;
 	int err;
 
-	r.taken = place_taken(&fake.host, 1000);
+	snprintf(which, sizeof(which), "%d", pid);
+	r.taken = place_taken(&fake.host, pid);
 	assert_int_equal(cpu_map_parse(&map, "m", map_text, &error), 0);
 	r.map = &map;
-	assert_int_equal(vm_find(&fake.host, "1000", NULL, &vm, &error), 0);
+	assert_int_equal(vm_find(&fake.host, which, NULL, &vm, &error), 0);
 	assert_int_equal(plan_make(fake.t, &r, &plan, &error), 0);
 	assert_int_equal(place_build(&fake.host, fake.t, &plan, &vm, &changes, &error), 0);
 	if (fake.meanwhile)
@@ -210,6 +212,54 @@ static int apply(const char *map_text)
 	plan_done(&plan);
 	vm_done(&vm);
 	return err;
+}
+
+static int apply(const char *map_text)
+{
+	return apply_for(1000, map_text);
+}
+
+/* A second machine, process 2000, whose vCPU is thread 2001; 2002 is another thread of it. */
+static void another_machine(void)
+{
+	for (int tid = 2000; tid < 2003; tid++) {
+		const char *name = tid == 2001 ? "CPU 0/KVM" : "qemu-system-x86";
+		char *stat = host_printf("%d (%s) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 7%d 0", tid,
+					 name, tid);
+		char *dir = host_printf("/proc/2000/task/%d", tid);
+		const char *const files[][2] = {
+			{ "stat", stat },
+			{ "comm", name },
+			{ "cgroup", "0::/machine/vm1" },
+			{ "status", "Name:\tx\nCpus_allowed_list:\t0-3\n" },
+		};
+		char *path = host_printf("/proc/%d/stat", tid);
+
+		tree_put(fake.root, path, stat);
+		free(path);
+		for (unsigned i = 0; i < 4; i++) {
+			path = host_printf("%s/%s", dir, files[i][0]);
+			tree_put(fake.root, path, files[i][1]);
+			free(path);
+		}
+		free(dir);
+		free(stat);
+	}
+	tree_put(fake.root, "/proc/2000/cgroup", "0::/machine/vm1");
+}
+
+static void no_groups(void)
+{
+	free(fake.t->cgroup);
+	fake.t->cgroup = NULL;
+}
+
+static void pin(int tid, const char *list)
+{
+	struct cpus cpus;
+
+	assert_int_equal(cpus_parse_list(&cpus, list), 0);
+	show_affinity(tid, &cpus);
 }
 
 static void has(const char *path, const char *want)
@@ -301,8 +351,7 @@ static void applies_and_undoes(void **state)
 /* Without groups, everybody's threads go. */
 static void without_groups(void **state)
 {
-	free(fake.t->cgroup);
-	fake.t->cgroup = NULL;
+	no_groups();
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	runs_on(200, "0-1");
 	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
@@ -314,8 +363,109 @@ static void leaves_what_others_did(void **state)
 {
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	tree_put(fake.root, "/proc/irq/25/smp_affinity_list", "1\n");
+	tree_put(fake.root, "/sys/devices/virtual/workqueue/writeback/cpumask", "1\n");
 	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
-	has("/proc/irq/25/smp_affinity_list", "1-3");
+	has("/proc/irq/25/smp_affinity_list", "1");
+	has("/sys/devices/virtual/workqueue/writeback/cpumask", "1");
+	tree_put(fake.root, "/sys/devices/virtual/workqueue/writeback/cpumask", "f\n");
+	as_at_first();
+	/* threads, too */
+	no_groups();
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	pin(200, "1");
+	pin(1003, "0");
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	runs_on(200, "1");
+	runs_on(1003, "0");
+	pin(200, "0-3");
+	pin(1003, "0-3");
+	as_at_first();
+}
+
+/* Two machines, undone in either order, with groups and without. */
+static void two_machines(void **state)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		bool groups = i & 1, first_goes = i & 2, first = i & 4;
+		int a = first ? 2000 : 1000, b = first ? 1000 : 2000;
+
+		teardown(state);
+		setup(state);
+		another_machine();
+		if (!groups)
+			no_groups();
+		assert_int_equal(apply_for(a, "0 2\n"), 0);
+		assert_int_equal(apply_for(b, "0 3\n"), 0);
+		runs_on(a + 1, "2");
+		runs_on(b + 1, "3");
+		has("/proc/irq/25/smp_affinity_list", "0-1");
+		assert_int_equal(place_undo(&fake.host, first_goes ? a : b, false, &error), 0);
+		/* the other's is as it was, the rest is freer */
+		runs_on(first_goes ? b + 1 : a + 1, first_goes ? "3" : "2");
+		has("/proc/irq/25/smp_affinity_list", first_goes ? "0-2" : "0-1,3");
+		has("/proc/irq/default_smp_affinity", first_goes ? "7" : "b");
+		if (!groups) {
+			runs_on(2002, first_goes ? "0-2" : "0-1,3");
+			runs_on(200, first_goes ? "0-2" : "0-1,3");
+		}
+		assert_int_equal(place_undo(&fake.host, first_goes ? b : a, false, &error), 0);
+		as_at_first();
+		for (int tid = 2000; tid < 2003; tid++)
+			runs_on(tid, "0-3");
+		assert_false(host_exists(&fake.host, "/run/exitless-host/cpu/2000"));
+	}
+}
+
+/* An interrupt that could go nowhere else is the host's again when both are undone. */
+static void hands_over(void **state)
+{
+	another_machine();
+	no_groups();
+	tree_put(fake.root, "/proc/irq/24/smp_affinity_list", "2-3\n");
+	assert_int_equal(apply_for(1000, "0 2\n"), 0);
+	has("/proc/irq/24/smp_affinity_list", "3");
+	assert_int_equal(apply_for(2000, "0 3\n"), 0);
+	has("/proc/irq/24/smp_affinity_list", "0-1");
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	has("/proc/irq/24/smp_affinity_list", "0-1");
+	assert_int_equal(place_undo(&fake.host, 2000, false, &error), 0);
+	has("/proc/irq/24/smp_affinity_list", "2-3");
+	tree_put(fake.root, "/proc/irq/24/smp_affinity_list", "2\n");
+	as_at_first();
+}
+
+/* Written before journals told what a set became. */
+static void undoes_older_journals(void **state)
+{
+	static const char *const since[] = { ",\"became\":\"", ",\"taken\":\"" };
+	char *text, *at;
+
+	another_machine();
+	no_groups();
+	assert_int_equal(apply_for(1000, "0 2\n"), 0);
+	assert_int_equal(apply_for(2000, "0 3\n"), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		const char *path = i & 1 ? JOURNAL : "/run/exitless-host/cpu/2000";
+
+		text = tree_get(fake.root, path);
+		while ((at = strstr(text, since[i / 2]))) {
+			char *end = strchr(at + strlen(since[i / 2]), '"') + 1;
+
+			memmove(at, end, strlen(end) + 1);
+		}
+		at = host_printf("%s\n", text);
+		tree_put(fake.root, path, at);
+		free(at);
+		free(text);
+	}
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	runs_on(2001, "3");
+	has("/proc/irq/25/smp_affinity_list", "0-2");
+	assert_int_equal(place_undo(&fake.host, 2000, false, &error), 0);
+	runs_on(2001, "0-3");
+	/* these could not tell that somebody else had put 3 there */
+	has("/proc/irq/24/smp_affinity_list", "2-3");
+	tree_put(fake.root, "/proc/irq/24/smp_affinity_list", "2\n");
 	as_at_first();
 }
 
@@ -596,14 +746,24 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(finds_the_machine),	TEST(applies_and_undoes),
-		TEST(without_groups),		TEST(leaves_what_others_did),
-		TEST(fails_at_every_step),	TEST(crashes_at_every_step),
-		TEST(undoes_only_for_the_dead), TEST(journal_comes_as_a_whole),
-		TEST(keeps_what_is_left),	TEST(fails_to_undo),
-		TEST(threads_end_meanwhile),	TEST(undoes_for_the_dead),
-		TEST(follows_new_interrupts),	TEST(follows_without_traces),
+		TEST(finds_the_machine),
+		TEST(applies_and_undoes),
+		TEST(without_groups),
+		TEST(leaves_what_others_did),
+		TEST(fails_at_every_step),
+		TEST(crashes_at_every_step),
+		TEST(undoes_only_for_the_dead),
+		TEST(journal_comes_as_a_whole),
+		TEST(keeps_what_is_left),
+		TEST(fails_to_undo),
+		TEST(threads_end_meanwhile),
+		TEST(undoes_for_the_dead),
+		TEST(follows_new_interrupts),
+		TEST(follows_without_traces),
 		TEST(strips_what_was_refused),
+		TEST(two_machines),
+		TEST(hands_over),
+		TEST(undoes_older_journals),
 	};
 
 	return cmocka_run_group_tests_name("host/place", tests, NULL, NULL);
