@@ -64,7 +64,9 @@ static int make_plan(struct request *r, struct host_error *error)
 			return err;
 		wish.map = &r->map;
 	}
-	wish.taken = place_taken(&r->host, r->vm.pid);
+	err = place_taken(&r->host, r->vm.pid, &wish.taken, error);
+	if (err)
+		return err;
 	return plan_make(r->topology, &wish, &r->plan, error);
 }
 

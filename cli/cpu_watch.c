@@ -32,7 +32,7 @@ static void detach(void)
 
 static void watch(int pid, int pidfd)
 {
-	struct host_error error = { "" };
+	struct host_error error = { "" }, said = { "" };
 	struct placement *p = host_alloc(sizeof(*p));
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 	struct host host;
@@ -43,8 +43,10 @@ static void watch(int pid, int pidfd)
 		err = place_follow(&host, pid, &error);
 		if (err > 0)
 			break;
-		if (err < 0)
+		/* once, not each second */
+		if (err < 0 && strcmp(error.text, said.text))
 			syslog(LOG_WARNING, "process %d: %s", pid, error.text);
+		said = err < 0 ? error : (struct host_error){ "" };
 	}
 	/* undone by somebody else, and perhaps another process's by now? */
 	if (!place_read(&host, pid, p, NULL) && !place_alive(&host, p)) {

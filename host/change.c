@@ -421,6 +421,75 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 	return err;
 }
 
+/* What @c makes of the set, in the line of an earlier change. */
+static void fold(struct journal *journal, struct journal_line *line, const struct change *c)
+{
+	struct change *first = &line->change;
+	struct cpus was = first->known ? found(first) : found(c);
+
+	/* before what it became was told, this was all there was to undo it by */
+	if (!first->known)
+		was = swap(&was, &first->added, &first->removed);
+	if (first->known && cpus_equal(&first->became, &c->became) && first->pinned == c->pinned)
+		return;
+	first->removed = cpus_without(&was, &c->became);
+	first->added = cpus_without(&c->became, &was);
+	first->became = c->became;
+	first->known = true;
+	first->pinned = c->pinned;
+	if (c->what) {
+		free(first->what);
+		first->what = host_text_copy(c->what);
+	}
+	journal_edit(journal, line);
+}
+
+/* True if there is a line; of several, which older journals have, only the first stays. */
+static bool fold_all(struct journal *journal, const struct change *c)
+{
+	bool folded = false;
+
+	for (unsigned i = 0; i < journal->n; i++) {
+		struct journal_line *line = &journal->line[i];
+
+		if (!line->text || !line->is_change || !same_set(c, &line->change))
+			continue;
+		if (!folded) {
+			fold(journal, line, c);
+		} else {
+			free(line->text);
+			line->text = NULL;
+			journal->edited = true;
+		}
+		folded = true;
+	}
+	return folded;
+}
+
+int changes_fold(struct host *host, struct changes *changes, const char *path,
+		 struct host_error *error)
+{
+	struct host_error why = { "" };
+	struct journal journal;
+	int err;
+
+	if (!changes->n)
+		return 0;
+	err = journal_read(host, path, &journal, error);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < changes->n; i++) {
+		struct change c = changes->change[i];
+
+		if (of_set(&c) && !change_prepare(host, &c, &why))
+			changes->change[i].forgotten = fold_all(&journal, &c);
+	}
+	if (journal.edited)
+		err = journal_write(host, &journal, error);
+	journal_done(&journal);
+	return err;
+}
+
 /* What other machines have taken over is in their journals before it leaves this one. */
 static int write_others(const struct host *host, struct journals *others, struct host_error *error)
 {

@@ -79,6 +79,14 @@ int changes_make(struct host *host, const struct changes *changes, const char *j
 		 struct changes_made *made, struct host_error *error);
 
 /*
+ * Changes of sets that the journal has a line for are to have no more lines: each such line becomes
+ * one of what the set was at first and of what this change makes of it. So a journal has no more
+ * lines than there are sets, however often their changes are made anew. For changes_make() then.
+ */
+int changes_fold(struct host *host, struct changes *changes, const char *journal,
+		 struct host_error *error);
+
+/*
  * Undoes what the journal holds, last first, as far as it can. What belongs to threads that have
  * ended, or has been changed by others since, is past; what other machines hold goes to @others
  * (journal.h), and to their files. 0: the file is gone then; else what could not be undone stays in

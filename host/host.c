@@ -176,6 +176,32 @@ char *host_read(const struct host *host, const char *fmt, ...)
 	return text;
 }
 
+char *host_read_line(const struct host *host, const char *fmt, ...)
+{
+	FULL(host, fmt, path);
+	FILE *in = fopen(path, "re");
+	char *line = NULL;
+	size_t room = 0;
+	int err = errno;
+
+	free(path);
+	errno = err;
+	if (!in)
+		return NULL;
+	errno = 0;
+	if (getline(&line, &room, in) < 0) {
+		err = errno;
+		free(line);
+		/* an empty file has an empty line */
+		line = err ? NULL : host_text_copy("");
+	}
+	fclose(in);
+	errno = err;
+	if (line)
+		line[strcspn(line, "\n")] = '\0';
+	return line;
+}
+
 char *host_read_bytes(const struct host *host, const char *path, size_t *len)
 {
 	char *name = full(host, path), *data = read_file(name, len);

@@ -44,7 +44,10 @@ static inline bool host_live(const struct host *host)
 /* A file's content without the newlines at its end, on the heap; NULL with errno set. */
 char *host_read(const struct host *host, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-/* The same with its length, for files that are not text. */
+/* Its first line alone, however long the rest is. */
+char *host_read_line(const struct host *host, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* The whole with its length, for files that are not text. */
 char *host_read_bytes(const struct host *host, const char *path, size_t *len);
 bool host_exists(const struct host *host, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -120,7 +120,11 @@ int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 	if (fd < 0)
 		return fd;
 	/* another machine may have come since the plan was made */
-	taken = place_taken(host, vm->pid);
+	err = place_taken(host, vm->pid, &taken, error);
+	if (err) {
+		close(fd);
+		return err;
+	}
 	if (cpus_meet(&taken, &plan->dedicated)) {
 		close(fd);
 		return host_fail(error, -EBUSY, "another machine has taken these CPUs meanwhile");
@@ -153,14 +157,15 @@ static int get_cpus(const json_t *json, const char *key, struct cpus *cpus)
 
 int place_read(const struct host *host, int pid, struct placement *p, struct host_error *error)
 {
-	char *text = host_read(host, RUN "/%d", pid), *name;
+	char *text = host_read_line(host, RUN "/%d", pid), *name;
 	const char *map, *machine;
 	json_t *json;
 	int err;
 
+	if (!text && errno != ENOENT)
+		return host_fail(error, -errno, RUN "/%d: %s", pid, strerror(errno));
 	if (!text)
-		return host_fail(error, -errno, "process %d has no CPUs of its own", pid);
-	text[strcspn(text, "\n")] = '\0';
+		return host_fail(error, -ENOENT, "process %d has no CPUs of its own", pid);
 	json = json_loads(text, 0, NULL);
 	free(text);
 	memset(p, 0, sizeof(*p));
@@ -283,20 +288,30 @@ int place_undo(struct host *host, int pid, bool gone_only, struct host_error *er
 	return err;
 }
 
-struct cpus place_taken(const struct host *host, int pid)
+int place_taken(const struct host *host, int pid, struct cpus *taken, struct host_error *error)
 {
+	struct placement *p = host_alloc(sizeof(*p));
 	struct host_names pids = place_all(host);
-	struct cpus taken = { 0 };
+	struct host_error why = { "" };
+	int err = 0;
 
-	for (unsigned i = 0; i < pids.n; i++) {
-		struct placement p;
+	*taken = (struct cpus){ 0 };
+	for (unsigned i = 0; i < pids.n && !err; i++) {
+		int other = atoi(pids.name[i]);
 
-		if (atoi(pids.name[i]) != pid && !place_read(host, atoi(pids.name[i]), &p, NULL) &&
-		    place_alive(host, &p))
-			taken = cpus_or(&taken, &p.dedicated);
+		if (other == pid)
+			continue;
+		err = place_read(host, other, p, &why);
+		if (!err && place_alive(host, p))
+			*taken = cpus_or(taken, &p->dedicated);
+		/* undone meanwhile */
+		if (err == -ENOENT)
+			err = 0;
 	}
 	host_names_done(&pids);
-	return taken;
+	free(p);
+	return err ? host_fail(error, err, "it cannot be told which CPUs are taken: %s", why.text)
+		   : 0;
 }
 
 int place_follow(struct host *host, int pid, struct host_error *error)
@@ -335,7 +350,9 @@ int place_follow(struct host *host, int pid, struct host_error *error)
 	plan.housekeeping = p.housekeeping;
 	place_build_own_irqs(host, t, &plan, &vm, &changes);
 	journal = journal_of(pid);
-	err = changes_make(host, &changes, journal, &made, error);
+	err = changes_fold(host, &changes, journal, error);
+	if (!err)
+		err = changes_make(host, &changes, journal, &made, error);
 	free(journal);
 	changes_done(&changes);
 	topology_free(t);

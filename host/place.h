@@ -57,7 +57,7 @@ int place_read(const struct host *host, int pid, struct placement *placement,
 	       struct host_error *error);
 /* Does the machine of a placement still run? */
 bool place_alive(const struct host *host, const struct placement *placement);
-/* The CPUs of all machines that run, but @pid. */
-struct cpus place_taken(const struct host *host, int pid);
+/* The CPUs of all machines that run, but @pid. -errno if some journal does not tell. */
+int place_taken(const struct host *host, int pid, struct cpus *taken, struct host_error *error);
 
 #endif

@@ -199,7 +199,9 @@ static int apply_for(int pid, const char *map_text)
 	int err;
 
 	snprintf(which, sizeof(which), "%d", pid);
-	r.taken = place_taken(&fake.host, pid);
+	err = place_taken(&fake.host, pid, &r.taken, &error);
+	if (err)
+		return err;
 	assert_int_equal(cpu_map_parse(&map, "m", map_text, &error), 0);
 	r.map = &map;
 	assert_int_equal(vm_find(&fake.host, which, NULL, &vm, &error), 0);
@@ -674,6 +676,9 @@ static void journal_comes_as_a_whole(void **state)
 {
 	static const char new[] = "/run/exitless-host/cpu/.new";
 	struct rlimit full = { 0, RLIM_INFINITY }, before;
+	/* of one that has ended */
+	static const char another[] = "{\"machine\":\"x\",\"pid\":999,\"start\":1,\"map\":"
+				      "\"0 2\\n\",\"dedicated\":\"2\",\"housekeeping\":\"0\"}";
 	char *hidden = host_printf("%s%s", fake.root, new), *other, *text;
 
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -685,12 +690,12 @@ static void journal_comes_as_a_whole(void **state)
 	assert_false(host_exists(&fake.host, JOURNAL));
 	as_at_first();
 	/* killed when it had just come */
-	tree_put(fake.root, new, "another's");
+	tree_put(fake.root, new, another);
 	other = host_printf("%s/run/exitless-host/cpu/999", fake.root);
 	assert_int_equal(link(hidden, other), 0);
 	assert_int_equal(apply("0 2\n1 3\n"), 0);
 	text = tree_get(fake.root, "/run/exitless-host/cpu/999");
-	assert_string_equal(text, "another's");
+	assert_string_equal(text, another);
 	assert_false(host_exists(&fake.host, "%s", new));
 	free(text);
 	free(other);
@@ -708,6 +713,73 @@ static void follows_new_interrupts(void **state)
 	has("/proc/irq/30/smp_affinity_list", "0-3");
 	assert_false(host_exists(&fake.host, JOURNAL));
 	assert_int_equal(place_follow(&fake.host, 1000, &error), 1);
+}
+
+/* Somebody moves them time and again, or the guest gives them up and asks for them anew. */
+static void follows_for_ever(void **state)
+{
+	static const char *const others[] = { "0-1\n", "1\n", "0\n", "0-3\n" };
+	static const char vectors[] = "           CPU0 CPU1 CPU2 CPU3\n"
+				      "30: 0 0 0 0 IR-PCI vfio-msix[%u](0000:01:00.0)\n"
+				      "31: 0 0 0 0 IR-PCI vfio-msix[%u](0000:01:00.0)\n"
+				      "25: 0 0 0 0 IR-PCI %s\n";
+	unsigned long lines = 0;
+
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		char *table = host_printf(vectors, i / 7, i / 7 + 1,
+					  i / 11 % 2 ? "vfio-msix[9](0000:01:00.0)" : "ahci");
+		char *text;
+		unsigned long n = 0;
+
+		tree_put(fake.root, "/proc/interrupts", table);
+		free(table);
+		tree_put(fake.root, "/proc/irq/30/smp_affinity_list", others[i % 4]);
+		tree_put(fake.root, "/proc/irq/31/smp_affinity_list", others[i / 4 % 4]);
+		if (i / 11 % 2)
+			tree_put(fake.root, "/proc/irq/25/smp_affinity_list", others[i % 4]);
+		assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
+		has("/proc/irq/30/smp_affinity_list", i / 7 % 2 ? "3" : "2");
+		text = tree_get(fake.root, JOURNAL);
+		for (char *at = text; (at = strchr(at, '\n')); at++)
+			n++;
+		free(text);
+		lines = lines ? lines : n;
+		assert_int_equal(n, lines);
+	}
+	/* one of them is another device's by now */
+	tree_put(fake.root, "/proc/irq/31/smp_affinity_list", "1\n");
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	has("/proc/irq/31/smp_affinity_list", "1");
+	tree_put(fake.root, "/proc/irq/31/smp_affinity_list", "0-3\n");
+	has("/proc/irq/25/smp_affinity_list", "0-3");
+	as_at_first();
+}
+
+/* However long it is, its heading tells; and one that tells nothing does not read as no machine. */
+static void tells_what_is_taken(void **state)
+{
+	struct cpus taken;
+	char *path = host_printf("%s" JOURNAL, fake.root), *list;
+
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	assert_int_equal(truncate(path, 300 << 20), 0);
+	assert_int_equal(place_taken(&fake.host, 1, &taken, &error), 0);
+	list = cpus_list(&taken);
+	assert_string_equal(list, "2-3");
+	free(list);
+	assert_int_equal(place_undo(&fake.host, 1000, true, &error), 1);
+	tree_put(fake.root, JOURNAL, "{}\n");
+	another_machine();
+	assert_int_equal(apply_for(2000, "0 2\n"), -EINVAL);
+	assert_non_null(strstr(error.text, "which CPUs are taken"));
+	assert_int_equal(unlink(path), 0);
+	/* nor one that cannot be read at all */
+	assert_int_equal(mkdir(path, 0755), 0);
+	assert_int_equal(place_taken(&fake.host, 1, &taken, &error), -EISDIR);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(place_taken(&fake.host, 1, &taken, &error), 0);
+	free(path);
 }
 
 /* A thread that was refused gets other CPUs all the same when a partition comes and goes. */
@@ -764,6 +836,8 @@ int main(void)
 		TEST(two_machines),
 		TEST(hands_over),
 		TEST(undoes_older_journals),
+		TEST(follows_for_ever),
+		TEST(tells_what_is_taken),
 	};
 
 	return cmocka_run_group_tests_name("host/place", tests, NULL, NULL);
