@@ -4,6 +4,7 @@
 #include "host/place.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,50 @@ static char *thread_domain(const struct build *b)
 		*strrchr(group, '/') = '\0';
 	}
 	return group;
+}
+
+/*
+ * Can a group further down than below the root be a partition? cpuset.cpus.exclusive, of Linux 6.7,
+ * tells, but is in a group only once that above it hands on the controller.
+ */
+static bool remote_partitions(const struct build *b, const char *domain)
+{
+	int first = 1 + (int)strcspn(domain + 1, "/");
+	char *have, *word, *release;
+	unsigned major = 0, minor = 0;
+	bool on;
+
+	if (host_exists(b->host, "%s%.*s/cpuset.cpus.exclusive", b->t->cgroup, first, domain))
+		return true;
+	have = host_read(b->host, "%s/cgroup.subtree_control", b->t->cgroup);
+	word = host_word(have, "cpuset");
+	on = word;
+	free(word);
+	free(have);
+	if (on)
+		return false;
+	/* the root's own, of 6.8 */
+	if (host_exists(b->host, "%s/cpuset.cpus.isolated", b->t->cgroup))
+		return true;
+	release = host_read(b->host, "/proc/sys/kernel/osrelease");
+	if (release && sscanf(release, "%u.%u", &major, &minor) != 2)
+		major = 0;
+	free(release);
+	return major > 6 || (major == 6 && minor >= 7);
+}
+
+/* The group below which the partition is to be, on the heap; NULL if there can be none, and *why
+ * tells people. */
+static char *partition_domain(const struct build *b, const char **why)
+{
+	char *domain = b->t->cgroup ? thread_domain(b) : NULL;
+
+	*why = "there is no cgroup v2 with cpuset";
+	if (!domain || !*domain || remote_partitions(b, domain))
+		return domain;
+	*why = "a partition below the machine's group needs cpuset.cpus.exclusive (Linux 6.7)";
+	free(domain);
+	return NULL;
 }
 
 /* Lets the groups down to @domain have cpusets, and hands the CPUs down to it. */
@@ -446,17 +491,18 @@ static int check_vcpus(const struct build *b, struct host_error *error)
 	return 0;
 }
 
-int place_build(const struct host *host, const struct topology *topology, const struct plan *plan,
+int place_build(const struct host *host, const struct topology *topology, struct plan *plan,
 		const struct vm *vm, struct changes *changes, struct host_error *error)
 {
 	struct build b = { host, topology, plan, vm, changes, false };
+	const char *why = "";
 	char *domain = NULL;
 	int err = check_vcpus(&b, error);
 
 	if (err)
 		return err;
-	if (!cpus_empty(&plan->at_run_time) && topology->cgroup)
-		domain = thread_domain(&b);
+	if (!cpus_empty(&plan->at_run_time))
+		domain = partition_domain(&b, &why);
 	b.apart = domain;
 	/* binding comes first so that undoing it comes last, outside of the partition */
 	own_threads(&b);
@@ -467,6 +513,8 @@ int place_build(const struct host *host, const struct topology *topology, const 
 		kernel_threads(&b, true);
 	} else if (!cpus_empty(&plan->at_run_time)) {
 		host_threads(&b);
+		host_names_add(&plan->notes,
+			       host_printf("%s: the host's threads are moved off one by one", why));
 	}
 	free(domain);
 	kernel_masks(&b);

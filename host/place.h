@@ -3,9 +3,9 @@
  * Carrying out a plan on a running machine, and undoing it.
  *
  * CPUs that were isolated at boot are as they should be. The others become an isolated partition of
- * cgroup v2 that holds the vCPUs' threads; without cgroup v2 every thread of the host is moved off
- * one by one. Then each vCPU's thread is bound to its CPU, the machine's other threads, kernel
- * threads, work queues, the watchdog and interrupts are moved off, and the interrupts of the
+ * cgroup v2 that holds the vCPUs' threads; where that cannot be had every thread of the host is
+ * moved off one by one. Then each vCPU's thread is bound to its CPU, the machine's other threads,
+ * kernel threads, work queues, the watchdog and interrupts are moved off, and the interrupts of the
  * machine's own devices to their vCPU's CPU.
  *
  * What was done is in RUN/PID, a heading and a journal (change.h), under a lock.
@@ -27,8 +27,9 @@ struct placement {
 	struct cpus taken; /* those of other machines then */
 };
 
-/* What there is to change now; nothing is changed. *changes is empty before. */
-int place_build(const struct host *host, const struct topology *topology, const struct plan *plan,
+/* What there is to change now; nothing is changed. *changes is empty before. The plan's notes tell
+ * why there will be no partition. */
+int place_build(const struct host *host, const struct topology *topology, struct plan *plan,
 		const struct vm *vm, struct changes *changes, struct host_error *error);
 
 /* The same for the interrupts of the machine's own devices alone. */

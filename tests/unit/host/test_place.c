@@ -34,6 +34,7 @@ struct fake {
 	char *root;
 	struct cpus affinity[2048];
 	int step, fail_at, fail_last, crash_at; /* counted from 1; 0: never; fail_at to fail_last */
+	bool late;				/* groups have cpusets only once told so */
 	const char *refuses;			/* a file, or NULL */
 	int stuck;				/* a thread that cannot be bound just now */
 	int ended;				/* a thread that has no affinity any more */
@@ -42,6 +43,7 @@ struct fake {
 
 static struct fake fake;
 static struct host_error error;
+static char *notes; /* of the last plan */
 
 static int step(void)
 {
@@ -97,6 +99,14 @@ static int fake_write(struct host *host, const char *path, const char *text)
 		spread_kernel_threads(text);
 	/* "+x" and "-x" are changes of what a group hands on; a thread in a list of threads joins
 	 */
+	if (fake.late && !strcmp(text, "+cpuset")) {
+		const char *below = strstr(path, "machine/cg") ? "machine/vm1" : "machine";
+
+		full = host_printf("/sys/fs/cgroup/%s/cpuset.cpus.exclusive", below);
+		if (!strstr(path, "vm1"))
+			tree_put(fake.root, full, "");
+		free(full);
+	}
 	if (strstr(path, "cgroup.subtree_control"))
 		return fake.real.write(host, path, text[0] == '+' ? "cpuset\n" : "\n");
 	full = host_printf("%s%s", host->root, path);
@@ -184,6 +194,8 @@ static int teardown(void **state)
 {
 	topology_free(fake.t);
 	tree_free(fake.root);
+	free(notes);
+	notes = NULL;
 	return 0;
 }
 
@@ -209,6 +221,14 @@ static int apply_for(int pid, const char *map_text)
 	assert_int_equal(place_build(&fake.host, fake.t, &plan, &vm, &changes, &error), 0);
 	if (fake.meanwhile)
 		fake.meanwhile();
+	free(notes);
+	notes = host_text_copy("");
+	for (unsigned i = 0; i < plan.notes.n; i++) {
+		char *more = host_printf("%s%s\n", notes, plan.notes.name[i]);
+
+		free(notes);
+		notes = more;
+	}
 	err = place_apply(&fake.host, &plan, &vm, &changes, &refused, &error);
 	changes_done(&changes);
 	plan_done(&plan);
@@ -358,6 +378,59 @@ static void without_groups(void **state)
 	runs_on(200, "0-1");
 	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 	as_at_first();
+}
+
+static void remove_file(const char *path)
+{
+	char *name = host_printf("%s%s", fake.root, path);
+
+	assert_int_equal(unlink(name), 0);
+	free(name);
+}
+
+/* Before 6.7 partitions are only below the root. */
+static void older_kernels(void **state)
+{
+	static const char *const newer[] = { "/sys/fs/cgroup/machine/cpuset.cpus.exclusive",
+					     "/sys/fs/cgroup/machine/vm1/cpuset.cpus.exclusive",
+					     "/sys/fs/cgroup/cpuset.cpus.isolated" };
+
+	/* what is told by groups that have no cpusets yet */
+	fake.late = true;
+	remove_file(newer[0]);
+	remove_file(newer[1]);
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	has(GROUP "/cpuset.cpus.partition", "isolated");
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	as_at_first();
+	for (unsigned i = 0; i < 3; i++) {
+		teardown(state);
+		setup(state);
+		for (unsigned j = 0; j < 3; j++)
+			remove_file(newer[j]);
+		tree_put(fake.root, "/proc/sys/kernel/osrelease",
+			 i ? "6.1.0-28-amd64\n" : "6.7.2-arch1\n");
+		if (i == 2)
+			tree_put(fake.root, "/sys/fs/cgroup/cgroup.subtree_control",
+				 "cpuset cpu\n");
+		fake.late = i == 0;
+		assert_int_equal(apply("0 2\n1 3\n"), 0);
+		assert_int_equal(host_exists(&fake.host, GROUP), i == 0);
+		runs_on(1001, "2");
+		runs_on(200, i ? "0-1" : "0-3");
+		assert_int_equal(!strstr(notes, "cpuset.cpus.exclusive (Linux 6.7)"), i == 0);
+		assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+		tree_put(fake.root, newer[0], "");
+		tree_put(fake.root, newer[1], "");
+		as_at_first();
+	}
+	/* in the root group itself that is no matter */
+	remove_file(newer[0]);
+	tree_put(fake.root, "/proc/1000/cgroup", "0::/\n");
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	has("/sys/fs/cgroup/exitless-1000/cpuset.cpus.partition", "isolated");
+	assert_null(strstr(notes, "one by one"));
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
 }
 
 /* What somebody else has changed since stays. */
@@ -836,6 +909,7 @@ int main(void)
 		TEST(two_machines),
 		TEST(hands_over),
 		TEST(undoes_older_journals),
+		TEST(older_kernels),
 		TEST(follows_for_ever),
 		TEST(tells_what_is_taken),
 	};
