@@ -434,7 +434,7 @@ static void irq_to_vcpu(struct build *b, const struct irq *irq)
 		    });
 }
 
-static void interrupts(struct build *b, bool own_only)
+static void interrupts(struct build *b)
 {
 	struct irqs irqs;
 
@@ -448,7 +448,7 @@ static void interrupts(struct build *b, bool own_only)
 			irq_to_vcpu(b, irq);
 			continue;
 		}
-		if (own_only || !off(b, &irq->affinity, &removed, &added))
+		if (!off(b, &irq->affinity, &removed, &added))
 			continue;
 		changes_add(
 			b->changes,
@@ -518,14 +518,21 @@ int place_build(const struct host *host, const struct topology *topology, struct
 	}
 	free(domain);
 	kernel_masks(&b);
-	interrupts(&b, false);
+	interrupts(&b);
 	return 0;
 }
 
-void place_build_own_irqs(const struct host *host, const struct topology *topology,
+void place_build_own_irqs(const struct host *host, const struct cpus *online,
 			  const struct plan *plan, const struct vm *vm, struct changes *changes)
 {
-	struct build b = { host, topology, plan, vm, changes, false };
+	struct build b = { .host = host, .plan = plan, .vm = vm, .changes = changes };
+	struct irqs irqs;
 
-	interrupts(&b, true);
+	irqs_read_vfio(host, &irqs);
+	for (unsigned i = 0; i < irqs.n; i++) {
+		irqs.irq[i].affinity = cpus_and(&irqs.irq[i].affinity, online);
+		if (own_device(vm, irqs.irq[i].device))
+			irq_to_vcpu(&b, &irqs.irq[i]);
+	}
+	irqs_done(&irqs);
 }

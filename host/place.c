@@ -314,49 +314,68 @@ int place_taken(const struct host *host, int pid, struct cpus *taken, struct hos
 		   : 0;
 }
 
-int place_follow(struct host *host, int pid, struct host_error *error)
+/* 1: the machine is gone, or was another's when @p was read. */
+static int still_there(const struct host *host, const struct placement *p, struct host_error *error)
 {
-	struct changes changes = { 0 };
-	struct changes_made made;
-	struct plan plan = { 0 };
-	struct topology *t;
-	struct placement p;
-	struct vm vm;
-	char *journal;
+	struct placement *now = host_alloc(sizeof(*now));
+	int err = place_read(host, p->pid, now, error);
+
+	if (!err && (now->start != p->start || !place_alive(host, now)))
+		err = 1;
+	free(now);
+	return err == -ENOENT ? 1 : err;
+}
+
+static int make_following(struct host *host, const struct placement *p, struct changes *changes,
+			  struct host_error *error)
+{
 	int fd = lock(host, error), err;
+	struct changes_made made;
+	char *journal;
 
 	if (fd < 0)
 		return fd;
-	err = place_read(host, pid, &p, error);
-	if (err) {
-		close(fd);
-		return err == -ENOENT ? 1 : err;
-	}
-	if (!place_alive(host, &p)) {
-		close(fd);
-		return 1;
-	}
-	memset(&vm, 0, sizeof(vm));
-	vm.pid = pid;
-	vm_find_devices(host, &vm);
-	t = topology_read(host, error);
-	if (!t) {
-		vm_done(&vm);
-		close(fd);
-		return -ENOENT;
-	}
-	plan.map = p.map;
-	plan.dedicated = p.dedicated;
-	plan.housekeeping = p.housekeeping;
-	place_build_own_irqs(host, t, &plan, &vm, &changes);
-	journal = journal_of(pid);
-	err = changes_fold(host, &changes, journal, error);
+	journal = journal_of(p->pid);
+	err = still_there(host, p, error);
 	if (!err)
-		err = changes_make(host, &changes, journal, &made, error);
+		err = changes_fold(host, changes, journal, error);
+	if (!err)
+		err = changes_make(host, changes, journal, &made, error);
 	free(journal);
-	changes_done(&changes);
-	topology_free(t);
-	vm_done(&vm);
 	close(fd);
+	return err;
+}
+
+/* Called each second for each machine: looks at no more than it must, and takes the lock only if
+ * there is something to do. */
+int place_follow(struct host *host, int pid, struct host_error *error)
+{
+	struct placement *p = host_alloc(sizeof(*p));
+	struct vm *vm = host_alloc(sizeof(*vm));
+	struct plan *plan = host_alloc(sizeof(*plan));
+	struct changes changes = { 0 };
+	struct cpus online;
+	int err = place_read(host, pid, p, error);
+
+	if (err == -ENOENT || (!err && !place_alive(host, p)))
+		err = 1;
+	vm->pid = pid;
+	if (!err)
+		vm_find_devices(host, vm);
+	if (vm->devices.n && !host_cpus(host, &online, "/sys/devices/system/cpu/online")) {
+		err = host_fail(error, -ENOENT, "it cannot be told which CPUs are online");
+	} else if (vm->devices.n) {
+		plan->map = p->map;
+		plan->dedicated = p->dedicated;
+		plan->housekeeping = p->housekeeping;
+		place_build_own_irqs(host, &online, plan, vm, &changes);
+	}
+	if (changes.n)
+		err = make_following(host, p, &changes, error);
+	changes_done(&changes);
+	vm_done(vm);
+	free(plan);
+	free(vm);
+	free(p);
 	return err;
 }

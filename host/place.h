@@ -33,7 +33,7 @@ int place_build(const struct host *host, const struct topology *topology, struct
 		const struct vm *vm, struct changes *changes, struct host_error *error);
 
 /* The same for the interrupts of the machine's own devices alone. */
-void place_build_own_irqs(const struct host *host, const struct topology *topology,
+void place_build_own_irqs(const struct host *host, const struct cpus *online,
 			  const struct plan *plan, const struct vm *vm, struct changes *changes);
 
 /* Makes the changes and writes the journal. -EEXIST if the machine has one. On failure the journal

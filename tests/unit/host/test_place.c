@@ -4,6 +4,7 @@
  * a crash at every step. The kernel's part (new groups have files, threads have affinities) is
  * played here.
  */
+#include "host/irq.h"
 #include "host/place.h"
 
 #include "tree.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -829,6 +831,105 @@ static void follows_for_ever(void **state)
 	as_at_first();
 }
 
+static int watched;
+
+static void watch_files(const char *const *paths)
+{
+	watched = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	assert_true(watched >= 0);
+	for (; *paths; paths++) {
+		char *name = host_printf("%s%s", fake.root, *paths);
+
+		assert_true(inotify_add_watch(watched, name, IN_OPEN) > 0);
+		free(name);
+	}
+}
+
+/* Events since watch_files(); 0: none of them was opened. */
+static unsigned opened(void)
+{
+	char buf[4096] __attribute__((aligned(8)));
+	ssize_t n = read(watched, buf, sizeof(buf));
+
+	close(watched);
+	return n < 0 ? 0 : (unsigned)(n / (ssize_t)sizeof(struct inotify_event));
+}
+
+/* It is done each second, on hosts with thousands of interrupts. */
+static void follows_at_little_cost(void **state)
+{
+	static const char *const needless[] = {
+		"/proc/irq/24/smp_affinity_list", "/proc/irq/25/smp_affinity_list",
+		"/sys/devices/system/cpu/cpu1/topology/core_cpus_list", NULL
+	};
+	static const char *const lists[] = { "/proc/interrupts", "/sys/devices/system/cpu/online",
+					     NULL };
+
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	tree_put(fake.root, "/proc/irq/31/smp_affinity_list", "0-1\n");
+	watch_files(needless);
+	assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
+	assert_int_equal(opened(), 0);
+	has("/proc/irq/31/smp_affinity_list", "3");
+	/* without devices there is nothing to look at */
+	remove_file("/proc/1000/fd/20");
+	watch_files(lists);
+	assert_int_equal(place_follow(&fake.host, 1000, &error), 0);
+	assert_int_equal(opened(), 0);
+}
+
+/* A large host's table is read as a small one's. */
+static void reads_many_interrupts(void **state)
+{
+	char *text = NULL, *path;
+	struct irqs irqs, some;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	for (unsigned cpu = 0; cpu < 64; cpu++)
+		fprintf(out, "%*sCPU%u", 7, "", cpu);
+	for (unsigned i = 1600; i-- > 0;) {
+		fprintf(out, "\n%4u:", i);
+		for (unsigned cpu = 0; cpu < 64; cpu++)
+			fprintf(out, " %10u", i * cpu);
+		if (i % 100 == 7)
+			fprintf(out, "  IR-PCI-MSIX vfio-msix[%u](0000:01:00.0)", i / 100);
+		else if (i != 40)
+			fprintf(out, "  IR-PCI-MSIX nvme%u", i);
+		path = host_printf("/proc/irq/%u/smp_affinity_list", i);
+		tree_put(fake.root, path, i % 2 ? "1\n" : "0-3\n");
+		free(path);
+	}
+	fprintf(out, "\n LOC: 1000\n");
+	fclose(out);
+	tree_put(fake.root, "/proc/interrupts", text);
+	free(text);
+	irqs_read(&fake.host, &irqs);
+	irqs_read_vfio(&fake.host, &some);
+	assert_int_equal(irqs.n, 1600);
+	assert_int_equal(some.n, 16);
+	for (unsigned i = 0; i < 1600; i++) {
+		char *what = i == 40 ? host_text_copy("") : host_printf("IR-PCI-MSIX nvme%u", i);
+		const struct irq *irq = &irqs.irq[i];
+
+		assert_int_equal(irq->number, i);
+		assert_int_equal(cpus_count(&irq->affinity), i % 2 ? 1 : 4);
+		if (i % 100 == 7) {
+			assert_string_equal(irq->device, "0000:01:00.0");
+			assert_int_equal(irq->vector, i / 100);
+			assert_int_equal(some.irq[i / 100].number, i);
+			assert_int_equal(some.irq[i / 100].vector, i / 100);
+			assert_string_equal(some.irq[i / 100].what, irq->what);
+		} else {
+			assert_string_equal(irq->what, what);
+			assert_string_equal(irq->device, "");
+		}
+		free(what);
+	}
+	irqs_done(&irqs);
+	irqs_done(&some);
+}
+
 /* However long it is, its heading tells; and one that tells nothing does not read as no machine. */
 static void tells_what_is_taken(void **state)
 {
@@ -909,6 +1010,8 @@ int main(void)
 		TEST(two_machines),
 		TEST(hands_over),
 		TEST(undoes_older_journals),
+		TEST(follows_at_little_cost),
+		TEST(reads_many_interrupts),
 		TEST(older_kernels),
 		TEST(follows_for_ever),
 		TEST(tells_what_is_taken),
