@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "table.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,18 +126,29 @@ static void print_machines(const json_t *machines)
 int cpu_show(struct host *host, const struct topology *t)
 {
 	struct host_names pids = place_all(host);
+	int unread = errno;
 	struct placement *p = host_alloc(sizeof(*p));
+	struct host_error error = { "" }, why = { "" };
 	json_t *machines = json_array(), *owners = json_object(), *cpus;
 
-	for (unsigned i = 0; i < pids.n; i++)
-		if (!place_read(host, atoi(pids.name[i]), p, NULL))
+	if (unread)
+		host_fail(&error, -unread, "it cannot be told who has CPUs: %s", strerror(unread));
+	for (unsigned i = 0; i < pids.n; i++) {
+		int err = place_read(host, atoi(pids.name[i]), p, &why);
+
+		if (!err)
 			add_machine(host, machines, owners, p);
+		else if (err != -ENOENT)
+			error = why;
+	}
 	host_names_done(&pids);
 	free(p);
 	cpus = cpus_to_json(t, owners);
 	if (cli_json()) {
 		json_t *all = json_pack("{sOsO}", "cpus", cpus, "machines", machines);
 
+		if (error.text[0])
+			json_object_set_new(all, "error", json_pack("{ss}", "message", error.text));
 		client_print(all);
 		json_decref(all);
 	} else {
@@ -146,5 +158,8 @@ int cpu_show(struct host *host, const struct topology *t)
 	json_decref(cpus);
 	json_decref(machines);
 	json_decref(owners);
-	return CLI_OK;
+	if (!error.text[0])
+		return CLI_OK;
+	fprintf(stderr, "exitless cpu: not all is shown: %s\n", error.text);
+	return CLI_FAILED;
 }

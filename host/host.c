@@ -274,9 +274,10 @@ struct host_names host_dir(const struct host *host, const char *fmt, ...)
 	FULL(host, fmt, path);
 	struct host_names names = { 0 };
 	struct dirent **entries;
-	int n = scandir(path, &entries, visible, versionsort);
+	int n = scandir(path, &entries, visible, versionsort), err = n < 0 ? errno : 0;
 
 	free(path);
+	errno = err;
 	if (n < 0)
 		return names;
 	for (int i = 0; i < n; i++) {
@@ -284,6 +285,7 @@ struct host_names host_dir(const struct host *host, const char *fmt, ...)
 		free(entries[i]);
 	}
 	free(entries);
+	errno = 0;
 	return names;
 }
 

@@ -60,7 +60,8 @@ bool host_cpus(const struct host *host, struct cpus *cpus, const char *fmt, ...)
 /* The last part of what a symbolic link points to, on the heap; NULL if there is none. */
 char *host_link(const struct host *host, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-/* What is in a directory, in the order of the numbers in the names; empty if there is none. */
+/* What is in a directory, in the order of the numbers in the names; empty if there is none. errno
+ * is 0, or why it could not be read. */
 struct host_names host_dir(const struct host *host, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* The kernel's log, if it may be read; NULL otherwise. Of a saved tree: its file "dmesg". */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const kinds[] = {
@@ -206,6 +207,9 @@ int journal_write(const struct host *host, struct journal *journal, struct host_
 	int fd = open(hidden, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
 
+	/* everybody may see whose the CPUs are */
+	if (out && fchmod(fd, 0644) < 0)
+		err = -errno;
 	errno = out ? 0 : errno;
 	for (unsigned i = 0; out && i < journal->n; i++)
 		if (journal->line[i].text && fprintf(out, "%s\n", journal->line[i].text) < 0)

@@ -30,6 +30,9 @@ static int lock(const struct host *host, struct host_error *error)
 	for (unsigned i = 0; i < 3; i++) {
 		path = host_printf("%s%s", host->root, dirs[i]);
 		err = mkdir(path, 0755) < 0 ? errno : 0;
+		/* everybody may see whose the CPUs are, whatever the umask */
+		if (!err && chmod(path, 0755) < 0)
+			err = errno;
 		free(path);
 		if (err && err != EEXIST)
 			return host_fail(error, -err, "%s: %s", dirs[i], strerror(err));
@@ -79,6 +82,12 @@ static int journal_create(const struct host *host, const struct plan *plan, cons
 	/* of one that was killed; by now it may be another machine's journal as well */
 	unlink(hidden);
 	fd = open(hidden, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0 && fchmod(fd, 0644) < 0) {
+		err = -errno;
+		close(fd);
+		fd = -1;
+		errno = -err;
+	}
 	out = fd < 0 ? NULL : fdopen(fd, "w");
 	if (out) {
 		json_dumpf(json, out, JSON_COMPACT);
@@ -145,7 +154,12 @@ int place_apply(struct host *host, const struct plan *plan, const struct vm *vm,
 
 struct host_names place_all(const struct host *host)
 {
-	return host_dir(host, RUN);
+	struct host_names pids = host_dir(host, RUN);
+
+	/* nobody has, so far */
+	if (errno == ENOENT)
+		errno = 0;
+	return pids;
 }
 
 static int get_cpus(const json_t *json, const char *key, struct cpus *cpus)
@@ -293,8 +307,10 @@ int place_taken(const struct host *host, int pid, struct cpus *taken, struct hos
 	struct placement *p = host_alloc(sizeof(*p));
 	struct host_names pids = place_all(host);
 	struct host_error why = { "" };
-	int err = 0;
+	int err = -errno;
 
+	if (err)
+		host_fail(&why, err, RUN ": %s", strerror(-err));
 	*taken = (struct cpus){ 0 };
 	for (unsigned i = 0; i < pids.n && !err; i++) {
 		int other = atoi(pids.name[i]);

@@ -48,7 +48,8 @@ int place_undo(struct host *host, int pid, bool gone_only, struct host_error *er
 /* Moves interrupts that the machine's devices have got since. 1: the machine is gone. */
 int place_follow(struct host *host, int pid, struct host_error *error);
 
-/* The machines that have a placement, as numbers of processes. */
+/* The machines that have a placement, as numbers of processes; errno tells why it could not be read
+ * who has. */
 struct host_names place_all(const struct host *host);
 /* The process of a machine that has one, though it may have ended: by its number, its name then,
  * or, while it runs, the path of its QMP socket. -ESRCH if none has, or why the socket does not

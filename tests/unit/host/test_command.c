@@ -98,6 +98,32 @@ static void plans_for_a_machine(void **state)
 	says("there is no process 77");
 }
 
+/* What cannot be read is not nothing. A directory cannot be read as a file, even by root. */
+static void says_what_it_cannot_tell(void **state)
+{
+	json_t *json;
+
+	root = tree_new("two-sockets");
+	tree_put(root, "/run/exitless-host/cpu/1000/x", "");
+	assert_int_equal(run("cpu plan --vcpus 2 --root %s", root), 1);
+	says("which CPUs are taken: /run/exitless-host/cpu/1000: Is a directory");
+	assert_int_equal(run("cpu show --root %s", root), 1);
+	says("CPU  NODE");
+	says("exitless cpu: not all is shown: /run/exitless-host/cpu/1000: Is a directory");
+	assert_int_equal(run("cpu show --json --root %s 2>/dev/null #", root), 1);
+	json = json_loads(output, 0, NULL);
+	assert_non_null(json_object_get(json, "error"));
+	json_decref(json);
+	/* nor can a file be read as a directory */
+	tree_free(root);
+	root = tree_new("two-sockets");
+	tree_put(root, "/run/exitless-host/cpu", "");
+	assert_int_equal(run("cpu plan --vcpus 2 --root %s", root), 1);
+	says("/run/exitless-host/cpu: Not a directory");
+	assert_int_equal(run("cpu show --root %s", root), 1);
+	says("who has CPUs: Not a directory");
+}
+
 static void lists_devices(void **state)
 {
 	root = tree_new("devices");
@@ -234,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(plans, teardown),
 		cmocka_unit_test_teardown(plans_for_a_machine, teardown),
+		cmocka_unit_test_teardown(says_what_it_cannot_tell, teardown),
 		cmocka_unit_test_teardown(lists_devices, teardown),
 		cmocka_unit_test_teardown(examines, teardown),
 		cmocka_unit_test_teardown(refusals_as_json, teardown),

@@ -930,6 +930,34 @@ static void reads_many_interrupts(void **state)
 	irqs_done(&some);
 }
 
+/* Whoever asks is told, also by root with a closed umask. */
+static void everybody_may_read(void **state)
+{
+	static const char *const paths[] = { "/run/exitless-host", "/run/exitless-host/cpu",
+					     JOURNAL };
+	mode_t before = umask(077);
+
+	for (unsigned again = 0; again < 2; again++) {
+		if (again) {
+			/* what is left is a file of its own */
+			fake.fail_at = 1;
+			fake.fail_last = 1000;
+			assert_int_equal(place_undo(&fake.host, 1000, false, &error), -EIO);
+		} else {
+			assert_int_equal(apply("0 2\n1 3\n"), 0);
+		}
+		for (unsigned i = 0; i < 3; i++) {
+			char *name = host_printf("%s%s", fake.root, paths[i]);
+			struct stat st;
+
+			assert_int_equal(stat(name, &st), 0);
+			assert_int_equal(st.st_mode & 0777, i < 2 ? 0755 : 0644);
+			free(name);
+		}
+	}
+	umask(before);
+}
+
 /* However long it is, its heading tells; and one that tells nothing does not read as no machine. */
 static void tells_what_is_taken(void **state)
 {
@@ -1012,6 +1040,7 @@ int main(void)
 		TEST(undoes_older_journals),
 		TEST(follows_at_little_cost),
 		TEST(reads_many_interrupts),
+		TEST(everybody_may_read),
 		TEST(older_kernels),
 		TEST(follows_for_ever),
 		TEST(tells_what_is_taken),
