@@ -50,13 +50,20 @@ static int find_node(struct request *r, struct host_error *error)
 static int make_plan(struct request *r, struct host_error *error)
 {
 	struct plan_request wish = { .n_vcpus = r->vm.n_vcpus };
+	unsigned vcpus[HOST_CPUS_MAX];
 	int err;
+
+	for (unsigned i = 0; i < r->vm.n_vcpus; i++)
+		vcpus[i] = r->vm.vcpu[i].index;
 
 	wish.node = find_node(r, error);
 	if (wish.node < -1)
 		return wish.node;
 	if (r->n_vcpus)
 		wish.n_vcpus = (unsigned)r->n_vcpus;
+	/* one that has too few of them is refused later */
+	if (wish.n_vcpus <= r->vm.n_vcpus)
+		wish.vcpus = vcpus;
 	wish.allowed = r->allowed;
 	if (r->map_file) {
 		err = cpu_map_read(&r->map, r->map_file, error);

@@ -108,7 +108,7 @@ static int choose(const struct topology *t, const struct plan_request *r, struct
 		cpus_for_each (cpu, &cores[i].cpus) {
 			if (vcpu == r->n_vcpus)
 				break;
-			plan->map.pin[vcpu].vcpu = vcpu;
+			plan->map.pin[vcpu].vcpu = r->vcpus ? r->vcpus[vcpu] : vcpu;
 			plan->map.pin[vcpu++].pcpu = (unsigned)cpu;
 		}
 	}

@@ -15,6 +15,7 @@
 
 struct plan_request {
 	unsigned n_vcpus;	   /* without a map */
+	const unsigned *vcpus;	   /* their numbers, rising; NULL: from 0 on without a hole */
 	const struct cpu_map *map; /* NULL: choose */
 	int node;		   /* where the memory and device are; -1: anywhere */
 	struct cpus allowed;	   /* choose among these; empty: all */

@@ -94,6 +94,14 @@ static void plans_for_a_machine(void **state)
 	says("/sys/fs/cgroup/machine/vm1/exitless-1000: made");
 	assert_int_equal(run("cpu show --root %s", root), 0);
 	says("CPU  NODE");
+	/* one was hot-plugged in a later slot */
+	tree_put(root, "/proc/1000/task/1002/comm", "CPU 5/KVM\n");
+	assert_int_equal(run("cpu plan 1000 --root %s", root), 0);
+	says("\n0 1\n5 2\n");
+	assert_int_equal(run("cpu plan 1000 --vcpus 1 --root %s", root), 0);
+	says("\n0 1\n#");
+	assert_int_equal(run("cpu plan 1000 --vcpus 3 --root %s", root), 1);
+	says("1000 has no vCPU 1, only 2 of them");
 	assert_int_equal(run("cpu plan 77 --root %s", root), 1);
 	says("there is no process 77");
 }

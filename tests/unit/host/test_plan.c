@@ -245,6 +245,23 @@ static void maps(void **state)
 	topology_free(t);
 }
 
+/* Those that are there keep their numbers. */
+static void holes(void **state)
+{
+	struct topology *t = read_tree("two-sockets");
+	static const unsigned vcpus[] = { 0, 5, 6 };
+	struct plan_request r = { .n_vcpus = 3, .vcpus = vcpus, .node = 1 };
+	struct plan plan;
+	char *text;
+
+	assert_int_equal(plan_make(t, &r, &plan, &error), 0);
+	text = cpu_map_print(&plan.map);
+	assert_string_equal(text, "0 1\n5 17\n6 3\n");
+	free(text);
+	plan_done(&plan);
+	topology_free(t);
+}
+
 static void no_host(void **state)
 {
 	struct host host;
@@ -261,6 +278,7 @@ int main(void)
 		cmocka_unit_test(smt),	       cmocka_unit_test(real_server),
 		cmocka_unit_test(real_hybrid), cmocka_unit_test(hybrid),
 		cmocka_unit_test(maps),	       cmocka_unit_test(no_host),
+		cmocka_unit_test(holes),
 	};
 
 	return cmocka_run_group_tests_name("host/plan", tests, NULL, NULL);
