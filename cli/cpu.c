@@ -17,7 +17,7 @@ struct request {
 	const char *map_file, *vcpus, *node, *device, *cpus, *qmp, *root;
 	bool no_watch, gone, all;
 	long n_vcpus, wanted_node; /* of the options; 0, -1: not given */
-	struct cpus allowed;
+	struct cpus allowed, taken;
 	struct host host;
 	struct topology *topology;
 	struct vm vm;
@@ -71,9 +71,10 @@ static int make_plan(struct request *r, struct host_error *error)
 			return err;
 		wish.map = &r->map;
 	}
-	err = place_taken(&r->host, r->vm.pid, &wish.taken, error);
+	err = place_taken(&r->host, r->vm.pid, &r->taken, error);
 	if (err)
 		return err;
+	wish.taken = r->taken;
 	return plan_make(r->topology, &wish, &r->plan, error);
 }
 
@@ -88,15 +89,30 @@ static void set_cpus(json_t *json, const char *key, const struct cpus *cpus)
 	free(text);
 }
 
-/* The kernel parameters with which nothing would be left to do at run time. */
-static char *boot_parameters(const struct plan *plan)
+/* Those that are dedicated, by this plan or to other machines, and those that are @so already. */
+static char *dedicated_or(const struct request *r, const struct cpus *so)
 {
-	char *cpus = cpus_list(&plan->dedicated), *rest = cpus_list(&plan->housekeeping), *text;
+	struct cpus all = cpus_or(&r->plan.dedicated, &r->taken);
+
+	all = cpus_or(&all, so);
+	return cpus_list(&all);
+}
+
+/* The kernel parameters with which nothing would be left to do at run time, and nothing that was
+ * booted with is lost. */
+static char *boot_parameters(const struct request *r)
+{
+	char *isolated = dedicated_or(r, &r->topology->isolated),
+	     *tickless = dedicated_or(r, &r->topology->nohz_full),
+	     *callbacks = dedicated_or(r, &r->topology->nocbs),
+	     *rest = cpus_list(&r->plan.housekeeping), *text;
 
 	text = host_printf("isolcpus=managed_irq,domain,%s nohz_full=%s rcu_nocbs=%s "
 			   "irqaffinity=%s",
-			   cpus, cpus, cpus, rest);
-	free(cpus);
+			   isolated, tickless, callbacks, rest);
+	free(isolated);
+	free(tickless);
+	free(callbacks);
 	free(rest);
 	return text;
 }
@@ -125,7 +141,7 @@ static json_t *report(const struct request *r)
 	for (unsigned i = 0; i < plan->notes.n; i++)
 		json_array_append_new(notes, json_string(plan->notes.name[i]));
 	json_object_set_new(json, "notes", notes);
-	text = boot_parameters(plan);
+	text = boot_parameters(r);
 	json_object_set_new(json, "boot_parameters", json_string(text));
 	free(text);
 	for (unsigned i = 0; i < r->changes.n; i++) {

@@ -106,6 +106,33 @@ static void plans_for_a_machine(void **state)
 	says("there is no process 77");
 }
 
+/* Whoever boots with them takes nothing from those that have CPUs already. */
+static void keeps_what_was_booted_with(void **state)
+{
+	static const char other[] = "{\"machine\":\"x\",\"pid\":1000,\"start\":%s,\"map\":"
+				    "\"0 1\\n\",\"dedicated\":\"1\",\"housekeeping\":\"0\"}\n";
+	char *text;
+
+	root = tree_new("one-socket");
+	tree_put(root, "/sys/devices/system/cpu/isolated", "4-5\n");
+	tree_put(root, "/sys/devices/system/cpu/nohz_full", "5\n");
+	tree_put(root, "/proc/cmdline", "isolcpus=4-5 nohz_full=5 rcu_nocbs=3\n");
+	tree_put(root, "/proc/1000/stat",
+		 "1000 (qemu) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5000 0");
+	for (unsigned i = 0; i < 2; i++) {
+		text = host_printf(other, i ? "5000" : "4000");
+		tree_put(root, "/run/exitless-host/cpu/1000", text);
+		free(text);
+		assert_int_equal(run("cpu plan --vcpus 1 --root %s", root), 0);
+		says("\n0 4\n");
+		/* a machine that has ended has none */
+		says(i ? "isolcpus=managed_irq,domain,1,4-5 nohz_full=1,4-5 rcu_nocbs=1,3-5 "
+			 "irqaffinity=0,2-3\n"
+		       : "isolcpus=managed_irq,domain,4-5 nohz_full=4-5 rcu_nocbs=3-5 "
+			 "irqaffinity=0-3\n");
+	}
+}
+
 /* What cannot be read is not nothing. A directory cannot be read as a file, even by root. */
 static void says_what_it_cannot_tell(void **state)
 {
@@ -268,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(plans, teardown),
 		cmocka_unit_test_teardown(plans_for_a_machine, teardown),
+		cmocka_unit_test_teardown(keeps_what_was_booted_with, teardown),
 		cmocka_unit_test_teardown(says_what_it_cannot_tell, teardown),
 		cmocka_unit_test_teardown(lists_devices, teardown),
 		cmocka_unit_test_teardown(examines, teardown),
