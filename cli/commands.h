@@ -27,6 +27,9 @@ const char *cli_socket(void);
 /* Says "exitless NAME: ..." and how the command is used; returns CLI_USAGE. */
 int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Prints how the command is used, because that was asked for; returns CLI_OK. */
+int cli_help(const char *command);
+
 /* Says "exitless NAME: ..." and, with --json, an object "error" as the daemon's are; returns
  * CLI_FAILED. */
 int cli_failed(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

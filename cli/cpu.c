@@ -302,40 +302,109 @@ static int undo(struct request *r, const char *which)
 	return cli_json() ? say_undone(1, CLI_OK) : CLI_OK;
 }
 
+enum {
+	PLAN = 1,
+	APPLY = 2,
+	UNDO = 4,
+	SHOW = 8,
+};
+
+/* False after saying which option that was given is none of this verb's. */
+static bool check_options(const struct request *r, const char *name, unsigned verb)
+{
+	const struct {
+		const char *name;
+		bool given;
+		unsigned verbs;
+	} options[] = {
+		{ "--map", r->map_file, PLAN | APPLY },
+		{ "--vcpus", r->vcpus, PLAN | APPLY },
+		{ "--node", r->node, PLAN | APPLY },
+		{ "--device", r->device, PLAN | APPLY },
+		{ "--cpus", r->cpus, PLAN | APPLY },
+		{ "--qmp", r->qmp, PLAN | APPLY },
+		{ "--root", r->root, PLAN | SHOW },
+		{ "--no-watch", r->no_watch, APPLY },
+		{ "--gone", r->gone, UNDO },
+		{ "--all", r->all, UNDO },
+	};
+
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		if (options[i].given && !(options[i].verbs & verb)) {
+			cli_usage("cpu", "%s is not for %s", options[i].name, name);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* What is asked for without looking at what it names; CLI_OK if there is sense in it. */
+static int check(const struct request *r, int argc, char **argv, unsigned verb)
+{
+	const char *which = argc > 2 ? argv[2] : NULL;
+
+	if (!verb)
+		return cli_usage("cpu", "plan, apply, undo or show?");
+	if (argc > 3 || (verb == SHOW && which))
+		return cli_usage("cpu", "what is \"%s\"?", argv[verb == SHOW ? 2 : 3]);
+	if (!check_options(r, argv[1], verb))
+		return CLI_USAGE;
+	if (verb == APPLY && !which)
+		return cli_usage("cpu", "which machine?");
+	if (verb == UNDO && (which != NULL) + r->gone + r->all != 1)
+		return cli_usage("cpu", "undo which machine, --gone or --all?");
+	if (verb == PLAN && !which && !r->map_file && !r->vcpus)
+		return cli_usage("cpu", "a machine, --vcpus or --map is wanted");
+	if (r->map_file && r->vcpus)
+		return cli_usage("cpu", "--map or --vcpus, not both");
+	if (r->node && r->device)
+		return cli_usage("cpu", "--node or --device, not both");
+	if (r->qmp && !which)
+		return cli_usage("cpu", "--qmp is for a machine");
+	return CLI_OK;
+}
+
+static bool parse_cpus(struct request *r)
+{
+	int err = r->cpus ? cpus_parse_list(&r->allowed, r->cpus) : 0;
+
+	if (err == -ERANGE)
+		cli_usage("cpu", "--cpus: CPU numbers end at %d, not \"%s\"", HOST_CPUS_MAX - 1,
+			  r->cpus);
+	/* none would be taken for all */
+	else if (r->cpus && (err || !cpus_count(&r->allowed)))
+		err = cli_usage("cpu", "--cpus: \"%s\" is no list of CPUs like 2-5,8", r->cpus);
+	return !err;
+}
+
 static int run(struct request *r, int argc, char **argv)
 {
-	const char *verb = argc > 1 ? argv[1] : "", *which = argc > 2 ? argv[2] : NULL;
-	bool plan = !strcmp(verb, "plan"), show = !strcmp(verb, "show"),
-	     do_it = !strcmp(verb, "apply"), undo_it = !strcmp(verb, "undo");
+	static const char *const verbs[] = { "plan", "apply", "undo", "show" };
+	const char *which = argc > 2 ? argv[2] : NULL;
 	struct host_error error = { "" };
+	unsigned verb = 0;
+	int status;
 
-	if (!plan && !show && !do_it && !undo_it)
-		return cli_usage("cpu", "plan, apply, undo or show?");
-	if (argc > 3 || (show && which))
-		return cli_usage("cpu", "what is \"%s\"?", argv[show ? 2 : 3]);
-	if (do_it && !which)
-		return cli_usage("cpu", "which machine?");
-	if (undo_it && (which != NULL) + r->gone + r->all != 1)
-		return cli_usage("cpu", "undo which machine, --gone or --all?");
-	if (plan && !which && !r->map_file && !r->vcpus)
-		return cli_usage("cpu", "a machine, --vcpus or --map is wanted");
+	for (unsigned i = 0; i < 4; i++)
+		if (argc > 1 && !strcmp(argv[1], verbs[i]))
+			verb = 1u << i;
+	status = check(r, argc, argv, verb);
+	if (status)
+		return status;
 	if (!cli_number("cpu", "--vcpus", r->vcpus, 1, HOST_CPUS_MAX, &r->n_vcpus) ||
-	    !cli_number("cpu", "--node", r->node, 0, HOST_NODES_MAX - 1, &r->wanted_node))
+	    !cli_number("cpu", "--node", r->node, 0, HOST_NODES_MAX - 1, &r->wanted_node) ||
+	    !parse_cpus(r))
 		return CLI_USAGE;
-	/* none would be taken for all */
-	if (r->cpus && (cpus_parse_list(&r->allowed, r->cpus) < 0 || !cpus_count(&r->allowed)))
-		return cli_usage("cpu", "--cpus: \"%s\" is no list of CPUs like 2-5,8", r->cpus);
-	if (r->root && (do_it || undo_it))
-		return cli_usage("cpu", "--root is for plan and show");
-	if ((do_it || undo_it) && !cli_is_root("cpu"))
+	if (verb & (APPLY | UNDO) && !cli_is_root("cpu"))
 		return CLI_FAILED;
 	host_init(&r->host, r->root);
-	if (undo_it)
+	if (verb == UNDO)
 		return undo(r, which);
 	r->topology = topology_read(&r->host, &error);
 	if (!r->topology)
 		return said(&error);
-	return show ? cpu_show(&r->host, r->topology) : plan_or_apply(r, which, do_it);
+	return verb == SHOW ? cpu_show(&r->host, r->topology)
+			    : plan_or_apply(r, which, verb == APPLY);
 }
 
 int cmd_cpu(int argc, char **argv)
@@ -350,6 +419,12 @@ int cmd_cpu(int argc, char **argv)
 	};
 	int status = CLI_USAGE;
 
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			free(r);
+			return cli_help("cpu");
+		}
+	}
 	r->wanted_node = -1;
 	argc = cli_take_options(argc, argv, options, sizeof(options) / sizeof(options[0]));
 	if (argc >= 0)

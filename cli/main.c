@@ -165,17 +165,21 @@ static int no_command(const char *name)
 	return CLI_USAGE;
 }
 
+int cli_help(const char *name)
+{
+	const struct command *command = find_command(name);
+
+	if (!command)
+		return no_command(name);
+	printf("usage: exitless %s %s\n%s\n", command->name, command->arguments, command->help);
+	return CLI_OK;
+}
+
 static int cmd_help(int argc, char **argv)
 {
-	const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
-
-	if (!command && argc > 1)
-		return no_command(argv[1]);
-	if (!command)
-		help(stdout);
-	else
-		printf("usage: exitless %s %s\n%s\n", command->name, command->arguments,
-		       command->help);
+	if (argc > 1)
+		return cli_help(argv[1]);
+	help(stdout);
 	return CLI_OK;
 }
 

@@ -169,9 +169,17 @@ static void boot_read(const struct host *host, struct topology *t)
 struct topology *topology_read(const struct host *host, struct host_error *error)
 {
 	struct topology *t = host_alloc(sizeof(*t));
+	char *online = host_read(host, CPU "/online");
+	int err = online ? cpus_parse_list(&t->online, online) : -ENOENT;
 
-	if (!host_cpus(host, &t->online, CPU "/online") || cpus_empty(&t->online)) {
-		host_fail(error, -ENOENT, "%s%s/online does not list the CPUs", host->root, CPU);
+	free(online);
+	if (err || cpus_empty(&t->online)) {
+		if (err == -ERANGE)
+			host_fail(error, err, "%s%s/online: no more than %d CPUs are supported",
+				  host->root, CPU, HOST_CPUS_MAX);
+		else
+			host_fail(error, -ENOENT, "%s%s/online does not list the CPUs", host->root,
+				  CPU);
 		free(t);
 		return NULL;
 	}

@@ -268,6 +268,32 @@ static void wrong_words(void **state)
 		"cpu undo",
 		"cpu undo vm --all",
 		"cpu show vm",
+		"cpu plan --vcpus 4 --map /dev/null",
+		"cpu apply vm --vcpus 4 --map /dev/null",
+		"cpu plan --vcpus 4 --node 0 --device 00:00.0",
+		"cpu plan --vcpus 4 --qmp /tmp/qmp",
+		"cpu plan --vcpus 4 --gone",
+		"cpu plan --vcpus 4 --all",
+		"cpu plan --vcpus 4 --no-watch",
+		"cpu apply vm --gone",
+		"cpu apply vm --all",
+		"cpu undo vm --map /dev/null",
+		"cpu undo vm --vcpus 2",
+		"cpu undo vm --node 0",
+		"cpu undo vm --device 00:00.0",
+		"cpu undo vm --cpus 2",
+		"cpu undo vm --qmp /tmp/qmp",
+		"cpu undo vm --no-watch",
+		"cpu undo --gone --root /tmp",
+		"cpu show --map /dev/null",
+		"cpu show --vcpus 2",
+		"cpu show --node 0",
+		"cpu show --device 00:00.0",
+		"cpu show --cpus 2",
+		"cpu show --qmp /tmp/qmp",
+		"cpu show --no-watch",
+		"cpu show --gone",
+		"cpu show --all",
 		"bind --undo",
 		"bind --all",
 		"bind --force",
@@ -288,6 +314,20 @@ static void wrong_words(void **state)
 			fail_msg("\"%s\": status %d\n%s", lines[i], status, output);
 		says("usage: exitless ");
 	}
+	assert_int_equal(run("cpu plan --vcpus 2 --cpus 5000"), 2);
+	says("CPU numbers end at 1023");
+}
+
+/* Asked for anywhere, it is no mistake. */
+static void helps(void **state)
+{
+	static const char *const lines[] = { "cpu --help", "cpu plan --help", "cpu plan vm -h",
+					     "cpu undo --all --help", "help cpu" };
+
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		assert_int_equal(run("%s", lines[i]), 0);
+		says("usage: exitless cpu plan|apply|undo|show");
+	}
 }
 
 int main(void)
@@ -303,6 +343,7 @@ int main(void)
 		cmocka_unit_test_teardown(all_refusals_as_json, teardown),
 		cmocka_unit_test_teardown(one_answer_as_json, teardown),
 		cmocka_unit_test_teardown(wrong_words, teardown),
+		cmocka_unit_test_teardown(helps, teardown),
 	};
 
 	return cmocka_run_group_tests_name("host/command", tests, NULL, NULL);

@@ -264,11 +264,22 @@ static void holes(void **state)
 
 static void no_host(void **state)
 {
+	char *root = tree_new("one-socket");
+	struct topology *t;
 	struct host host;
 
 	host_init(&host, "/nowhere");
 	assert_null(topology_read(&host, &error));
 	assert_non_null(strstr(error.text, "/nowhere"));
+	host_init(&host, root);
+	tree_put(root, "/sys/devices/system/cpu/online", "0-1023\n");
+	t = topology_read(&host, &error);
+	assert_non_null(t);
+	topology_free(t);
+	tree_put(root, "/sys/devices/system/cpu/online", "0-1024\n");
+	assert_null(topology_read(&host, &error));
+	assert_non_null(strstr(error.text, "no more than 1024 CPUs"));
+	tree_free(root);
 }
 
 int main(void)
