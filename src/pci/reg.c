@@ -61,6 +61,26 @@ static int index_rows(struct reg_bank *bank, const char **why)
 	return 0;
 }
 
+/* Whole pages of zeros at once: a packet memory has thousands of registers, and a guest may reset
+ * the device as often as it likes. */
+static void load_row(struct reg_bank *bank, const struct reg *row)
+{
+	uint32_t end = row->offset + count_of(row) * stride_of(row);
+	bool zeros = !row->reset && stride_of(row) == 4;
+
+	for (uint32_t at = row->offset; at < end;) {
+		uint32_t *page = bank->pages[at / PAGE];
+
+		if (zeros && at % PAGE == 0 && end - at >= PAGE && page == bank->own + at / 4) {
+			memset(page, 0, PAGE);
+			at += PAGE;
+		} else {
+			reg_set(bank, at, row->reset);
+			at += stride_of(row);
+		}
+	}
+}
+
 static void load_resets(struct reg_bank *bank, bool all)
 {
 	for (size_t i = 0; i < bank->table->n_rows; i++) {
@@ -68,8 +88,7 @@ static void load_resets(struct reg_bank *bank, bool all)
 
 		if (row->keep && !all)
 			continue;
-		for (unsigned n = 0; n < count_of(row); n++)
-			reg_set(bank, row->offset + n * stride_of(row), row->reset);
+		load_row(bank, row);
 	}
 }
 

@@ -38,6 +38,18 @@ static const struct reg rows[] = {
 };
 static const struct reg_table table = { rows, ARRAY_SIZE(rows), 0x2000 };
 
+/* Of some pages, from within one to within another. */
+static const struct reg memories[] = {
+	{ "BEFORE", 0x0ff8, .reset = 3, .rw = ~0u },
+	{ "MEMORY", 0x0ffc, .count = 0xc02, .rw = ~0u },
+	{ "AFTER", 0x4004, .reset = 4, .rw = ~0u },
+	{ "ONES", 0x5000, .count = 0x400, .reset = ~0u, .rw = ~0u },
+	{ "SPARSE", 0x6000, .count = 0x200, .stride = 8, .rw = ~0u },
+	{ "BETWEEN", 0x6004, .reset = 6, .rw = ~0u, .keep = true },
+	{ "KEPT", 0x7000, .count = 0x400, .rw = ~0u, .keep = true },
+};
+static const struct reg_table memory_table = { memories, ARRAY_SIZE(memories), 0x8000 };
+
 static struct reg_bank *bank;
 static uint32_t dev = 21;
 
@@ -141,6 +153,35 @@ static void resets(void **state)
 	assert_int_equal(wrote_count, 0);
 }
 
+static void resets_memories(void **state)
+{
+	uint32_t *page = aligned_alloc(4096, 4096);
+
+	reg_bank_free(bank);
+	bank = reg_bank_new(&memory_table, NULL, NULL);
+	assert_non_null(bank);
+	assert_int_equal(reg_bank_share(bank, 0x2000, 4096, page), 0);
+	for (uint32_t at = 0; at < memory_table.size; at += 4)
+		put(at, 0x77777777, 4);
+	assert_int_equal(page[5], 0x77777777);
+	reg_bank_reset(bank);
+	assert_int_equal(reg_get(bank, 0xff8), 3);
+	for (uint32_t at = 0xffc; at < 0x4004; at += 4)
+		assert_int_equal(reg_get(bank, at), 0);
+	assert_int_equal(page[5], 0);
+	assert_int_equal(reg_get(bank, 0x4004), 4);
+	for (uint32_t at = 0x5000; at < 0x6000; at += 4)
+		assert_int_equal(reg_get(bank, at), ~0u);
+	for (uint32_t at = 0x6000; at < 0x7000; at += 8)
+		assert_int_equal(reg_get(bank, at), 0);
+	for (uint32_t at = 0x7000; at < 0x8000; at += 4)
+		assert_int_equal(reg_get(bank, at), 0x77777777);
+	assert_int_equal(reg_get(bank, 0x6004), 0x77777777);
+	reg_bank_free(bank);
+	bank = NULL;
+	free(page);
+}
+
 static void shares_pages(void **state)
 {
 	uint32_t *page = aligned_alloc(4096, 4096);
@@ -216,6 +257,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(handlers, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_and_outside, setup, teardown),
 		cmocka_unit_test_setup_teardown(resets, setup, teardown),
+		cmocka_unit_test_setup_teardown(resets_memories, setup, teardown),
 		cmocka_unit_test_setup_teardown(shares_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(dumps, setup, teardown),
 		cmocka_unit_test(refuses_bad_tables),
