@@ -246,6 +246,9 @@ static void handle(struct vfio_user_server *s)
 		vfio_user_broken(s, "it broke the protocol");
 	else if (err)
 		reply_error(s, &m, err);
+	/* a client of another version may ask for ours, one that sends nonsense has said enough */
+	if (err == EINVAL && !s->negotiated)
+		vfio_user_broken(s, "a malformed VERSION");
 }
 
 /* Reads towards the end of the current message. Returns 1 when it is whole, 0 when more has to

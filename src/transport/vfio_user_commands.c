@@ -428,7 +428,7 @@ static const struct command {
 	size_t min, max; /* of the body */
 	unsigned fds;	 /* most */
 } commands[] = {
-	[VFIO_USER_VERSION] = { "VERSION", version, 4, 65536, 0 },
+	[VFIO_USER_VERSION] = { "VERSION", version, 4, VFIO_USER_VERSION_MAX, 0 },
 	[VFIO_USER_DMA_MAP] = { "DMA_MAP", dma_map, 32, 32, 1 },
 	[VFIO_USER_DMA_UNMAP] = { "DMA_UNMAP", dma_unmap, 24, 4096, 0 },
 	[VFIO_USER_DEVICE_GET_INFO] = { "DEVICE_GET_INFO", get_info, 16, 4096, 0 },

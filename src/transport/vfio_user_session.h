@@ -82,6 +82,10 @@ _Static_assert(sizeof(struct vfio_user_write_multi) == 24, "REGION_WRITE_MULTI")
  * client that sends more breaks the protocol. */
 #define VFIO_USER_MULTI_MAX 256
 
+/* Longest body of a VERSION. All that the protocol has to say there is a tenth of it; QEMU sends
+ * 198 bytes. */
+#define VFIO_USER_VERSION_MAX 4096u
+
 #define VFIO_USER_REGIONS     9
 #define VFIO_USER_IRQS	      5
 #define VFIO_USER_FDS_MAX     16

@@ -94,13 +94,14 @@ static void bad_json(void **state)
 		{ "{\"capabilities\":{\"max_dma_maps\":1.5}}", 38 },
 		{ "{\"capabilities\":{\"pgsizes\":{}}}", 32 },
 	};
-	char deep[60000], reply[512];
+	char deep[4092], reply[512];
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(vu_connect(&client, server_path()), 0);
 		assert_int_equal(
 			exchange(&client, 0, 0, bad[i].json, bad[i].len, reply, sizeof(reply)),
 			-EINVAL);
+		expect_dropped(&client);
 		vu_close(&client);
 		wait_disconnected();
 	}
@@ -109,16 +110,35 @@ static void bad_json(void **state)
 	assert_int_equal(vu_connect(&client, server_path()), 0);
 	assert_int_equal(exchange(&client, 0, 0, deep, sizeof(deep), reply, sizeof(reply)),
 			 -EINVAL);
+	expect_dropped(&client);
+	vu_close(&client);
+	expect_serving();
+}
+
+/* Nor may one go on who does not want to know. */
+static void bad_json_unanswered(void **state)
+{
+	static const char request[] = "\0\0\0\0{\"capabilities\":7}";
+
+	assert_int_equal(vu_connect(&client, server_path()), 0);
+	assert_int_equal(vu_send(&client, 1, 0x10, request, sizeof(request), NULL, 0), 0);
+	expect_dropped(&client);
 	vu_close(&client);
 	expect_serving();
 }
 
 static void too_long(void **state)
 {
-	static char json[66000];
+	static char json[4093] = "{\"capabilities\":{}}";
 	char reply[64];
 
-	memset(json, ' ', sizeof(json) - 1);
+	memset(json + strlen(json), ' ', sizeof(json) - 1 - strlen(json));
+	assert_int_equal(vu_connect(&client, server_path()), 0);
+	json[4091] = '\0';
+	assert_true(exchange(&client, 0, 0, json, 4092, reply, sizeof(reply)) > 4);
+	vu_close(&client);
+	wait_disconnected();
+	json[4091] = ' ';
 	assert_int_equal(vu_connect(&client, server_path()), 0);
 	assert_int_equal(exchange(&client, 0, 0, json, sizeof(json), reply, sizeof(reply)),
 			 -ECONNRESET);
@@ -159,6 +179,7 @@ int main(void)
 		test_no_client(smaller_transfers),
 		test_no_client(other_major),
 		test_no_client(bad_json),
+		test_no_client(bad_json_unanswered),
 		test_no_client(too_long),
 		test_no_client(twice),
 		test_no_client(anything_else_first),
