@@ -4,13 +4,15 @@
  *
  * A message is read in two steps, header and body, and never past its end, so the descriptors that
  * come with its bytes are its own. Nothing blocks: what cannot be sent is queued up to a bound,
- * what has not come yet is waited for. A round of the loop handles a bounded number of messages, so
- * that one busy client does not starve the others.
+ * what has not come yet is waited for. A round of the loop handles messages up to a bound in number
+ * and time, so that one busy client does not starve the others; a message that is not done by then
+ * is gone on with in the next round, and no other is read before.
  */
 #include "transport/vfio_user.h"
 
 #include "base/event.h"
 #include "base/util.h"
+#include "transport/round.h"
 #include "transport/unix_socket.h"
 #include "transport/vfio_user_session.h"
 
@@ -41,7 +43,8 @@ static void close_fds(struct vfio_user_server *s)
 
 static void update_events(struct vfio_user_server *s)
 {
-	loop_modify(&s->lfd, (s->hold.on ? 0 : EPOLLIN) | (s->waits_to_send ? EPOLLOUT : 0));
+	loop_modify(&s->lfd, (s->hold.on || s->unfinished ? 0 : EPOLLIN) |
+				     (s->waits_to_send ? EPOLLOUT : 0));
 }
 
 static void held(struct client_hold *hold)
@@ -83,6 +86,9 @@ static void end_session(struct vfio_user_server *s, const char *why)
 	s->stats.connected = false;
 	s->negotiated = false;
 	s->got = 0;
+	s->unfinished = false;
+	s->multi_done = 0;
+	loop_timer_cancel(&s->go_on);
 	close_fds(s);
 	for (out = s->out; out; out = next) {
 		next = out->next;
@@ -223,6 +229,17 @@ static bool header_is_sound(const struct vfio_user_server *s, const struct vfio_
 			   : (h->flags & VFIO_USER_TYPE) == VFIO_USER_TYPE_COMMAND;
 }
 
+static void handle(struct vfio_user_server *s);
+
+static void go_on(struct loop_timer *timer)
+{
+	struct vfio_user_server *s = container_of(timer, struct vfio_user_server, go_on);
+
+	s->round_until_ns = 0;
+	handle(s);
+}
+
+/* The message that has come, or more of the one that is unfinished. */
 static void handle(struct vfio_user_server *s)
 {
 	struct vfio_user_message m = {
@@ -238,8 +255,16 @@ static void handle(struct vfio_user_server *s)
 	if (is_reply(&m.header)) {
 		err = vfio_user_dma_reply(s, &m);
 	} else {
-		s->stats.messages++;
+		s->stats.messages += !s->unfinished;
 		err = vfio_user_command(s, &m);
+	}
+	if (s->unfinished != (err == -EAGAIN)) {
+		s->unfinished = !s->unfinished;
+		update_events(s);
+	}
+	if (s->unfinished) {
+		loop_timer_set(s->loop, &s->go_on, time_now_ns(), go_on);
+		return;
 	}
 	close_fds(s);
 	if (err == -EPROTO)
@@ -275,8 +300,12 @@ static int receive(struct vfio_user_server *s)
 			return -1;
 		}
 		s->got += (size_t)n;
-		if (s->got < end)
+		if (s->got < end) {
+			/* there may be more, for as long as it goes on sending single bytes */
+			if (client_round_over(&s->round_until_ns))
+				return 0;
 			continue;
+		}
 		if (in_header) {
 			size_t len = s->header.size - sizeof(s->header);
 
@@ -310,12 +339,13 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 			return;
 		vfio_user_dma_pump(s);
 	}
-	if (s->hold.on) {
+	if (s->hold.on || s->unfinished) {
 		/* only errors come then: the client is gone */
 		if (events & (EPOLLHUP | EPOLLERR))
 			end_session(s, "it closed the connection");
 		return;
 	}
+	s->round_until_ns = 0;
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND && s->fd >= 0; i++) {
 		bool replied;
 
@@ -326,7 +356,7 @@ static void session_ready(struct loop_fd *lfd, uint32_t events)
 		replied = !is_reply(&s->header) && !(s->header.flags & VFIO_USER_NO_REPLY);
 		handle(s);
 		/* Clients wait for a reply: looking for more costs each access a system call. */
-		if (replied)
+		if (replied || s->unfinished || client_round_over(&s->round_until_ns))
 			return;
 	}
 }

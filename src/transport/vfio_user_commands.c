@@ -9,6 +9,7 @@
  */
 #include "base/event.h"
 #include "base/util.h"
+#include "transport/round.h"
 #include "transport/vfio_user_session.h"
 
 #include <errno.h>
@@ -381,6 +382,10 @@ static int write_region(struct vfio_user_server *s, struct vfio_user_message *m)
 	return 0;
 }
 
+/* Records between two looks at the clock. */
+#define MULTI_UNTIMED 4
+
+/* What a register does may take long, so all of them may take more than one round. */
 static int write_multi(struct vfio_user_server *s, struct vfio_user_message *m)
 {
 	uint64_t n = load_le64(m->body);
@@ -388,15 +393,21 @@ static int write_multi(struct vfio_user_server *s, struct vfio_user_message *m)
 	if (n > m->len / sizeof(struct vfio_user_write_multi) ||
 	    m->len - 8 != n * sizeof(struct vfio_user_write_multi))
 		return -EPROTO;
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t i = s->multi_done; i < n; i++) {
 		struct vfio_user_write_multi write;
 
+		if (i % MULTI_UNTIMED == 0 && i > s->multi_done &&
+		    client_round_over(&s->round_until_ns)) {
+			s->multi_done = i;
+			return -EAGAIN;
+		}
 		memcpy(&write, m->body + 8 + i * sizeof(write), sizeof(write));
 		if (write.count > sizeof(write.data))
 			return -EPROTO;
 		s->stats.write_multi++;
 		region_write(s, write.region, write.offset, write.data, write.count);
 	}
+	s->multi_done = 0;
 	vfio_user_reply(s, m, &n, sizeof(n), -1);
 	return 0;
 }

@@ -136,6 +136,10 @@ struct vfio_user_server {
 	size_t unsent;
 	bool waits_to_send; /* for room in the socket */
 	struct client_hold hold;
+	uint64_t round_until_ns; /* transport/round.h */
+	bool unfinished;     /* the message that came last: no other is read before it is done */
+	uint64_t multi_done; /* records of it that are written */
+	struct loop_timer go_on; /* with it */
 	struct loop_fd resample;
 	int resample_fd;
 	struct vfio_user_dma dma;
@@ -151,7 +155,9 @@ struct vfio_user_message {
 
 /*
  * Handles one command of the session. Returns 0 when it was answered, a positive errno to answer
- * with an error, or -EPROTO when the client broke the protocol and must go.
+ * with an error, -EPROTO when the client broke the protocol and must go, or -EAGAIN when the
+ * round's time is over: call it again with the same message in the next one, before any other
+ * message.
  */
 int vfio_user_command(struct vfio_user_server *s, struct vfio_user_message *m);
 /* The name of a command, or "?". */

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/event.h"
+#include "transport/round.h"
 #include "transport/unix_socket.h"
 #include "transport/vhost_user_session.h"
 
@@ -243,6 +244,8 @@ static bool receive(struct vhost_user_server *s)
 
 static void serve(struct vhost_user_server *s)
 {
+	uint64_t until_ns = 0;
+
 	for (unsigned i = 0; i < MESSAGES_PER_ROUND; i++) {
 		if (client_hold(&s->hold))
 			return;
@@ -252,7 +255,7 @@ static void serve(struct vhost_user_server *s)
 			protocol_error(s, "too many descriptors");
 			return;
 		}
-		if (!handle(s))
+		if (!handle(s) || client_round_over(&until_ns))
 			return;
 	}
 }

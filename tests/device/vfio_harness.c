@@ -14,6 +14,7 @@ struct pci_function *function;
 struct memory_space *space;
 uint32_t *shared_page;
 struct vu_client client;
+void (*bar_written)(uint64_t offset);
 
 static struct recorder recorder; /* the server's thread's */
 static struct loop *loop;
@@ -39,6 +40,8 @@ static void bar_write(struct pci_function *f, unsigned bar, uint64_t offset, con
 	recorder.last_offset = offset;
 	recorder.last_len = len;
 	memcpy(recorder.last_data, buf, MIN(len, sizeof(recorder.last_data)));
+	if (bar_written)
+		bar_written(offset);
 }
 
 static void reset(struct pci_function *f, enum pci_reset kind)
@@ -72,6 +75,7 @@ int server_start(void **state)
 
 	log_set_level(LOG_LEVEL_ERROR);
 	memset(&recorder, 0, sizeof(recorder));
+	bar_written = NULL;
 	strcpy(directory + strlen(directory) - 6, "XXXXXX");
 	if (!mkdtemp(directory))
 		return -1;

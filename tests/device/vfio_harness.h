@@ -35,6 +35,9 @@ extern struct pci_function *function;
 extern struct memory_space *space;
 extern uint32_t *shared_page; /* the server's view of BAR0 + 0x2000 */
 extern struct vu_client client;
+/* Called by the function for each write to a BAR, on the server's thread. NULL, at first: nobody.
+ */
+extern void (*bar_written)(uint64_t offset);
 
 /* cmocka setup and teardown: server started; with a negotiated client, or without. */
 int server_start(void **state);
