@@ -7,6 +7,7 @@
 #include "base/client_fd.h"
 
 #include "base/event.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -18,7 +19,6 @@
 
 /* Of one message (SCM_MAX_FD is 253) with what was kept of it, sockets, and room. */
 #define FDS_MAX 512
-#define STACK	(256 * 1024)
 
 struct client_closer {
 	pthread_mutex_t lock;
@@ -87,20 +87,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int start(struct client_closer *c)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int err;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, STACK);
-	err = pthread_create(&thread, &attr, run, c);
-	pthread_attr_destroy(&attr);
-	return err;
-}
-
 void client_closer_close(struct client_closer *c, int fd)
 {
 	if (fd < 0)
@@ -117,7 +103,7 @@ void client_closer_close(struct client_closer *c, int fd)
 	if (!c->busy) {
 		__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
 		STORE_RELEASE(c->busy, true);
-		if (start(c)) {
+		if (thread_start(run, c)) {
 			/* the machine is out of threads: as well as it can be done without */
 			STORE_RELEASE(c->busy, false);
 			__atomic_sub_fetch(&c->refs, 1, __ATOMIC_RELAXED);
