@@ -67,6 +67,18 @@ void memory_channel_cancel(struct memory_channel *channel, uint64_t addr, uint64
 int memory_faults_watch(struct memory_file *file);
 void memory_faults_forget(struct memory_file *file);
 
+/* unmap.c: unmaps files. Control thread. */
+struct memory_unmapper;
+/* Returns NULL when there is no memory. */
+struct memory_unmapper *memory_unmapper_new(void);
+/* What it was given will be unmapped. NULL is allowed. */
+void memory_unmapper_free(struct memory_unmapper *u);
+/* Takes @file over, which nobody uses any more and no list has, and frees it. */
+void memory_unmapper_add(struct memory_unmapper *u, struct memory_file *file);
+/* See memory_space_behind() and memory_space_settle(). */
+bool memory_unmapper_behind(const struct memory_unmapper *u);
+void memory_unmapper_wait(struct memory_unmapper *u);
+
 /* space.c: called by the SIGBUS handler. */
 void memory_space_fault(struct memory_space *space);
 

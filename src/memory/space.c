@@ -30,6 +30,7 @@ struct memory_space {
 	unsigned n_retired;
 	struct list files;
 	uint64_t file_bytes; /* of those */
+	struct memory_unmapper *unmapper;
 	int failed;
 	struct memory_stats stats;
 	struct memory_channel channel;
@@ -50,11 +51,13 @@ struct memory_space *memory_space_new(const char *name)
 	memory_channel_init(&space->channel);
 	space->name = strdup(name);
 	space->map = calloc(1, sizeof(*space->map));
-	if (space->name && space->map) {
+	space->unmapper = memory_unmapper_new();
+	if (space->name && space->map && space->unmapper) {
 		space->map->generation = ++space->generation;
 		return space;
 	}
 	memory_channel_done(&space->channel);
+	memory_unmapper_free(space->unmapper);
 	free(space->name);
 	free(space->map);
 	free(space);
@@ -67,11 +70,10 @@ static void file_put(struct memory_file *file)
 	if (--file->refs)
 		return;
 	memory_faults_forget(file);
-	munmap(file->base, file->size);
 	list_del(&file->node);
 	file->space->stats.files--;
 	file->space->file_bytes -= file->size;
-	free(file);
+	memory_unmapper_add(file->space->unmapper, file);
 }
 
 const char memory_no_space[] = "too many memory regions or files, or files of more than 4 TiB";
@@ -162,6 +164,7 @@ void memory_space_free(struct memory_space *space)
 	free(space->log);
 	free_retired(space);
 	memory_channel_done(&space->channel);
+	memory_unmapper_free(space->unmapper);
 	free(space->map);
 	free(space->name);
 	free(space);
@@ -358,6 +361,16 @@ out:
 	if (!space->map->n)
 		WRITE_ONCE(space->failed, 0);
 	return removed;
+}
+
+bool memory_space_behind(const struct memory_space *space)
+{
+	return memory_unmapper_behind(space->unmapper);
+}
+
+void memory_space_settle(struct memory_space *space)
+{
+	memory_unmapper_wait(space->unmapper);
 }
 
 bool memory_space_failed(const struct memory_space *space)

@@ -8,7 +8,8 @@
  * from a reader stays valid until the reading thread's next rcu_reader_quiescent().
  *
  * Files are mapped whole and once per space (same device and inode), so many small regions
- * (a vIOMMU's) cost a table row each and not a mapping each.
+ * (a vIOMMU's) cost a table row each and not a mapping each. One that has no region left is
+ * unmapped by a thread, since its memory may be freed with it.
  *
  * A client may truncate its file under us. The SIGBUS that an access then takes is contained: the
  * handler puts zero pages under the access and around it, marks its space as failed, and the access
@@ -45,6 +46,11 @@ enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
  * memory. */
 #define MEMORY_FILES_MAX      512
 #define MEMORY_FILE_BYTES_MAX (4ull << 40)
+/* And more of them that are being unmapped, than which a client may not add to:
+ * memory_space_behind(). Those of a guest that ends may take a while, and the next one need not
+ * wait for that. */
+#define MEMORY_UNMAPS_MAX      64
+#define MEMORY_UNMAP_BYTES_MAX (1ull << 40)
 
 /* What -ENOSPC means here, for a log. */
 extern const char memory_no_space[];
@@ -57,7 +63,8 @@ int memory_faults_init(void);
 
 /* Returns NULL with errno set. @name is copied; used in dumps. */
 struct memory_space *memory_space_new(const char *name);
-/* The caller has made sure that no reader uses it any more. NULL is allowed. */
+/* The caller has made sure that no reader uses it any more. Does not wait for what is left to be
+ * unmapped. NULL is allowed. */
 void memory_space_free(struct memory_space *space);
 
 /* Is it a memory file? Waits for nothing. */
@@ -76,9 +83,16 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
 
 /*
  * Control thread: removes every region that lies wholly inside [@addr, @addr + @size); @size 0 with
- * @addr 0 means all. Returns once no reader can see them any more. Returns how many were removed.
+ * @addr 0 means all. Returns once no reader can see them any more; their files may be mapped for a
+ * while yet. Returns how many were removed.
  */
 unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t size);
+
+/* Control thread: is there more to be unmapped than there should be? Then nothing is to be taken
+ * from the client that could add to it. */
+bool memory_space_behind(const struct memory_space *space);
+/* Control thread: waits until nothing is left to be unmapped. For tests. */
+void memory_space_settle(struct memory_space *space);
 
 /* Any thread: true once an access ran into a truncated file (until memory_space_unmap() of all). */
 bool memory_space_failed(const struct memory_space *space);

@@ -436,7 +436,7 @@ struct vfio_user_server *vfio_user_server_new(struct loop *loop,
 		err = ENOMEM;
 		goto fail;
 	}
-	err = -client_hold_init(&s->hold, loop, &s->listener, held);
+	err = -client_hold_init(&s->hold, loop, space, &s->listener, held);
 	if (err)
 		goto fail;
 	s->listen_fd = config->listen_fd > 0 ? config->listen_fd

@@ -359,7 +359,7 @@ static void try_connect(struct loop_timer *timer)
 	int fd = -1;
 
 	strcpy(address.sun_path, s->path);
-	if (!client_closer_busy(s->hold.closer))
+	if (!client_hold(&s->hold))
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address))) {
 		begin_session(s, fd);
@@ -390,7 +390,7 @@ struct vhost_user_server *vhost_user_server_new(struct loop *loop,
 	s->connect = config->connect;
 	s->accept_limit.burst = 1;
 	s->path = strdup(config->path);
-	err = s->path ? client_hold_init(&s->hold, loop, &s->listener, held) : -ENOMEM;
+	err = s->path ? client_hold_init(&s->hold, loop, dev->space, &s->listener, held) : -ENOMEM;
 	if (err) {
 		/* below */
 	} else if (s->connect) {

@@ -3,6 +3,22 @@
 #include "base/util.h"
 #include "tests/device/vhost_harness.h"
 
+#include <pthread.h>
+#include <sys/mman.h>
+
+static pthread_t loops;
+static unsigned unmapped_by_loop;
+
+int __real_munmap(void *at, size_t len);
+int __wrap_munmap(void *at, size_t len);
+
+int __wrap_munmap(void *at, size_t len)
+{
+	if (pthread_equal(pthread_self(), READ_ONCE(loops)))
+		unmapped_by_loop++;
+	return __real_munmap(at, len);
+}
+
 struct table {
 	uint32_t n, pad;
 	struct vhost_client_region r[9];
@@ -44,6 +60,34 @@ static void replaces_all(void **state)
 	assert_int_equal(send_table(&client.c, &t, NULL, 0), 0);
 	for (unsigned i = 0; i < 8; i++)
 		close(fds[i]);
+}
+
+static void who(void *arg)
+{
+	WRITE_ONCE(loops, pthread_self());
+	unmapped_by_loop = 0;
+}
+
+static void count(void *arg)
+{
+	*(unsigned *)arg = unmapped_by_loop;
+}
+
+/* Memory that is not in the table any more may be freed with that, which takes its time. */
+static void unmaps_elsewhere(void **state)
+{
+	struct table t = { 1, 0, { { 0x1000, 0x100000, 0x1000, 0 } } };
+	int fd = memory_file(0x100000);
+	unsigned unmapped = 1;
+
+	on_loop(who, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(send_table(&client.c, &t, &fd, 1), 0);
+	t.n = 0;
+	assert_int_equal(send_table(&client.c, &t, NULL, 0), 0);
+	on_loop(count, &unmapped);
+	assert_int_equal(unmapped, 0);
+	close(fd);
 }
 
 static void refuses(void **state)
@@ -104,6 +148,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(replaces_all),
+		test(unmaps_elsewhere),
 		test(refuses),
 		test(while_rings_run),
 	};
