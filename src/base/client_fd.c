@@ -15,10 +15,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Of one message (SCM_MAX_FD is 253) with what was kept of it, sockets, and room. */
 #define FDS_MAX 512
+/* Of 512 bytes, in a memory file: freeing them is no more work than handing it to a thread. */
+#define SMALL_BLOCKS 128
 
 struct client_closer {
 	pthread_mutex_t lock;
@@ -31,7 +34,11 @@ struct client_closer {
 
 bool client_fd_is_harmless(int fd)
 {
-	return fcntl(fd, F_GET_SEALS) >= 0 || event_fd_is(fd);
+	struct stat st;
+
+	if (fcntl(fd, F_GET_SEALS) >= 0)
+		return !fstat(fd, &st) && st.st_blocks <= SMALL_BLOCKS;
+	return event_fd_is(fd);
 }
 
 struct client_closer *client_closer_new(void)

@@ -2,8 +2,9 @@
 /*
  * Closing descriptors that came from a client, and the sockets on which they come. A client decides
  * what is behind them, and so how long close() takes: a TCP socket may linger, a FUSE file's flush
- * may never be answered, a Unix socket has others in its queue, which go with it. So what is not
- * known to be harmless is closed by a thread made for it.
+ * may never be answered, a Unix socket has others in its queue, which go with it, and with the last
+ * descriptor of a memory file all its pages are freed. So what is not known to be harmless is
+ * closed by a thread made for it.
  *
  * Each server has a closer of its own, with one such thread at most, and reads nothing from its
  * client and takes no new one while that is busy: whoever may connect to a server's socket holds up
@@ -18,8 +19,8 @@
 
 struct client_closer;
 
-/* A memory file (memfd, or a file of tmpfs or hugetlbfs) or an eventfd: close() does not wait, nor
- * do fstat() and page faults. Asks the file itself nothing. */
+/* An eventfd, or a memory file (memfd, or a file of tmpfs or hugetlbfs) of few pages: close() does
+ * not take long. Asks no other file anything. */
 bool client_fd_is_harmless(int fd);
 
 /* Returns NULL with errno set. */

@@ -363,6 +363,21 @@ out:
 	return removed;
 }
 
+bool memory_space_holds(const struct memory_space *space, int fd)
+{
+	const struct memory_file *file;
+	struct stat st;
+
+	if (!memory_is_file(fd) || fstat(fd, &st) < 0)
+		return false;
+	list_for_each(file, &space->files, node)
+	{
+		if (file->dev == st.st_dev && file->ino == st.st_ino && !READ_ONCE(file->faulted))
+			return true;
+	}
+	return false;
+}
+
 bool memory_space_behind(const struct memory_space *space)
 {
 	return memory_unmapper_behind(space->unmapper);

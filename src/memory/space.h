@@ -88,6 +88,12 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
  */
 unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t size);
 
+/*
+ * Control thread: is the file behind @fd mapped? Then close() of @fd frees none of its memory.
+ * Waits for nothing, whatever @fd is.
+ */
+bool memory_space_holds(const struct memory_space *space, int fd);
+
 /* Control thread: is there more to be unmapped than there should be? Then nothing is to be taken
  * from the client that could add to it. */
 bool memory_space_behind(const struct memory_space *space);

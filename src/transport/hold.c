@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define LOOK_NS (5 * NS_PER_MS)
 
@@ -77,4 +78,12 @@ bool client_hold(struct client_hold *hold)
 		look(hold);
 	}
 	return hold->on;
+}
+
+void client_hold_close(struct client_hold *hold, int fd)
+{
+	if (fd >= 0 && memory_space_holds(hold->space, fd))
+		close(fd);
+	else
+		client_closer_close(hold->closer, fd);
 }

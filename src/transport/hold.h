@@ -36,4 +36,7 @@ void client_hold_done(struct client_hold *hold);
 /* Before anything is read or accepted: true if it has to wait. */
 bool client_hold(struct client_hold *hold);
 
+/* Closes @fd (-1: nothing), which came from the client: at once if that takes no time. */
+void client_hold_close(struct client_hold *hold, int fd);
+
 #endif

@@ -38,7 +38,7 @@ struct vfio_user_out {
 static void close_fds(struct vfio_user_server *s)
 {
 	while (s->n_fds)
-		client_closer_close(s->hold.closer, s->fds[--s->n_fds]);
+		client_hold_close(&s->hold, s->fds[--s->n_fds]);
 }
 
 static void update_events(struct vfio_user_server *s)

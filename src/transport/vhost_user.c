@@ -37,7 +37,7 @@ static void drain_look(struct loop_timer *timer);
 static void close_fds(struct vhost_user_server *s)
 {
 	while (s->n_fds)
-		client_closer_close(s->hold.closer, s->fds[--s->n_fds]);
+		client_hold_close(&s->hold, s->fds[--s->n_fds]);
 }
 
 static void drop_out(struct vhost_user_server *s)

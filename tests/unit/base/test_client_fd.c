@@ -62,6 +62,22 @@ static void knows_the_harmless(void **state)
 	assert_false(client_fd_is_harmless(-1));
 }
 
+/* With its last descriptor its pages are freed. */
+static void knows_what_holds_much(void **state)
+{
+	int fd = memfd_create("m", 0), one = memfd_create("m", 0), none = memfd_create("m", 0);
+
+	assert_int_equal(ftruncate(none, 1 << 30), 0);
+	assert_true(client_fd_is_harmless(none));
+	assert_int_equal(fallocate(one, 0, 0, 4096), 0);
+	assert_true(client_fd_is_harmless(one));
+	assert_int_equal(fallocate(fd, 0, 0, 1 << 20), 0);
+	assert_false(client_fd_is_harmless(fd));
+	close(fd);
+	close(one);
+	close(none);
+}
+
 static void closes(void **state)
 {
 	struct client_closer *c = client_closer_new();
@@ -106,6 +122,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(knows_the_harmless),
+		cmocka_unit_test(knows_what_holds_much),
 		cmocka_unit_test(closes),
 		cmocka_unit_test(goes_before_it_is_done),
 	};

@@ -3,6 +3,7 @@
 #include "memory/space.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -235,6 +237,27 @@ static void space_goes_before(void **state)
 	space = memory_space_new("vm");
 }
 
+/* Closing these frees nothing. */
+static void holds_files(void **state)
+{
+	int fd = file_of(MB), other = file_of(MB), event = eventfd(0, 0);
+	int same = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	assert_false(memory_space_holds(space, fd));
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, fd, 0), 0);
+	assert_true(memory_space_holds(space, fd));
+	assert_true(memory_space_holds(space, same));
+	assert_false(memory_space_holds(space, other));
+	assert_false(memory_space_holds(space, event));
+	assert_false(memory_space_holds(space, -1));
+	assert_int_equal(memory_space_unmap(space, 0, 0), 1);
+	assert_false(memory_space_holds(space, fd));
+	close(fd);
+	close(other);
+	close(same);
+	close(event);
+}
+
 int main(void)
 {
 #define test(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -246,6 +269,7 @@ int main(void)
 		test(more_than_there_should_be),
 		test(longer_than_they_should_be),
 		test(space_goes_before),
+		test(holds_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
