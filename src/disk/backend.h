@@ -26,6 +26,8 @@ struct disk_io {
 	struct iovec *rest; /* after a part of it was done */
 	unsigned n_rest, step;
 	uint64_t done; /* bytes, so far */
+	struct bounce *bounce;
+	struct disk_io *next;
 };
 
 #define DISK_PENDING 1

@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A file or block device by io_uring, one ring per queue, submitted once per batch and reaped by
- * polling the completion ring in memory. The file is open twice: past the host's cache (O_DIRECT)
- * for requests that are aligned for it, and through it for the others; the kernel keeps the two
- * coherent. Both are registered with each ring, and guest memory if that is asked for (pinned.h).
+ * polling the completion ring in memory. The file is open twice, past the host's page cache
+ * (O_DIRECT) and through it, and both are registered with each ring, as is guest memory if that is
+ * asked for (pinned.h).
+ *
+ * A file that can be read and written past the cache always is. The kernel keeps the two coherent
+ * only for what comes one after the other: a write through the cache that begins while another of
+ * the same page goes past it dirties the page as it was, and writes that back over the other; and a
+ * page that is read meanwhile may stay as it was. So a request that is not aligned for O_DIRECT
+ * goes there by a buffer that is (bounce.h). Blocks of which parts can be read and written are no
+ * matter of that cache only where they are as small as a guest's sector, or whole pages; others
+ * count as pages. What is left for the cache is the end of a file within such a block: nothing else
+ * writes there.
  *
  * A file that lies in memory (tmpfs) is read and written at once, long requests part by part: there
  * is no storage to wait for, and io_uring would hand each request to a thread. Very long requests
@@ -17,6 +26,7 @@
  */
 #include "base/iov.h"
 #include "disk/backend.h"
+#include "disk/bounce.h"
 #include "disk/pinned.h"
 
 #include <errno.h>
@@ -39,13 +49,14 @@
 /* What the kernel may do for a request in the core's own time: copy, and look up pages. */
 #define COPY_BYTES (1u << 20)
 #define PAGE_BYTES (4u << 20)
+#define CACHE_PAGE 4096u /* of the host's page cache, at least */
 
 enum { BUFFERED, DIRECT };
 
 /* What a request is at, if it is not at its beginning (disk_io.step). */
 enum {
 	STEP_FIRST,
-	STEP_BUFFERED,	  /* READ, WRITE: the file cannot do it past the cache */
+	STEP_BOUNCED,	  /* READ, WRITE: not as it is, but in parts (bounce.h) */
 	STEP_WRITE_ZEROS, /* ZEROES: the file cannot; they are written */
 	STEP_SYNC,	  /* ZEROES: made durable */
 };
@@ -56,6 +67,7 @@ struct file_queue {
 	unsigned unsubmitted, under_way;
 	bool cancelling; /* nothing is started again */
 	bool cancel_out; /* a cancel of everything is under way */
+	struct bounce_pool bounces;
 	struct pinned pinned;
 };
 
@@ -64,8 +76,11 @@ struct file_backend {
 	int fds[2]; /* DIRECT: -1 if the file cannot */
 	bool block_device, in_memory, waits;
 	bool read_only;
-	/* for DIRECT: of addresses; of lengths and offsets */
+	/* for DIRECT: of addresses; of lengths and offsets. Atomic: the file may want more than it
+	 * says, or say that it can and never do it */
 	unsigned align_memory, align_offset;
+	bool direct_fails;
+	struct bounce_locks locks;
 	uint8_t *zeros; /* ZERO_BYTES, never written */
 	unsigned n_queues;
 	struct file_queue queues[DISK_QUEUES_MAX];
@@ -84,6 +99,7 @@ static void file_free(struct disk_backend *backend)
 		if (f->queues[i].ready)
 			io_uring_queue_exit(&f->queues[i].ring);
 		pinned_done(&f->queues[i].pinned);
+		bounce_done(&f->queues[i].bounces);
 	}
 	for (unsigned i = 0; i < 2; i++)
 		if (f->fds[i] >= 0)
@@ -95,20 +111,37 @@ static void file_free(struct disk_backend *backend)
 
 /* ---- starting ---------------------------------------------------------------------------- */
 
-/* Which of the two descriptors serves a read or write from here on. */
-static int choose_file(const struct file_backend *f, const struct disk_io *io,
-		       const struct iovec *iov, unsigned n)
+/* How reads and writes go by now. */
+static int file_for_rw(const struct file_backend *f)
+{
+	return f->fds[DIRECT] < 0 || READ_ONCE(f->direct_fails) ? BUFFERED : DIRECT;
+}
+
+/* Does @io go on by a buffer? A part that has begun is not asked about. */
+static bool bounces(const struct file_backend *f, struct disk_io *io)
 {
 	uint64_t bits = io->offset + io->done, addresses = 0;
+	unsigned block = READ_ONCE(f->align_offset);
+	const struct iovec *iov = io->rest ? io->rest : io->iov;
+	unsigned n = io->rest ? io->n_rest : io->n_iov;
 
-	if (f->fds[DIRECT] < 0 || io->step == STEP_BUFFERED)
-		return BUFFERED;
+	if (io->op == DISK_ZEROES)
+		return io->step == STEP_WRITE_ZEROS && file_for_rw(f) == DIRECT &&
+		       (bits & (block - 1) || io->bytes - io->done < block);
+	if (io->op != DISK_READ && io->op != DISK_WRITE)
+		return false;
+	if (io->step == STEP_BOUNCED)
+		return true;
+	if (file_for_rw(f) == BUFFERED)
+		return false;
 	for (unsigned i = 0; i < n; i++) {
 		bits |= iov[i].iov_len;
 		addresses |= (uintptr_t)iov[i].iov_base;
 	}
-	return (bits & (f->align_offset - 1)) | (addresses & (f->align_memory - 1)) ? BUFFERED
-										    : DIRECT;
+	if (likely(!(bits & (block - 1)) && !(addresses & (f->align_memory - 1))))
+		return false;
+	io->step = STEP_BOUNCED;
+	return true;
 }
 
 static void prepare_rw(struct file_backend *f, struct file_queue *q, struct io_uring_sqe *sqe,
@@ -117,7 +150,7 @@ static void prepare_rw(struct file_backend *f, struct file_queue *q, struct io_u
 	const struct iovec *iov = io->rest ? io->rest : io->iov;
 	unsigned n = io->rest ? io->n_rest : io->n_iov;
 	uint64_t offset = io->offset + io->done;
-	int file = choose_file(f, io, iov, n), buffer = -1;
+	int file = file_for_rw(f), buffer = -1;
 
 	if (n != 1 || iov->iov_len > INT32_MAX) {
 		if (io->op == DISK_READ)
@@ -143,15 +176,33 @@ static void prepare_rw(struct file_backend *f, struct file_queue *q, struct io_u
 		sqe->flags |= IOSQE_ASYNC;
 }
 
+static void prepare_bounced(struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
+{
+	int file = io->bounce->at_end ? BUFFERED : file_for_rw(f);
+	unsigned bytes;
+	uint64_t at;
+	uint8_t *data = bounce_from(io, &at, &bytes);
+
+	if (bounce_reads(io)) {
+		io_uring_prep_read(sqe, file, data, bytes, at);
+		return;
+	}
+	io_uring_prep_write(sqe, file, data, bytes, at);
+	if (io->op == DISK_WRITE && io->durable)
+		sqe->rw_flags = RWF_DSYNC;
+}
+
 static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
 {
 	uint64_t at = io->offset + io->done, len = MIN(io->bytes - io->done, (uint64_t)ZERO_BYTES);
 	int mode = FALLOC_FL_KEEP_SIZE | (io->unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
-	struct iovec iov = { f->zeros, len };
+	int file = file_for_rw(f);
 
 	switch (io->step) {
 	case STEP_WRITE_ZEROS:
-		io_uring_prep_write(sqe, choose_file(f, io, &iov, 1), f->zeros, (unsigned)len, at);
+		if (file == DIRECT) /* what is behind the last whole block bounces */
+			len = ALIGN_DOWN(len, READ_ONCE(f->align_offset));
+		io_uring_prep_write(sqe, file, f->zeros, (unsigned)len, at);
 		/* there may be very many */
 		sqe->flags |= IOSQE_ASYNC;
 		break;
@@ -161,7 +212,7 @@ static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, stru
 }
 
 /* Puts the next step of @io into the ring. False: there is no room. */
-static bool prepare(struct file_backend *f, struct file_queue *q, struct disk_io *io)
+static bool put(struct file_backend *f, struct file_queue *q, struct disk_io *io)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 
@@ -169,13 +220,23 @@ static bool prepare(struct file_backend *f, struct file_queue *q, struct disk_io
 		return false;
 	switch (io->op) {
 	case DISK_READ:
-	case DISK_WRITE: prepare_rw(f, q, sqe, io); break;
+	case DISK_WRITE:
+		if (unlikely(io->bounce != NULL))
+			prepare_bounced(f, sqe, io);
+		else
+			prepare_rw(f, q, sqe, io);
+		break;
 	case DISK_FLUSH: io_uring_prep_fsync(sqe, BUFFERED, IORING_FSYNC_DATASYNC); break;
 	case DISK_DISCARD:
 		io_uring_prep_fallocate(sqe, BUFFERED, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					(off_t)io->offset, (off_t)io->bytes);
 		break;
-	case DISK_ZEROES: prepare_zeros(f, sqe, io); break;
+	case DISK_ZEROES:
+		if (io->bounce)
+			prepare_bounced(f, sqe, io);
+		else
+			prepare_zeros(f, sqe, io);
+		break;
 	}
 	sqe->flags |= IOSQE_FIXED_FILE;
 	if (unlikely(f->waits))
@@ -183,6 +244,34 @@ static bool prepare(struct file_backend *f, struct file_queue *q, struct disk_io
 	io_uring_sqe_set_data(sqe, io);
 	q->unsubmitted++;
 	return true;
+}
+
+/* The same, or has it wait for a buffer. */
+static bool prepare(struct file_backend *f, struct file_queue *q, struct disk_io *io)
+{
+	if (unlikely(!io->bounce && bounces(f, io))) {
+		if (bounce_waits(&q->bounces) ||
+		    !bounce_begin(&q->bounces, io, READ_ONCE(f->align_offset))) {
+			bounce_wait(&q->bounces, io);
+			return true;
+		}
+	}
+	return put(f, q, io);
+}
+
+/* Those that wait for a buffer or a block, as far as there are any now. */
+static void go_on_waiting(struct file_backend *f, struct file_queue *q)
+{
+	struct disk_io *io;
+
+	while ((io = bounce_waits(&q->bounces)) &&
+	       bounce_begin(&q->bounces, io, READ_ONCE(f->align_offset))) {
+		if (!put(f, q, io)) {
+			bounce_end(&q->bounces, io);
+			return;
+		}
+		bounce_waits_no_more(&q->bounces);
+	}
 }
 
 /* What is left of @io after @done bytes more, in pieces of its own: the guest's stay as they are.
@@ -242,8 +331,10 @@ static int file_start(struct disk_backend *backend, unsigned queue, struct disk_
 		return rw_now(f, io, io->iov, (int)io->n_iov);
 	}
 	q->cancelling = false;
-	if (!prepare(f, q, io))
+	if (!prepare(f, q, io)) {
+		bounce_end(&q->bounces, io);
 		return -EAGAIN;
+	}
 	q->under_way++;
 	return DISK_PENDING;
 }
@@ -283,12 +374,39 @@ static void file_cancel(struct disk_backend *backend, unsigned queue)
 
 /* ---- reaping ----------------------------------------------------------------------------- */
 
-/* After a result of a read or write. 0, -errno, or DISK_PENDING: there is more to do. */
-static int after_rw(struct file_backend *f, struct disk_io *io, int res)
+/* After -EINVAL past the cache, at @at and of so many bytes in memory that is aligned: the file
+ * wants more alignment than it says, or it cannot at all. */
+static void learn(struct file_backend *f, uint64_t at, unsigned bytes)
 {
+	if ((at | bytes) & (CACHE_PAGE - 1))
+		WRITE_ONCE(f->align_offset, CACHE_PAGE);
+	else
+		WRITE_ONCE(f->direct_fails, true);
+}
+
+/* After a part of @io. 0 or -errno: it is over. */
+static int after_part(struct file_backend *f, struct file_queue *q, struct disk_io *io, int res)
+{
+	if (res == -EINVAL && file_for_rw(f) == DIRECT && !io->bounce->at_end) {
+		learn(f, io->bounce->at, io->bounce->bytes);
+		bounce_end(&q->bounces, io);
+		return DISK_PENDING;
+	}
+	if (res < 0)
+		return res;
+	res = bounce_moved(&q->bounces, io, (unsigned)res);
+	if (res)
+		return res;
+	return io->done < io->bytes ? DISK_PENDING : 0;
+}
+
+/* After a result of a read or write. 0, -errno, or DISK_PENDING: there is more to do. */
+static int after_rw(struct file_backend *f, struct file_queue *q, struct disk_io *io, int res)
+{
+	if (io->bounce)
+		return after_part(f, q, io, res);
 	if (res == -EINVAL && io->step == STEP_FIRST && f->fds[DIRECT] >= 0) {
-		/* the file wants more alignment than it says */
-		io->step = STEP_BUFFERED;
+		io->step = STEP_BOUNCED;
 		return DISK_PENDING;
 	}
 	if (res <= 0)
@@ -301,10 +419,24 @@ static int after_rw(struct file_backend *f, struct disk_io *io, int res)
 	return DISK_PENDING;
 }
 
-static int after_zeros(struct disk_io *io, int res)
+static int after_zeros(struct file_backend *f, struct file_queue *q, struct disk_io *io, int res)
 {
+	if (io->bounce) {
+		res = after_part(f, q, io, res);
+		if (res)
+			return res;
+		io->step = STEP_SYNC;
+		return io->durable ? DISK_PENDING : 0;
+	}
 	if (res == -EOPNOTSUPP && io->step == STEP_FIRST) {
 		io->step = STEP_WRITE_ZEROS;
+		return DISK_PENDING;
+	}
+	if (res == -EINVAL && io->step == STEP_WRITE_ZEROS && file_for_rw(f) == DIRECT) {
+		uint64_t len = MIN(io->bytes - io->done, (uint64_t)ZERO_BYTES);
+
+		learn(f, io->offset + io->done,
+		      (unsigned)ALIGN_DOWN(len, READ_ONCE(f->align_offset)));
 		return DISK_PENDING;
 	}
 	if (res < 0 || io->step == STEP_SYNC)
@@ -326,9 +458,9 @@ static bool is_done(struct file_backend *f, struct file_queue *q, struct disk_io
 	if (res == -EAGAIN || res == -EINTR)
 		io->result = DISK_PENDING;
 	else if (io->op == DISK_READ || io->op == DISK_WRITE)
-		io->result = after_rw(f, io, res);
+		io->result = after_rw(f, q, io, res);
 	else if (io->op == DISK_ZEROES)
-		io->result = after_zeros(io, res);
+		io->result = after_zeros(f, q, io, res);
 	else
 		io->result = MIN(res, 0);
 	if (unlikely(io->result == DISK_PENDING)) {
@@ -336,9 +468,26 @@ static bool is_done(struct file_backend *f, struct file_queue *q, struct disk_io
 			return false;
 		io->result = q->cancelling ? -ECANCELED : -EIO;
 	}
+	bounce_end(&q->bounces, io);
 	free(io->rest);
 	q->under_way--;
 	return true;
+}
+
+/* Those that wait for a buffer need not get one. */
+static unsigned cancel_waiting(struct file_queue *q, struct disk_io **done, unsigned max)
+{
+	struct disk_io *io;
+	unsigned n = 0;
+
+	while (n < max && (io = bounce_waits(&q->bounces))) {
+		bounce_waits_no_more(&q->bounces);
+		io->result = -ECANCELED;
+		free(io->rest);
+		q->under_way--;
+		done[n++] = io;
+	}
+	return n;
 }
 
 static unsigned file_reap(struct disk_backend *backend, unsigned queue, struct disk_io **done,
@@ -349,12 +498,18 @@ static unsigned file_reap(struct disk_backend *backend, unsigned queue, struct d
 	struct io_uring_cqe *cqes[64];
 	unsigned n, n_done = 0;
 
+	if (unlikely(bounce_waits(&q->bounces) != NULL)) {
+		if (q->cancelling)
+			n_done = cancel_waiting(q, done, max);
+		else
+			go_on_waiting(f, q);
+	}
 	if (q->unsubmitted)
 		file_submit(backend, queue);
 	/* completions may wait for the kernel to run them in this thread */
 	if (!io_uring_cq_ready(&q->ring) && READ_ONCE(*q->ring.sq.kflags) & IORING_SQ_TASKRUN)
 		io_uring_get_events(&q->ring);
-	n = io_uring_peek_batch_cqe(&q->ring, cqes, MIN(max, (unsigned)ARRAY_SIZE(cqes)));
+	n = io_uring_peek_batch_cqe(&q->ring, cqes, MIN(max - n_done, (unsigned)ARRAY_SIZE(cqes)));
 	for (unsigned i = 0; i < n; i++) {
 		struct disk_io *io = io_uring_cqe_get_data(cqes[i]);
 
@@ -425,7 +580,7 @@ static const struct disk_backend_ops file_ops = {
 };
 
 /* What DIRECT needs: as the kernel says it, or what is safe wherever the file lies. */
-static void find_alignment(struct file_backend *f, const struct stat *st)
+static void find_alignment(struct file_backend *f)
 {
 	struct statx stx = { 0 };
 	int block = 0;
@@ -439,9 +594,15 @@ static void find_alignment(struct file_backend *f, const struct stat *st)
 	} else if (f->block_device) {
 		if (!ioctl(f->fds[BUFFERED], BLKSSZGET, &block) && block > 512)
 			f->align_memory = f->align_offset = (unsigned)block;
-	} else if (st->st_blksize >= 512 && is_power_of_two((uint64_t)st->st_blksize)) {
-		f->align_memory = f->align_offset = (unsigned)st->st_blksize;
+	} else {
+		f->align_memory = f->align_offset = CACHE_PAGE;
 	}
+	if (f->align_offset > 512)
+		f->align_offset = MAX(f->align_offset, CACHE_PAGE);
+	if (f->align_offset <= BOUNCE_BYTES)
+		return;
+	close(f->fds[DIRECT]);
+	f->fds[DIRECT] = -1;
 }
 
 static int open_file(struct file_backend *f, const struct disk_config *config)
@@ -465,7 +626,7 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 		return 0;
 	f->fds[DIRECT] = open(config->path, flags | O_DIRECT);
 	if (f->fds[DIRECT] >= 0)
-		find_alignment(f, &st);
+		find_alignment(f);
 	return 0;
 }
 
@@ -496,6 +657,9 @@ struct disk_backend *disk_file_new(const struct disk_config *config)
 		if (err)
 			break;
 		f->queues[i].ready = true;
+		err = bounce_init(&f->queues[i].bounces, &f->locks, f->align_memory);
+		if (err)
+			break;
 		err = io_uring_register_files(&f->queues[i].ring, fds, 2);
 		/* where that cannot be, requests go without */
 		if (!err && config->pin_memory)
