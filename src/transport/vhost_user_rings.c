@@ -121,8 +121,9 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 
 		if (s->inflight_file && i < s->inflight_queues)
 			region = s->inflight + i * s->inflight_each;
-		/* features may have been negotiated anew since the region came */
-		if (region && (s->inflight_num != ring->num || s->inflight_packed != packed))
+		/* Features may have been negotiated anew since the region came. QEMU has it made as
+		 * large as rings may be, and a driver may choose smaller ones. */
+		if (region && (s->inflight_num < ring->num || s->inflight_packed != packed))
 			err = -EINVAL;
 		else if (s->dev->in_flight)
 			err = virtqueue_inflight_set(vq, region, packed, s->inflight_num);

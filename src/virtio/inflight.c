@@ -173,8 +173,8 @@ static void settle_split_batch(struct virtq_inflight *f, uint16_t size)
 	}
 }
 
-/* All that is marked, oldest first, into again[]. */
-static int collect(struct virtq_inflight *f)
+/* All that is marked, oldest first, into again[]: of @max entries, and no others may be. */
+static int collect(struct virtq_inflight *f, unsigned max)
 {
 	struct order *order = calloc(f->num, sizeof(*order));
 	unsigned n = 0;
@@ -184,6 +184,10 @@ static int collect(struct virtq_inflight *f)
 	for (unsigned i = 0; i < f->num; i++) {
 		if (READ_ONCE(*mark_of(f, i)) == MARK_FREE)
 			continue;
+		if (i >= max) {
+			free(order);
+			return -EINVAL;
+		}
 		order[n].counter = f->is_packed ? READ_ONCE(f->packed->desc[i].counter)
 						: READ_ONCE(f->split->desc[i].counter);
 		order[n++].entry = (uint16_t)i;
@@ -259,7 +263,7 @@ static int recover_packed(struct virtqueue *vq, uint16_t *used)
 		bool old_wrap = READ_ONCE(region->old_used_wrap) & 1;
 		bool wrap = READ_ONCE(region->used_wrap) & 1;
 
-		if (old >= f->num || now >= f->num)
+		if (old >= vq->num || now >= vq->num)
 			return -EINVAL;
 		if (old != now || old_wrap != wrap) {
 			const struct vring_packed_desc *d = (void *)&vq->desc[old];
@@ -283,7 +287,7 @@ static int recover_packed(struct virtqueue *vq, uint16_t *used)
 	}
 	region->used_idx = region->old_used_idx = *used & 0x7fff;
 	region->used_wrap = region->old_used_wrap = (uint8_t)(*used >> 15);
-	err = collect(f);
+	err = collect(f, f->num);
 	if (err)
 		return err;
 	err = rebuild_lists(f);
@@ -298,7 +302,7 @@ int inflight_recover(struct virtqueue *vq, uint16_t *used)
 
 	f->n_again = f->next_again = f->n_batch = 0;
 	f->count = 0;
-	if (f->is_packed != vq->packed || f->num != vq->num)
+	if (f->is_packed != vq->packed || f->num < vq->num)
 		return -EINVAL;
 	if (vq->packed)
 		return recover_packed(vq, used);
@@ -313,7 +317,8 @@ int inflight_recover(struct virtqueue *vq, uint16_t *used)
 	}
 	WRITE_ONCE(f->split->used_idx, *used);
 	STORE_RELEASE(f->split->version, INFLIGHT_VERSION);
-	err = collect(f);
+	/* heads: the ring may be smaller than what the region is for */
+	err = collect(f, vq->num);
 	return err ? err : (int)f->n_again;
 }
 

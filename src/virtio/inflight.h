@@ -14,7 +14,8 @@ struct virtq_desc {
 };
 
 void inflight_free(struct virtqueue *vq);
-/* At start: finds out what was in flight, and returns how many ring slots that is, or -EINVAL. The
+/* At start: finds out what was in flight, and returns how many ring slots that is, or -EINVAL (a
+ * ring larger than the region, marks that cannot be its own). The
  * used position (packed: with its wrap counter in bit 15) comes from the ring in a split queue, and
  * from the region in a packed one, unless that is fresh. */
 int inflight_recover(struct virtqueue *vq, uint16_t *used);

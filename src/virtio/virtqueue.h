@@ -217,12 +217,12 @@ void virtqueue_break(struct virtqueue *vq);
 
 /* ---- in-flight tracking (inflight.c) ------------------------------------------------------ */
 
-/* Bytes of region per queue of @num descriptors; a multiple of 64. */
+/* Bytes of region per queue of up to @num descriptors; a multiple of 64. */
 size_t virtqueue_inflight_bytes(bool packed, uint16_t num);
 /*
  * Before virtqueue_start(), lock held: @region is shared memory of that many bytes, which stays
- * until virtqueue_inflight_set(NULL) or _done(). Its content is not trusted. 0, -EINVAL (@num is
- * not what the region says), -ENOMEM.
+ * until virtqueue_inflight_set(NULL) or _done(). Its content is not trusted. The ring may be
+ * smaller than @num, not larger. 0, -EINVAL (@num is not what the region says), -ENOMEM.
  */
 int virtqueue_inflight_set(struct virtqueue *vq, void *region, bool packed, uint16_t num);
 

@@ -182,6 +182,20 @@ static void other_kind_of_ring(void **state)
 	close(fd);
 }
 
+/* The front end has the region made for the largest rings, and a driver chooses its own size. */
+static void smaller_ring(void **state)
+{
+	struct inflight_message m;
+	int fd = get(1, 256, 24, &m);
+
+	for (uint16_t num = 512; num >= 16; num /= 2) {
+		assert_int_equal(set(m.size, m.offset, 1, 256, fd), 0);
+		assert_int_equal(start_ring(num, 0), num > 256 ? REFUSED : 0);
+		client_again();
+	}
+	close(fd);
+}
+
 static uint64_t number_in(const char *format, unsigned kib)
 {
 	unsigned long long value = 1;
@@ -257,6 +271,7 @@ int main(void)
 		test_disk(refuses),
 		test_disk(does_not_trust_it),
 		test_disk(other_kind_of_ring),
+		test_disk(smaller_ring),
 		test_disk(pages_that_are_not_there),
 	};
 

@@ -44,12 +44,12 @@ static uintptr_t number_of(const struct virtq_chain *chain)
 }
 
 /* Submits @n of 1..3 descriptors, dies with @taken taken, of which @given are given and @published
- * of those are published. */
-static void one_death(uint64_t features, unsigned n, unsigned taken, unsigned given,
+ * of those are published. The region has room for @room. */
+static void one_death(uint64_t features, uint16_t room, unsigned n, unsigned taken, unsigned given,
 		      unsigned published)
 {
 	bool packed = features & PACKED;
-	void *region = calloc(1, virtqueue_inflight_bytes(packed, NUM));
+	void *region = calloc(1, virtqueue_inflight_bytes(packed, room));
 	unsigned char seen[64] = { 0 };
 	unsigned i, again = 0;
 	uint32_t len, base = packed ? 0x80008000u : 0;
@@ -58,7 +58,7 @@ static void one_death(uint64_t features, unsigned n, unsigned taken, unsigned gi
 	assert_int_equal(rig_init(&rig, features, NUM, 0), 0);
 	/* twice, so that the second life begins in the middle of the ring */
 	for (unsigned life = 0; life < 3; life++) {
-		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, NUM), 0);
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, room), 0);
 		assert_int_equal(rig_start(&rig, base), 0);
 		if (!life) {
 			again = 0;
@@ -121,14 +121,14 @@ static void one_death(uint64_t features, unsigned n, unsigned taken, unsigned gi
 
 static void every_death(void **state)
 {
-	for (unsigned k = 0; k < 2; k++)
+	for (unsigned k = 0; k < 4; k++)
 		for (unsigned n = 1; n <= 7; n++)
 			for (unsigned taken = 0; taken <= n; taken++)
 				for (unsigned given = 0; given <= taken; given++)
 					for (unsigned published = 0; published <= given;
 					     published++)
-						one_death(k ? PACKED : 0, n, taken, given,
-							  published);
+						one_death(k % 2 ? PACKED : 0, k / 2 ? 3 * NUM : NUM,
+							  n, taken, given, published);
 }
 
 /* Split: the index is out, the region does not know yet (the narrowest window). */
@@ -184,15 +184,53 @@ static void refuses_other_sizes(void **state)
 	rig_done(&rig);
 }
 
+/* A driver may choose a smaller ring than the region is for. What is marked must be of it. */
+static void smaller_ring(void **state)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		const uint16_t room = 2 * NUM;
+		size_t bytes = virtqueue_inflight_bytes(k, room), each = k ? 32 : 16;
+		uint8_t *region = calloc(1, bytes);
+		uint32_t base = k ? 0x80008000u : 0;
+
+		assert_int_equal(rig_init(&rig, k ? PACKED : 0, NUM, 0), 0);
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM / 2), 0);
+		assert_int_equal(rig_start(&rig, base), -EINVAL);
+		memset(region, 0, bytes);
+		for (unsigned entry = 0; entry < room; entry++) {
+			assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, room), 0);
+			assert_int_equal(rig_start(&rig, base), 0);
+			virtqueue_stop(&rig.vq);
+			region[each * (1 + entry)] = 1;
+			if (k) /* num */
+				region[each * (1 + entry) + 6] = 1;
+			assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, room), 0);
+			assert_int_equal(rig_start(&rig, base), k || entry < NUM ? 0 : -EINVAL);
+			virtqueue_stop(&rig.vq);
+			region[each * (1 + entry)] = 0;
+		}
+		for (unsigned i = 0; k && i < 2; i++) {
+			/* used positions, which the ring is looked at */
+			memset(region + 16, 0, 4);
+			region[16 + 2 * i] = NUM;
+			assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, room), 0);
+			assert_int_equal(rig_start(&rig, base), -EINVAL);
+		}
+		rig_done(&rig);
+		free(region);
+	}
+}
+
 /* CVE-2026-63110: the region is in the hands of whoever sends it. */
 static void garbage(void **state)
 {
-	size_t bytes = virtqueue_inflight_bytes(true, NUM);
+	size_t bytes = virtqueue_inflight_bytes(true, 2 * NUM);
 	uint8_t *region = malloc(bytes);
 	uint32_t seed = 7;
 
 	for (unsigned round = 0; round < 20000; round++) {
 		bool packed = round & 1;
+		uint16_t room = round & 2 ? 2 * NUM : NUM;
 		unsigned n;
 
 		assert_int_equal(rig_init(&rig, packed ? PACKED : 0, NUM, 0), 0);
@@ -201,8 +239,8 @@ static void garbage(void **state)
 			region[i] = (uint8_t)(seed >> 24) & (round % 3 ? 0x0f : 0xff);
 		}
 		memcpy(region + 8, &(uint16_t){ 1 }, 2);
-		memcpy(region + 10, &(uint16_t){ NUM }, 2);
-		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, NUM), 0);
+		memcpy(region + 10, &room, 2);
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, room), 0);
 		if (!rig_start(&rig, packed ? 0x80008000u : 0)) {
 			for (unsigned turns = 0; turns < 4 && virtqueue_begin(&rig.vq); turns++) {
 				n = take(NUM);
@@ -223,6 +261,7 @@ int main(void)
 		cmocka_unit_test(every_death),
 		cmocka_unit_test(dies_right_after_publishing),
 		cmocka_unit_test(refuses_other_sizes),
+		cmocka_unit_test(smaller_ring),
 		cmocka_unit_test(garbage),
 	};
 
