@@ -132,6 +132,9 @@ struct io_queue {
 	/* With the maximum rates of its device alone; NULL: it has none. May change at any time
 	 * (WRITE_ONCE()); not freed before the queue is removed. */
 	struct io_group *own;
+	/* Atomic, set while the queue comes to its end: it takes nothing new then, and no maximum
+	 * rate holds back what it has. Whoever sets it calls io_queue_ends(). NULL: never. */
+	const bool *ending;
 	int wake_fd;	    /* readable when there may be work; -1: none. Only while parked */
 	bool drain_wake_fd; /* an eventfd: the core reads it when it wakes by it */
 	/* IO_DOORBELL_BYTES in one cache line, aligned to their size, in which something changes
@@ -167,6 +170,9 @@ int io_queue_move(struct io_queue *queue, struct io_core *to);
  * the queue is polled already: it is looked at once more before it is parked. The queue must be on
  * a core or the call does nothing. */
 void io_queue_kick(struct io_queue *queue);
+
+/* Any thread: @queue->ending was set; a core that sleeps until a rate lets it go on looks now. */
+void io_queue_ends(struct io_queue *queue);
 
 /* Core @turn is of: the other side of @queue was given something that it may answer, so its
  * doorbell is worth looking at. Cheap when the queue is polled. */

@@ -98,6 +98,17 @@ void io_queue_kick(struct io_queue *queue)
 		io_core_wake(core);
 }
 
+void io_queue_ends(struct io_queue *queue)
+{
+	struct io_core *core = __atomic_load_n(&queue->core, __ATOMIC_ACQUIRE);
+
+	if (!core)
+		return;
+	__atomic_store_n(&core->kicked, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&core->sleeping, __ATOMIC_SEQ_CST))
+		io_core_wake(core);
+}
+
 struct change {
 	struct io_queue *queue;
 	int err;

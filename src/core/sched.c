@@ -20,7 +20,8 @@
  * of late), so that is what they wait for; what they gave away is flushed before it.
  *
  * A machine below its minimum rate goes before the round robin; one above its maximum is
- * skipped until its time comes, and so is a device that is above a maximum of its own.
+ * skipped until its time comes, and so is a device that is above a maximum of its own. But for a
+ * queue that comes to its end (queue->ending): what it has was let in, and somebody waits for it.
  *
  * With params.round_robin all of that is off but maximum rates: no queue is bulk, and each turn
  * polls all of them within their budgets. It is there to be measured against.
@@ -186,7 +187,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 			until_ns = io_group_limit(group, start, &packets, &bytes);
 		if (own && !until_ns)
 			until_ns = io_group_limit(own, start, &packets, &bytes);
-		if (until_ns) {
+		if (until_ns && !(queue->ending && READ_ONCE(*queue->ending))) {
 			hold_back(core, queue, until_ns);
 			return false;
 		}

@@ -18,22 +18,12 @@
 
 /* ---- draining ---------------------------------------------------------------------------- */
 
-static bool drain_queue(struct virtqueue *vq)
-{
-	bool idle;
-
-	pthread_mutex_lock(&vq->lock);
-	idle = virtqueue_drain(vq);
-	pthread_mutex_unlock(&vq->lock);
-	return idle;
-}
-
 bool vhost_user_drain_all(struct vhost_user_server *s)
 {
 	bool idle = true;
 
 	for (unsigned i = 0; i < s->dev->n_queues; i++)
-		idle &= drain_queue(s->dev->queues[i]);
+		idle &= virtio_device_drain(s->dev, i);
 	return idle;
 }
 
@@ -213,7 +203,7 @@ bool vhost_user_drain_moved(struct vhost_user_server *s)
 
 		if (s->rings[i].kicked && !ring_config(s, &s->rings[i], &config) &&
 		    ring_moved(s, i, &config))
-			idle &= drain_queue(s->dev->queues[i]);
+			idle &= virtio_device_drain(s->dev, i);
 	}
 	return idle;
 }
@@ -305,7 +295,7 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 	vq = s->dev->queues[addr.index];
 	same = ring->has_addr && ring->desc == addr.desc && ring->used == addr.used &&
 	       ring->avail == addr.avail;
-	if (!same && READ_ONCE(vq->started) && !drain_queue(vq))
+	if (!same && READ_ONCE(vq->started) && !virtio_device_drain(s->dev, addr.index))
 		return -EAGAIN;
 	ring->addr_flags = addr.flags;
 	ring->desc = addr.desc;
@@ -336,14 +326,11 @@ int vhost_user_set_vring_addr(struct vhost_user_server *s)
 /* With GET_VRING_BASE_INFLIGHT requests need not come to their end: they may stay in the region. */
 static bool stop_requests(struct vhost_user_server *s, unsigned i)
 {
-	struct virtqueue *vq = s->dev->queues[i];
 	bool idle;
 
 	if (!vhost_user_has(s, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
-		return drain_queue(vq);
-	pthread_mutex_lock(&vq->lock);
-	idle = virtqueue_suspend(vq);
-	pthread_mutex_unlock(&vq->lock);
+		return virtio_device_drain(s->dev, i);
+	idle = virtio_device_suspend(s->dev, i);
 	if (!idle)
 		virtio_device_wake(s->dev, i);
 	return idle;

@@ -39,6 +39,29 @@ void virtio_device_wake(struct virtio_device *dev, unsigned i)
 		io_queue_kick(dev->io[i]);
 }
 
+static bool end_queue(struct virtio_device *dev, unsigned i, bool (*end)(struct virtqueue *vq))
+{
+	struct virtqueue *vq = dev->queues[i];
+	bool idle;
+
+	pthread_mutex_lock(&vq->lock);
+	idle = end(vq);
+	pthread_mutex_unlock(&vq->lock);
+	if (!idle && dev->io[i])
+		io_queue_ends(dev->io[i]);
+	return idle;
+}
+
+bool virtio_device_drain(struct virtio_device *dev, unsigned i)
+{
+	return end_queue(dev, i, virtqueue_drain);
+}
+
+bool virtio_device_suspend(struct virtio_device *dev, unsigned i)
+{
+	return end_queue(dev, i, virtqueue_suspend);
+}
+
 const char *virtio_feature_name(const struct virtio_device *dev, unsigned bit)
 {
 	static const char *const rings[64] = {

@@ -65,5 +65,9 @@ void virtio_device_set_kick(struct virtio_device *dev, unsigned i, int fd);
 const char *virtio_feature_name(const struct virtio_device *dev, unsigned bit);
 /* There may be work in queue @i. */
 void virtio_device_wake(struct virtio_device *dev, unsigned i);
+/* Drains queue @i, lock not held: no rate keeps it from its end. True: no chain is out. */
+bool virtio_device_drain(struct virtio_device *dev, unsigned i);
+/* The same, or suspends it (virtqueue_suspend()). */
+bool virtio_device_suspend(struct virtio_device *dev, unsigned i);
 
 #endif

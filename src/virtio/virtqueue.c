@@ -130,7 +130,8 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 	vq->batch_open = false;
 	vq->unpublished = 0;
 	WRITE_ONCE(vq->in_flight, 0);
-	vq->broken = vq->draining = vq->suspending = false;
+	vq->broken = vq->suspending = false;
+	WRITE_ONCE(vq->draining, false);
 	vq->always_notify = true;
 	vq->fetched = 0;
 	WRITE_ONCE(vq->started, true);
@@ -139,7 +140,7 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 
 bool virtqueue_drain(struct virtqueue *vq)
 {
-	vq->draining = true;
+	WRITE_ONCE(vq->draining, true);
 	return !vq->started || !vq->in_flight;
 }
 
@@ -157,7 +158,8 @@ void virtqueue_leave(struct virtqueue *vq, const struct virtq_chain *chain)
 
 void virtqueue_resume(struct virtqueue *vq)
 {
-	vq->draining = vq->suspending = false;
+	vq->suspending = false;
+	WRITE_ONCE(vq->draining, false);
 }
 
 void virtqueue_stop(struct virtqueue *vq)
@@ -165,7 +167,7 @@ void virtqueue_stop(struct virtqueue *vq)
 	if (vq->started && vq->unpublished && virtqueue_begin(vq))
 		virtqueue_publish(vq);
 	WRITE_ONCE(vq->started, false);
-	vq->draining = vq->suspending = false;
+	virtqueue_resume(vq);
 	WRITE_ONCE(vq->in_flight, 0);
 }
 

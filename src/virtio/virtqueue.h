@@ -101,7 +101,7 @@ struct virtqueue {
 	bool started; /* between virtqueue_start() and _stop() */
 	bool enabled; /* atomic; by the driver's or VMM's will; kept while stopped */
 	bool broken;
-	bool draining;	 /* nothing more is taken */
+	bool draining;	 /* atomic; nothing more is taken */
 	bool suspending; /* and what is out need not come to its end: virtqueue_leave() */
 	bool packed, event_idx, in_order;
 	uint16_t num;

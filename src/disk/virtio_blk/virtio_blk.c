@@ -219,6 +219,7 @@ static int queue_init(struct disk *disk, unsigned i, struct memory_space *space)
 	q->io.name = q->name;
 	q->io.wake_fd = -1;
 	q->io.drain_wake_fd = true;
+	q->io.ending = &q->vq.draining;
 	disk->io[i] = &q->io;
 	disk->dev.queues[i] = &q->vq;
 	disk->dev.io[i] = &q->io;

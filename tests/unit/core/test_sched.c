@@ -573,6 +573,35 @@ static void limited_keeps_nobody(void **state)
 	}
 }
 
+/* What a queue has when it comes to its end no rate holds back, and a core that sleeps until that
+ * lets it go on wakes. */
+static void no_rate_keeps_from_the_end(void **state)
+{
+	const struct io_group_params slow = { .max_packets_per_s = 1 };
+	struct io_group *group = io_group_new("vm");
+	struct fake fake = { .waiting = 100 };
+	bool ending = false;
+
+	assert_int_equal(io_group_set(group, &slow), 0);
+	fake.q.ending = &ending;
+	fake_add(&fake, &doorbell_ops, group);
+	turns(10);
+	assert_int_equal(fake.taken, 1);
+	ending = true;
+	core->kicked = 0;
+	io_queue_ends(&fake.q);
+	assert_true(core->kicked);
+	turns(10);
+	assert_int_equal(fake.taken, 100);
+	/* and one that does not is */
+	ending = false;
+	fake.waiting = 100;
+	turns(10);
+	assert_int_equal(fake.taken, 100);
+	io_queue_remove(&fake.q);
+	io_group_free(group);
+}
+
 static void refused_params(void **state)
 {
 	static const struct io_group_params refused[] = {
@@ -782,6 +811,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(low_class_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(bulk_class_goes_before_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(maximum_rate, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_rate_keeps_from_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(limited_keeps_nobody, setup, teardown),
 		cmocka_unit_test(refused_params),
 		cmocka_unit_test_setup_teardown(minimum_rate, setup, teardown),
