@@ -74,7 +74,8 @@ void io_turn_flush_later(struct io_turn *turn, struct io_flush *flush);
 #define IO_DOORBELL_BYTES 32
 
 struct io_work {
-	unsigned packets; /* or I/O operations */
+	unsigned packets; /* or I/O operations, when they are taken */
+	unsigned ended; /* operations that had been pending: work, but nothing that a rate is for */
 	uint64_t bytes;
 	bool more; /* stopped by the budget, work is left */
 	/* time went into something that is no packet (dropped, or not whole yet): it is charged,

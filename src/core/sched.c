@@ -134,10 +134,10 @@ static void weigh(struct io_core *core, struct io_queue *queue, const struct io_
 		  uint64_t start)
 {
 	uint64_t ns = core->turn.now_ns - start;
+	unsigned n = work->packets ? work->packets : work->ended;
 
-	queue->packet_ns += (unsigned)(ns / MAX(work->packets, 1u) / 4) - queue->packet_ns / 4;
-	queue->small = !work->more && work->packets &&
-		       work->packets <= core->params.turn_packets / SMALL_SHARE &&
+	queue->packet_ns += (unsigned)(ns / MAX(n, 1u) / 4) - queue->packet_ns / 4;
+	queue->small = !work->more && n && n <= core->params.turn_packets / SMALL_SHARE &&
 		       latency(queue->share) != IO_LATENCY_BULK;
 	if (list_empty(&core->active))
 		return;
@@ -201,7 +201,7 @@ static bool poll_queue(struct io_core *core, struct io_queue *queue)
 	queue->ops->poll(queue, turn, &work);
 	COUNT(queue->stats.cycles, time_cycles() - cycles);
 	COUNT(queue->stats.polls, 1);
-	if (!work.packets && !work.more && !work.spent) {
+	if (!work.packets && !work.ended && !work.more && !work.spent) {
 		COUNT(queue->stats.empty_polls, 1);
 		make_sparse(core, queue);
 		return true;

@@ -396,9 +396,8 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 	}
 	if (unlikely(q->parts != NULL))
 		done += go_on(q, turn, work);
-	/* what is done counts as work too: the queue stays awake for it */
-	if (!work->packets)
-		work->packets = done;
+	/* the queue stays awake for what is done */
+	work->ended = done;
 	notify |= virtqueue_publish(&q->vq);
 	pthread_mutex_unlock(&q->vq.lock);
 	if (notify)

@@ -34,7 +34,8 @@ static struct disk *disk;
 static struct io_queue *queue;
 static struct virtqueue *vq;
 static struct vdrv ring;
-static char path[] = "/dev/shm/exitless-blk-XXXXXX";
+static const char *place = "/dev/shm"; /* of the image */
+static char path[64];
 static uint8_t region[64 + NUM * 16]; /* in flight */
 static _Alignas(CACHE_LINE) uint8_t scratch[IO_SCRATCH_BYTES];
 
@@ -65,7 +66,7 @@ static void open_disk(const char *backend)
 	space = memory_space_new("vm");
 	assert_int_equal(memory_space_map(space, 0, MEM, MEMORY_READ | MEMORY_WRITE, memfd, 0), 0);
 	if (!strcmp(backend, "file")) {
-		strcpy(path + strlen(path) - 6, "XXXXXX");
+		snprintf(path, sizeof(path), "%s/exitless-blk-XXXXXX", place);
 		image = mkstemp(path);
 		assert_int_equal(ftruncate(image, SIZE), 0);
 	}
@@ -328,12 +329,38 @@ static void blocks_in_part(void **state)
 	memory_space_free(space);
 }
 
+/* Once, however late they end. */
+static void counted_once(void **state)
+{
+	const unsigned n = 20;
+
+	place = ".";
+	open_disk("file");
+	place = "/dev/shm";
+	for (unsigned i = 0; i < n; i++) {
+		unsigned packets = 0, ended = 0;
+		uint32_t len;
+
+		ask(i, VIRTIO_BLK_T_OUT, 8 * i, 1, 4096);
+		do {
+			struct io_work work = poll_once();
+
+			packets += work.packets;
+			ended += work.ended;
+		} while (!vdrv_get(&ring, &len));
+		assert_int_equal(request(i)[16], VIRTIO_BLK_S_OK);
+		assert_int_equal(packets, 1);
+		assert_in_range(ended, 0, 1); /* 0: at once */
+	}
+	close_disk();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(long_requests),   cmocka_unit_test(ranges),
 		cmocka_unit_test(ends_in_between), cmocka_unit_test(cut_off),
-		cmocka_unit_test(blocks_in_part),
+		cmocka_unit_test(blocks_in_part),  cmocka_unit_test(counted_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
