@@ -11,6 +11,8 @@
 #define PACKED_AHEAD  16 /* packed: slots */
 #define DESC_PER_LINE (CACHE_LINE / 16)
 
+#define NOWHERE UINT64_MAX /* vq->last_in: not known, or there is none */
+
 enum { CHAIN_OK, CHAIN_FULL, CHAIN_BROKEN };
 
 static uint64_t load_u64(const void *p)
@@ -50,8 +52,13 @@ static ALWAYS_INLINE int add_piece(struct virtqueue *vq, struct virtq_chain *cha
 
 	if (unlikely(!in && chain->n_in))
 		return CHAIN_BROKEN;
-	if (unlikely(chain->error || !d->len))
+	if (unlikely(!d->len))
 		return CHAIN_OK;
+	if (unlikely(chain->error)) {
+		if (in)
+			vq->last_in = d->addr + d->len - 1;
+		return CHAIN_OK;
+	}
 	host = memory_at(&vq->reader, d->addr, d->len, access);
 	if (likely(host && arena->n < arena->max)) {
 		arena->iov[arena->n++] = (struct iovec){ host, d->len };
@@ -60,6 +67,8 @@ static ALWAYS_INLINE int add_piece(struct virtqueue *vq, struct virtq_chain *cha
 			       arena->max - arena->n);
 		if (n < 0) {
 			chain->error = n;
+			if (in)
+				vq->last_in = d->addr + d->len - 1;
 			return CHAIN_OK;
 		}
 		arena->n += (unsigned)n;
@@ -83,7 +92,16 @@ static ALWAYS_INLINE bool walk_on(struct virtqueue *vq)
 /* A chain begins: no longer than the ring, or than a table may be and what names it. */
 static ALWAYS_INLINE void walk_begin(struct virtqueue *vq)
 {
+	vq->last_in = NOWHERE;
 	vq->walk_end = vq->walked + MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) + 1;
+}
+
+/* Is left for the next call (CHAIN_FULL): no more of it need be read. Any other chain with an error
+ * is read to its end, where its status may be. */
+static ALWAYS_INLINE bool is_for_later(const struct virtq_chain *chain,
+				       const struct virtq_arena *arena)
+{
+	return unlikely(chain->error == -E2BIG) && chain->iov != arena->iov;
 }
 
 /*
@@ -113,6 +131,7 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 			load_desc(&entry, copy, packed);
 		} else {
 			chain->error = -EFAULT;
+			vq->last_in = NOWHERE;
 			return CHAIN_OK;
 		}
 		if (entry.flags & VRING_DESC_F_INDIRECT)
@@ -121,7 +140,7 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 			entry.flags &= (uint16_t)~VRING_DESC_F_WRITE;
 		if (add_piece(vq, chain, arena, &entry) == CHAIN_BROKEN)
 			return CHAIN_BROKEN;
-		if (unlikely(chain->error))
+		if (is_for_later(chain, arena))
 			return CHAIN_OK;
 		if (packed) {
 			at++;
@@ -146,7 +165,7 @@ static int add_desc(struct virtqueue *vq, struct virtq_chain *chain, struct virt
 }
 
 /* The chain that starts at @at (split: descriptor, packed: slot), whose first descriptor was read
- * into @first; all of it. Of one with an error, only how many slots it has and its ID. */
+ * into @first; all of it. What is wrong behind an error of a split chain only ends it. */
 static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct virtq_chain *chain,
 						struct virtq_arena *arena, uint16_t at,
 						const struct virtq_desc *first, bool packed)
@@ -157,22 +176,27 @@ static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct vir
 	walk_begin(vq);
 	do {
 		if (unlikely(count == vq->num || !walk_on(vq)))
-			return CHAIN_BROKEN;
+			goto wrong;
 		if (count++)
 			load_desc(&d, &vq->desc[at], packed);
 		if (packed && unlikely(vq->inflight != NULL))
 			inflight_saw(vq, &d);
-		if (likely(!chain->error) &&
-		    unlikely(add_desc(vq, chain, arena, &d, packed) == CHAIN_BROKEN))
-			return CHAIN_BROKEN;
+		if (unlikely(add_desc(vq, chain, arena, &d, packed) == CHAIN_BROKEN)) {
+			/* the slots of a packed one are counted all the same */
+			if (!chain->error || !packed)
+				goto wrong;
+			vq->last_in = NOWHERE;
+		}
+		if (is_for_later(chain, arena))
+			break;
 		if (packed) {
 			at = (uint16_t)(at + 1 == vq->num ? 0 : at + 1);
-		} else if (likely(!(d.flags & VRING_DESC_F_NEXT)) || unlikely(chain->error)) {
+		} else if (likely(!(d.flags & VRING_DESC_F_NEXT))) {
 			break;
 		} else {
 			at = d.next;
 			if (unlikely(at >= vq->num))
-				return CHAIN_BROKEN;
+				goto wrong;
 		}
 	} while (d.flags & VRING_DESC_F_NEXT);
 	if (packed) {
@@ -180,6 +204,9 @@ static __attribute__((noinline)) int read_chain(struct virtqueue *vq, struct vir
 		chain->slots = (uint16_t)count;
 	}
 	return CHAIN_OK;
+wrong:
+	vq->last_in = NOWHERE;
+	return chain->error && !packed ? CHAIN_OK : CHAIN_BROKEN;
 }
 
 /*
@@ -265,29 +292,50 @@ static int read_record(struct virtqueue *vq, struct virtq_chain *chain, struct v
 	unsigned i;
 
 	walk_begin(vq);
-	for (i = 0; inflight_desc(vq, record, i, &entry, &d); i++)
-		if (!walk_on(vq) ||
-		    (!chain->error && add_desc(vq, chain, arena, &d, true) == CHAIN_BROKEN))
+	for (i = 0; inflight_desc(vq, record, i, &entry, &d); i++) {
+		if (!walk_on(vq))
 			return CHAIN_BROKEN;
+		if (add_desc(vq, chain, arena, &d, true) == CHAIN_BROKEN) {
+			if (!chain->error)
+				return CHAIN_BROKEN;
+			vq->last_in = NOWHERE;
+		}
+	}
 	chain->id = d.id;
 	chain->slots = (uint16_t)i;
 	chain->record = record;
 	return i ? CHAIN_OK : CHAIN_BROKEN;
 }
 
+/* With an error: what is left of it is the last byte to be written to. */
+static __attribute__((noinline)) int finish_bad_chain(struct virtqueue *vq,
+						      struct virtq_chain *chain,
+						      struct virtq_arena *arena, unsigned start)
+{
+	void *last;
+
+	arena->n = start;
+	if (start && (chain->error == -E2BIG || start == arena->max))
+		return CHAIN_FULL;
+	chain->n_in = chain->n_out = 0;
+	chain->in_bytes = chain->out_bytes = 0;
+	last = vq->last_in == NOWHERE
+		       ? NULL
+		       : memory_at(&vq->reader, vq->last_in, 1, MEMORY_READ | MEMORY_WRITE);
+	if (last) {
+		arena->iov[arena->n++] = (struct iovec){ last, 1 };
+		chain->n_in = 1;
+		chain->in_bytes = 1;
+	}
+	COUNT(vq->stats.bad_chains, 1);
+	return CHAIN_OK;
+}
+
 /* After the pieces: errors and room. */
 static ALWAYS_INLINE int finish_chain(struct virtqueue *vq, struct virtq_chain *chain,
 				      struct virtq_arena *arena, unsigned start)
 {
-	if (likely(!chain->error))
-		return CHAIN_OK;
-	arena->n = start;
-	if (chain->error == -E2BIG && start)
-		return CHAIN_FULL;
-	chain->n_in = chain->n_out = 0;
-	chain->in_bytes = chain->out_bytes = 0;
-	COUNT(vq->stats.bad_chains, 1);
-	return CHAIN_OK;
+	return likely(!chain->error) ? CHAIN_OK : finish_bad_chain(vq, chain, arena, start);
 }
 
 static __attribute__((noinline)) unsigned take_again(struct virtqueue *vq,

@@ -10,9 +10,9 @@
  *
  * The other side is hostile. Each descriptor is read exactly once, into registers, and what was
  * checked is what is used. A chain whose buffers cannot be reached is handed out with an error, for
- * the device to count and give back; a ring whose structure is wrong (index out of range, a
- * loop, a readable buffer behind a writable one) is marked broken, and nothing is taken from it
- * until it is started again.
+ * the device to count and give back, with its last byte, for a device that says there what came of
+ *it; a ring whose structure is wrong (index out of range, a loop, a readable buffer behind a
+ *writable one) is marked broken, and nothing is taken from it until it is started again.
  *
  * Host addresses in a chain are valid until the thread's next quiescent point (memory/space.h),
  * unless the device has the transport wait for its chains before memory goes (virtqueue_drain()).
@@ -50,12 +50,13 @@
 struct virtq_chain {
 	struct iovec *iov;
 	uint64_t out_bytes, in_bytes;
-	uint16_t n_out, n_in; /* both 0 with an error */
-	uint16_t slots;	      /* of the ring that it takes up */
-	uint16_t id;	      /* split: head descriptor; packed: buffer ID */
-	uint16_t record;      /* in-flight region: its entry */
-	bool again;	      /* taken before, by a process that is gone */
-	int error; /* 0, -EFAULT: not in memory, -E2BIG: more pieces than there is room for */
+	/* with an error: 0, and 1 if the last byte that is to be written to can be reached: that */
+	uint16_t n_out, n_in;
+	uint16_t slots;	 /* of the ring that it takes up */
+	uint16_t id;	 /* split: head descriptor; packed: buffer ID */
+	uint16_t record; /* in-flight region: its entry */
+	bool again;	 /* taken before, by a process that is gone */
+	int error;	 /* 0, -EFAULT: not in memory, -E2BIG: more pieces than there is room for */
 };
 
 /* Room for pieces. */
@@ -115,12 +116,14 @@ struct virtqueue {
 	bool batch_open;	    /* packed: first_word is not written yet */
 	bool always_notify;	    /* nothing has been published yet */
 	bool writes;		    /* the last chain was to be written to: so is the next */
-	uint32_t walk_end;	    /* the chain ends before @walked gets there, or is broken */
-	uint16_t fetched;	    /* split: the descriptors of so many to come are on their way */
-	uint16_t avail;		    /* next to take: index (split), slot (packed) */
-	uint16_t avail_seen;	    /* split: the driver's index as last read */
-	uint16_t used;		    /* next to give */
-	uint16_t published;	    /* split: index the driver can see */
+	uint64_t last_in; /* of a chain with an error, the address of the last byte to be written to
+			   */
+	uint32_t walk_end;   /* the chain ends before @walked gets there, or is broken */
+	uint16_t fetched;    /* split: the descriptors of so many to come are on their way */
+	uint16_t avail;	     /* next to take: index (split), slot (packed) */
+	uint16_t avail_seen; /* split: the driver's index as last read */
+	uint16_t used;	     /* next to give */
+	uint16_t published;  /* split: index the driver can see */
 	uint16_t first_slot;
 	uint64_t first_word;  /* packed: length, ID and flags of the first used descriptor */
 	unsigned unpublished; /* chains (split), slots (packed) given since */
@@ -199,8 +202,9 @@ void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint3
 /* The same for @n chains in order, with their lengths; NULL: nothing was written to any. */
 void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,
 			const uint32_t *lens, unsigned n);
-/* A suspended queue: as if the device had died with this chain, which is taken again at the next
- * start with the same region. Nothing is written to guest memory for it any more. */
+/* A suspended queue, or one that is broken: as if the device had died with this chain, which is
+ * taken again at the next start with the same region. Nothing is written to guest memory for it any
+ * more. */
 void virtqueue_leave(struct virtqueue *vq, const struct virtq_chain *chain);
 /* Makes visible what was given. True: call virtqueue_notify(). */
 bool virtqueue_publish(struct virtqueue *vq);

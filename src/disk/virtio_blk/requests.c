@@ -17,6 +17,8 @@
 #define BATCH	    8u /* as many as a cache line of a split ring has used elements */
 #define PARTS_MAX   8u /* requests done in parts while more are taken, a batch at a time */
 
+#define NO_STATUS -2 /* of parse(): the driver can be told nothing */
+
 static void free_request(struct blk_queue *q, struct blk_request *r)
 {
 	r->next = q->free;
@@ -136,7 +138,23 @@ static void load_header(struct virtio_blk_outhdr *hdr, const void *p)
 	hdr->sector = words[1];
 }
 
-/* Returns a status to complete with, or -1: to be started. */
+/* A chain with an error, or without room for a status. The driver may not look at the length, and
+ * its status may be an old one. */
+static int parse_bad(struct blk_queue *q, struct blk_request *r)
+{
+	struct virtq_chain *chain = &r->chain;
+
+	COUNT(q->malformed, 1);
+	if (!chain->error)
+		return VIRTIO_BLK_S_IOERR; /* nowhere to put it: given back as it is */
+	if (!chain->n_in)
+		return NO_STATUS;
+	r->status = (uint8_t *)chain->iov[chain->n_out].iov_base;
+	chain->iov[chain->n_out].iov_len--;
+	return VIRTIO_BLK_S_IOERR;
+}
+
+/* Returns a status to complete with, NO_STATUS, or -1: to be started. */
 static int parse(struct blk_queue *q, struct blk_request *r)
 {
 	struct virtq_chain *chain = &r->chain;
@@ -146,11 +164,8 @@ static int parse(struct blk_queue *q, struct blk_request *r)
 	r->status = NULL;
 	r->written = 0;
 	r->io = (struct disk_io){ 0 };
-	if (chain->error || !chain->n_in || !chain->in_bytes) {
-		/* nowhere to put a status: given back as it is */
-		COUNT(q->malformed, 1);
-		return VIRTIO_BLK_S_IOERR;
-	}
+	if (unlikely(chain->error || !chain->n_in || !chain->in_bytes))
+		return parse_bad(q, r);
 	last = &chain->iov[chain->n_out + chain->n_in - 1];
 	r->status = (uint8_t *)last->iov_base + --last->iov_len;
 	if (likely(chain->n_out && chain->iov[0].iov_len >= sizeof(hdr))) {
@@ -324,6 +339,12 @@ static void start(struct blk_queue *q, struct blk_request *r, struct io_work *wo
 	struct disk_backend *backend = q->disk->backend;
 	int status = parse(q, r), err;
 
+	if (unlikely(status == NO_STATUS)) {
+		virtqueue_break(&q->vq);
+		virtqueue_leave(&q->vq, &r->chain);
+		free_request(q, r);
+		return;
+	}
 	if (status < 0) {
 		err = backend->ops->start(backend, q->index, &r->io);
 		COUNT(q->ops[r->io.op], 1);

@@ -355,12 +355,67 @@ static void counted_once(void **state)
 	close_disk();
 }
 
+/* What cannot be done is said so where the driver looks, if that can be reached: it may not look at
+ * the length, and the status may be an old one. */
+static void no_old_status(void **state)
+{
+	const uint64_t at = REQUESTS, nowhere = 1ull << 40;
+	const unsigned n = 300; /* more than a request may have */
+	struct vring_desc *table;
+	uint32_t len;
+
+	for (unsigned how = 0; how < 5; how++) {
+		struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_IN };
+		/* data, in pieces; the header; and the last of them together with the status */
+		struct vdrv_buf bufs[][4] = {
+			{ { at, 16, false }, { nowhere, 512, true }, { at + 16, 1, true } },
+			{ { nowhere, 16, false }, { DATA, 512, true }, { at + 16, 1, true } },
+			{ { at, 16, false }, { nowhere, 512, true }, { at + 9, 8, true } },
+			{ { at, 16, false }, { DATA, 512, true }, { nowhere, 1, true } },
+		};
+
+		open_disk("malloc");
+		memcpy(request(0), &hdr, sizeof(hdr));
+		request(0)[16] = VIRTIO_BLK_S_OK;
+		if (how < 4) {
+			assert_int_equal(vdrv_add(&ring, bufs[how], 3, request(0), how % 2), 0);
+		} else {
+			assert_int_equal(vdrv_add(&ring, bufs[0], 3, request(0), true), 0);
+			table = (struct vring_desc *)(mem + (1u << 20));
+			table[0] = (struct vring_desc){ at, 16, VRING_DESC_F_NEXT, 1 };
+			for (unsigned i = 1; i <= n; i++)
+				table[i] = (struct vring_desc){ DATA, 512,
+								VRING_DESC_F_NEXT |
+									VRING_DESC_F_WRITE,
+								(uint16_t)(i + 1) };
+			table[n + 1] = (struct vring_desc){ at + 16, 1, VRING_DESC_F_WRITE, 0 };
+			ring.desc[0].addr = 1u << 20;
+			ring.desc[0].len = (n + 2) * 16;
+		}
+		vdrv_publish(&ring);
+		poll_once();
+		assert_int_equal(vq->in_flight, 0);
+		if (how == 3) {
+			/* nothing can be said */
+			assert_true(vq->broken);
+			assert_null(vdrv_get(&ring, &len));
+		} else {
+			assert_false(vq->broken);
+			assert_ptr_equal(vdrv_get(&ring, &len), request(0));
+			assert_int_equal(len, 1);
+			assert_int_equal(request(0)[16], VIRTIO_BLK_S_IOERR);
+		}
+		close_disk();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(long_requests),   cmocka_unit_test(ranges),
 		cmocka_unit_test(ends_in_between), cmocka_unit_test(cut_off),
 		cmocka_unit_test(blocks_in_part),  cmocka_unit_test(counted_once),
+		cmocka_unit_test(no_old_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

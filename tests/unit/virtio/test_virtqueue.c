@@ -620,6 +620,10 @@ static void hostile_packed(void **state)
 	assert_int_equal(chains[0].error, -EFAULT);
 	assert_int_equal(chains[0].slots, 3);
 	assert_int_equal(chains[0].id, 102);
+	/* and its last byte */
+	assert_int_equal(chains[0].n_in, 1);
+	assert_ptr_equal(chains[0].iov[0].iov_base,
+			 memory_at(&rig.vq.reader, RIG_DATA + 7, 1, MEMORY_READ));
 	assert_int_equal(chains[1].error, 0);
 	assert_int_equal(chains[1].id, 103);
 	rig_done(&rig);
