@@ -71,6 +71,15 @@ static ALWAYS_INLINE void give_packed(struct virtqueue *vq, const struct virtq_c
 	vq->unpublished += slots;
 }
 
+static ALWAYS_INLINE void give_any(struct virtqueue *vq, const struct virtq_chain *chains,
+				   const uint32_t *lens, unsigned n)
+{
+	if (vq->packed)
+		give_packed(vq, chains, lens, n);
+	else
+		give_split(vq, chains, lens, n);
+}
+
 void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,
 			const uint32_t *lens, unsigned n)
 {
@@ -78,14 +87,16 @@ void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,
 		for (unsigned i = 0; i < n; i++)
 			if (lens[i])
 				log_buffers(vq, &chains[i], lens[i]);
-	if (unlikely(vq->inflight != NULL))
-		for (unsigned i = 0; i < n; i++)
-			inflight_gave(vq, &chains[i]);
 	COUNT(vq->in_flight, 0u - n);
-	if (vq->packed)
-		give_packed(vq, chains, lens, n);
-	else
-		give_split(vq, chains, lens, n);
+	if (likely(!vq->inflight)) {
+		give_any(vq, chains, lens, n);
+		return;
+	}
+	/* where used will be is noted with each */
+	for (unsigned i = 0; i < n; i++) {
+		inflight_gave(vq, &chains[i]);
+		give_any(vq, &chains[i], lens ? &lens[i] : NULL, 1);
+	}
 }
 
 void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint32_t len)

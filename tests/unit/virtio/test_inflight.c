@@ -164,6 +164,42 @@ static void dies_right_after_publishing(void **state)
 	free(before);
 }
 
+/* Several are given at once, and death comes when the driver can see them and the region does not
+ * know. */
+static void gives_many(void **state)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		size_t bytes = virtqueue_inflight_bytes(k, NUM);
+		uint8_t *region = calloc(1, bytes), *before = malloc(bytes);
+		uint32_t lens[3] = { 8, 8, 8 };
+
+		assert_int_equal(rig_init(&rig, k ? PACKED : 0, NUM, 0), 0);
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
+		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 0), 0);
+		for (unsigned i = 0; i < 4; i++) {
+			struct vdrv_buf bufs[2] = { { RIG_DATA + 64 * i, 8, true },
+						    { RIG_DATA + 64 * i + 32, 8, true } };
+
+			assert_int_equal(vdrv_add(&rig.drv, bufs, 1 + i % 2, &rig, false), 0);
+		}
+		vdrv_publish(&rig.drv);
+		assert_int_equal(take(4), 4);
+		virtqueue_give_all(&rig.vq, chains, lens, 3);
+		memcpy(before, region, bytes);
+		virtqueue_publish(&rig.vq);
+		memcpy(region, before, bytes);
+		die();
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
+		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 3), 0);
+		assert_int_equal(virtqueue_used_base(&rig.vq), k ? 0x80048004u : 3);
+		assert_int_equal(take(NUM), 1);
+		assert_int_equal(number_of(&chains[0]), 3);
+		rig_done(&rig);
+		free(region);
+		free(before);
+	}
+}
+
 static void refuses_other_sizes(void **state)
 {
 	uint16_t region[512] = { 0 };
@@ -258,11 +294,9 @@ static void garbage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_death),
-		cmocka_unit_test(dies_right_after_publishing),
-		cmocka_unit_test(refuses_other_sizes),
-		cmocka_unit_test(smaller_ring),
-		cmocka_unit_test(garbage),
+		cmocka_unit_test(every_death),	cmocka_unit_test(dies_right_after_publishing),
+		cmocka_unit_test(gives_many),	cmocka_unit_test(refuses_other_sizes),
+		cmocka_unit_test(smaller_ring), cmocka_unit_test(garbage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
