@@ -89,11 +89,11 @@ static ALWAYS_INLINE bool walk_on(struct virtqueue *vq)
 	return likely(vq->walked++ < vq->walk_end);
 }
 
-/* A chain begins: no longer than the ring, or than a table may be and what names it. */
+/* A chain begins: no longer than a table may be, and what names it. */
 static ALWAYS_INLINE void walk_begin(struct virtqueue *vq)
 {
 	vq->last_in = NOWHERE;
-	vq->walk_end = vq->walked + MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) + 1;
+	vq->walk_end = vq->walked + VIRTQ_CHAIN_MAX + 1;
 }
 
 /* Is left for the next call (CHAIN_FULL): no more of it need be read. Any other chain with an error
@@ -115,8 +115,8 @@ static __attribute__((noinline)) int add_indirect(struct virtqueue *vq, struct v
 	uint32_t n = d->len / 16, at = 0;
 	const uint8_t *table;
 
-	if (!vq->indirect || !n || d->len % 16 ||
-	    n > MAX((uint32_t)vq->num, (uint32_t)VIRTQ_CHAIN_MAX) || d->flags & VRING_DESC_F_NEXT)
+	if (!vq->indirect || !n || d->len % 16 || n > VIRTQ_CHAIN_MAX ||
+	    d->flags & VRING_DESC_F_NEXT)
 		return CHAIN_BROKEN;
 	table = memory_at(&vq->reader, d->addr, d->len, MEMORY_READ);
 	for (uint32_t count = 0; count < n; count++) {

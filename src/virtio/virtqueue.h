@@ -34,9 +34,9 @@
 
 #define VIRTQ_NUM_MAX  32768
 #define VIRTQ_WALK_MAX 8192 /* descriptors that are read under the lock, and one chain more */
-#define VIRTQ_CHAIN_MAX                                                                            \
-	1024 /* entries of an indirect table, or the ring's size if that is more                   \
-	      */
+/* Descriptors of a chain, or entries of a table, however large the ring is: QEMU's limit too, so no
+ * driver has more. */
+#define VIRTQ_CHAIN_MAX 1024
 
 /* Feature bits that virtqueues implement; a device adds its own. Not VIRTIO_F_RING_RESET: QEMU
  * (11.1) lets a guest have it and does not tell a vhost-user back end when it is used, which would

@@ -724,6 +724,29 @@ static void descriptors_of_nothing(void **state)
 	rig_done(&rig);
 }
 
+/* A chain may have so many descriptors and no more, also in a larger ring. */
+static void long_chains(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned n = VIRTQ_CHAIN_MAX + (i & 1 ? 2 : 1);
+		bool table = i & 2;
+
+		assert_int_equal(rig_init(&rig, INDIRECT, 4096, 0), 0);
+		assert_int_equal(rig_start(&rig, 0), 0);
+		n -= table;
+		empty_table(n, false);
+		if (table)
+			rig.drv.desc[0] = (struct vring_desc){ RIG_DATA, 16 * n, IND, 0 };
+		else
+			memcpy(rig.drv.desc, rig.mem + RIG_DATA, n * sizeof(*rig.drv.desc));
+		rig.drv.avail[2] = 0;
+		STORE_RELEASE(rig.drv.avail[1], 1);
+		assert_int_equal(take(8), !(i & 1));
+		assert_int_equal(rig.vq.broken, i & 1);
+		rig_done(&rig);
+	}
+}
+
 /* A table whose first entry says that it is to be written: a mistake, but not in a queue that is
  * only read. */
 static void table_of_dpdk(void **state)
@@ -834,6 +857,7 @@ int main(void)
 		cmocka_unit_test(hostile_available_index),
 		cmocka_unit_test(hostile_packed),
 		cmocka_unit_test(descriptors_of_nothing),
+		cmocka_unit_test(long_chains),
 		cmocka_unit_test(table_of_dpdk),
 		cmocka_unit_test(arena_is_full),
 		cmocka_unit_test(logs_writes),
