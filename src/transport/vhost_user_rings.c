@@ -126,6 +126,9 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 			s->stats.ring_starts++;
 			if (virtqueue_begin(vq))
 				virtqueue_kicks(vq, false);
+			/* who served it before may have died between showing what it did and
+			 * telling */
+			virtqueue_notify(vq);
 		}
 	}
 	pthread_mutex_unlock(&vq->lock);

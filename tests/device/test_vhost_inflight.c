@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -196,6 +197,30 @@ static void smaller_ring(void **state)
 	close(fd);
 }
 
+/* Who served the ring before was killed between showing the driver what was used and telling it,
+ * and nothing is to be done any more. */
+static void tells_at_start(void **state)
+{
+	struct vdrv ring;
+	int call = eventfd(0, EFD_NONBLOCK);
+
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	ring.avail[1] = 1;
+	ring.used[1] = 1;
+	assert_int_equal(send_state(VHOST_SET_VRING_NUM, 0, 64), 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_BASE, 0, 1), 0);
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_CALL, 0, call), 0);
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_KICK, 0, client.kick), 0);
+	assert_int_equal(send_addr(0, 0, USER_BASE + (ring.desc_addr - GUEST_BASE),
+				   USER_BASE + (ring.used_addr - GUEST_BASE),
+				   USER_BASE + (ring.avail_addr - GUEST_BASE)),
+			 0);
+	/* the ring runs by now */
+	assert_int_equal(eventfd_read(call, &(eventfd_t){ 0 }), 0);
+	vdrv_done(&ring);
+	close(call);
+}
+
 static uint64_t number_in(const char *format, unsigned kib)
 {
 	unsigned long long value = 1;
@@ -272,6 +297,7 @@ int main(void)
 		test_disk(does_not_trust_it),
 		test_disk(other_kind_of_ring),
 		test_disk(smaller_ring),
+		test_disk(tells_at_start),
 		test_disk(pages_that_are_not_there),
 	};
 
