@@ -72,6 +72,7 @@ struct disk_backend_ops {
 struct disk_backend {
 	const struct disk_backend_ops *ops;
 	bool can_discard;
+	unsigned discard_bytes; /* of such blocks, whole ones; 0: of any */
 };
 
 /* NULL with errno set. */

@@ -428,7 +428,8 @@ static int after_zeros(struct file_backend *f, struct file_queue *q, struct disk
 		io->step = STEP_SYNC;
 		return io->durable ? DISK_PENDING : 0;
 	}
-	if (res == -EOPNOTSUPP && io->step == STEP_FIRST) {
+	/* -EINVAL: not on whole blocks */
+	if ((res == -EOPNOTSUPP || res == -EINVAL) && io->step == STEP_FIRST) {
 		io->step = STEP_WRITE_ZEROS;
 		return DISK_PENDING;
 	}
@@ -461,6 +462,8 @@ static bool is_done(struct file_backend *f, struct file_queue *q, struct disk_io
 		io->result = after_rw(f, q, io, res);
 	else if (io->op == DISK_ZEROES)
 		io->result = after_zeros(f, q, io, res);
+	else if (io->op == DISK_DISCARD && res == -EINVAL)
+		io->result = 0; /* not on whole blocks, and a hint */
 	else
 		io->result = MIN(res, 0);
 	if (unlikely(io->result == DISK_PENDING)) {
@@ -610,6 +613,7 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 	int flags = (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
 	struct statfs fs;
 	struct stat st;
+	int block;
 
 	f->fds[BUFFERED] = open(config->path, flags);
 	if (f->fds[BUFFERED] < 0 || fstat(f->fds[BUFFERED], &st) < 0)
@@ -618,9 +622,12 @@ static int open_file(struct file_backend *f, const struct disk_config *config)
 		return -EINVAL;
 	f->read_only = config->read_only;
 	f->block_device = S_ISBLK(st.st_mode);
+	if (f->block_device && !ioctl(f->fds[BUFFERED], BLKSSZGET, &block))
+		f->backend.discard_bytes = (unsigned)block;
 	if (fstatfs(f->fds[BUFFERED], &fs))
 		return -errno;
-	f->in_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	/* a device's node lies in memory, too */
+	f->in_memory = !f->block_device && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 	f->waits = fs.f_type == FUSE_SUPER_MAGIC;
 	if (config->cached || f->in_memory)
 		return 0;

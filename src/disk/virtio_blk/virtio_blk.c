@@ -99,7 +99,8 @@ static int config_read(struct virtio_device *dev, uint32_t offset, void *buf, ui
 		.num_queues = (uint16_t)disk->n_queues,
 		.max_discard_sectors = RANGE_MAX,
 		.max_discard_seg = 1,
-		.discard_sector_alignment = disk->block_bytes / SECTOR,
+		.discard_sector_alignment = MAX(disk->block_bytes, disk->backend->discard_bytes) /
+					    SECTOR,
 		.max_write_zeroes_sectors = RANGE_MAX,
 		.max_write_zeroes_seg = 1,
 		.write_zeroes_may_unmap = 1,

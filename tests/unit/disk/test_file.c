@@ -5,11 +5,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -381,6 +383,104 @@ static void long_requests_go_to_a_thread(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* A loop device of 4096-byte blocks on the file; false: there can be none here. */
+static bool open_loop(int *loop, char *name, size_t room)
+{
+	struct loop_config config = { .fd = (uint32_t)file, .block_size = 4096 };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), n;
+
+	*loop = -1;
+	for (unsigned tries = 0; control >= 0 && *loop < 0 && tries < 8; tries++) {
+		n = ioctl(control, LOOP_CTL_GET_FREE);
+		if (n < 0)
+			break;
+		snprintf(name, room, "/dev/loop%d", n);
+		*loop = open(name, O_RDWR | O_CLOEXEC);
+		if (*loop >= 0 && ioctl(*loop, LOOP_CONFIGURE, &config) < 0) {
+			close(*loop);
+			*loop = -1;
+		}
+	}
+	if (control >= 0)
+		close(control);
+	return *loop >= 0;
+}
+
+/* A device whose blocks are larger than the guest's sectors. */
+static void larger_blocks(void **state)
+{
+	static struct disk_io ios[64];
+	static struct iovec iov[64];
+	static const struct {
+		enum disk_op op;
+		uint64_t offset, bytes;
+		bool unmap;
+	} ranges[] = {
+		{ DISK_ZEROES, 512, 512, false },
+		{ DISK_ZEROES, 12288 + 512, 8192, false },
+		{ DISK_ZEROES, 65536, 4096, true },
+		{ DISK_ZEROES, 1u << 20, (256u << 10) + 4608, true },
+		{ DISK_DISCARD, 512, 512, false },
+	};
+	char name[32];
+	struct disk_config config = { .name = "d", .backend = "file", .path = name, .queues = 1 };
+	struct disk_backend *of_file;
+	struct iovec all = { memory, SIZE };
+	uint8_t *wanted = malloc(SIZE);
+	struct disk_io io;
+	int loop;
+
+	open_disk(".", true, false);
+	if (!open_loop(&loop, name, sizeof(name))) {
+		free(wanted);
+		close_disk();
+		skip();
+	}
+	of_file = backend;
+	backend = disk_file_new(&config);
+	assert_non_null(backend);
+	assert_int_equal(backend->discard_bytes, 4096);
+	for (unsigned i = 0; i < SIZE; i++)
+		wanted[i] = expected(i);
+	for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++) {
+		io = (struct disk_io){ .op = ranges[i].op,
+				       .offset = ranges[i].offset,
+				       .bytes = ranges[i].bytes,
+				       .unmap = ranges[i].unmap };
+		assert_int_equal(run(&io), 0);
+		if (io.op == DISK_ZEROES)
+			memset(wanted + ranges[i].offset, 0, ranges[i].bytes);
+	}
+	/* sectors of the same blocks at once */
+	for (unsigned i = 0; i < 64; i++) {
+		uint64_t offset = 512 * (uint64_t)(100 + i);
+
+		memset(memory + 512 * i, (int)(0x80 + i), 512);
+		memset(wanted + offset, (int)(0x80 + i), 512);
+		iov[i] = (struct iovec){ memory + 512 * i, 512 };
+		ios[i] = rw(DISK_WRITE, offset, &iov[i], 1);
+		assert_int_equal(backend->ops->start(backend, 0, &ios[i]), DISK_PENDING);
+	}
+	backend->ops->submit(backend, 0);
+	wait_for(64);
+	for (unsigned i = 0; i < 64; i++)
+		assert_int_equal(ios[i].result, 0);
+	memset(memory, 0xee, SIZE);
+	io = rw(DISK_READ, 0, &all, 1);
+	assert_int_equal(run(&io), 0);
+	assert_memory_equal(memory, wanted, SIZE);
+	memset(memory, 0xee, SIZE);
+	io = rw(DISK_READ, 512, &(struct iovec){ memory + 7, SIZE - 1024 }, 1);
+	assert_int_equal(run(&io), 0);
+	assert_memory_equal(memory + 7, wanted + 512, SIZE - 1024);
+	backend->ops->free(backend);
+	backend = of_file;
+	assert_int_equal(ioctl(loop, LOOP_CLR_FD), 0);
+	close(loop);
+	free(wanted);
+	close_disk();
+}
+
 static int setup(void **state)
 {
 	memory = mmap(NULL, SIZE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -399,6 +499,7 @@ int main(void)
 		cmocka_unit_test(zeroes_and_discard),
 		cmocka_unit_test(full_ring),
 		cmocka_unit_test(pinned_memory),
+		cmocka_unit_test(larger_blocks),
 		cmocka_unit_test(long_requests_go_to_a_thread),
 	};
 
