@@ -31,13 +31,23 @@ struct memory_region {
 	uint64_t offset; /* in the file */
 };
 
-/* Immutable once published, but for regions added behind the last one. Sorted by address, no two
- * overlap. */
+/* Immutable. */
+struct memory_hosts {
+	unsigned n;
+	uint16_t regions[]; /* indices into the map's */
+};
+
+/* Immutable once published, but for regions added behind the last one and @hosts. Sorted by
+ * address, no two overlap. */
 struct memory_map {
 	struct memory_map *retired_next;
 	uint64_t generation; /* of its space; 0: the empty table in an emergency */
 	unsigned n;	     /* LOAD_ACQUIRE() by readers: regions are appended in place */
 	unsigned room;
+	/* For a log, and then nothing is appended: regions by host address, without those that lie
+	 * wholly in another. The last that begins before a piece holds it, if any does. NULL: none.
+	 */
+	struct memory_hosts *hosts;
 	struct memory_region regions[];
 };
 

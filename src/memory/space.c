@@ -146,6 +146,7 @@ static void free_retired(struct memory_space *space)
 
 	for (map = space->retired; map; map = next) {
 		next = map->retired_next;
+		free(map->hosts);
 		free(map);
 	}
 	space->retired = NULL;
@@ -165,9 +166,51 @@ void memory_space_free(struct memory_space *space)
 	free_retired(space);
 	memory_channel_done(&space->channel);
 	memory_unmapper_free(space->unmapper);
+	free(space->map->hosts);
 	free(space->map);
 	free(space->name);
 	free(space);
+}
+
+_Static_assert(MEMORY_REGIONS_MAX <= UINT16_MAX, "struct memory_hosts has their numbers");
+
+static int by_host(const void *a, const void *b, void *arg)
+{
+	const struct memory_map *map = arg;
+	const struct memory_region *x = &map->regions[*(const uint16_t *)a];
+	const struct memory_region *y = &map->regions[*(const uint16_t *)b];
+
+	if (x->host != y->host)
+		return x->host < y->host ? -1 : 1;
+	return x->size > y->size ? -1 : x->size < y->size; /* the longer one is kept */
+}
+
+/* Finds @map's regions by host address from here on. Without memory for that they are walked. */
+static void index_hosts(struct memory_map *map)
+{
+	struct memory_hosts *hosts;
+	const uint8_t *end = NULL;
+	unsigned n = 0, kept = 0;
+
+	if (map->hosts)
+		return;
+	hosts = malloc(sizeof(*hosts) + map->n * sizeof(hosts->regions[0]));
+	if (!hosts)
+		return;
+	for (unsigned i = 0; i < map->n; i++)
+		if (map->regions[i].host)
+			hosts->regions[n++] = (uint16_t)i;
+	qsort_r(hosts->regions, n, sizeof(hosts->regions[0]), by_host, map);
+	for (unsigned i = 0; i < n; i++) {
+		const struct memory_region *region = &map->regions[hosts->regions[i]];
+
+		if (region->host + region->size <= end)
+			continue;
+		end = region->host + region->size;
+		hosts->regions[kept++] = hosts->regions[i];
+	}
+	hosts->n = kept;
+	STORE_RELEASE(map->hosts, hosts);
 }
 
 /* Publishes @map; the old table is freed once no reader can have it. */
@@ -176,6 +219,9 @@ static void publish(struct memory_space *space, struct memory_map *map, bool wai
 	struct memory_map *old = space->map;
 
 	map->generation = ++space->generation;
+	map->hosts = NULL;
+	if (space->log)
+		index_hosts(map);
 	rcu_publish(space->map, map);
 	old->retired_next = space->retired;
 	space->retired = old;
@@ -275,7 +321,7 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
 	};
 	/* Behind the last one there may be room: readers see it by @n, and miss nothing until then.
 	 */
-	if (at == old->n && old->n < old->room) {
+	if (at == old->n && old->n < old->room && !old->hosts) {
 		old->regions[at] = region;
 		STORE_RELEASE(old->n, old->n + 1);
 		goto mapped;
@@ -335,6 +381,8 @@ unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t 
 			}
 		}
 		STORE_RELEASE(old->n, kept);
+		free(old->hosts);
+		old->hosts = NULL;
 		old->generation = ++space->generation;
 		rcu_publish(space->map, old);
 		goto out;
@@ -443,7 +491,8 @@ int memory_space_log(struct memory_space *space, int fd, uint64_t offset, uint64
 			free(log);
 			return err;
 		}
-		log->pages = size * 8; /* size is at most a file's: no overflow */
+		log->pages = size * 8;	 /* size is at most a file's: no overflow */
+		index_hosts(space->map); /* who has the log has this */
 	}
 	rcu_publish(space->log, log);
 	if (old) {
@@ -463,8 +512,10 @@ void memory_reader_init(struct memory_reader *reader, struct memory_space *space
 
 void memory_reader_begin(struct memory_reader *reader)
 {
-	const struct memory_map *map = rcu_read(reader->space->map);
+	const struct memory_map *map;
 
+	reader->log = rcu_read(reader->space->log);
+	map = rcu_read(reader->space->map);
 	/* The cached region belongs to the table it was found in; a table's address may be used
 	 * again for another table, its generation is not. */
 	reader->map = map;
@@ -472,7 +523,6 @@ void memory_reader_begin(struct memory_reader *reader)
 		reader->generation = map->generation;
 		reader->size = 0;
 	}
-	reader->log = rcu_read(reader->space->log);
 }
 
 /* The region that holds @addr, or NULL. */
@@ -538,34 +588,77 @@ void memory_dirty(struct memory_reader *reader, uint64_t addr, uint64_t len)
 		return;
 	page = addr / PAGE;
 	last = addr + (len - 1) < addr ? UINT64_MAX / PAGE : (addr + (len - 1)) / PAGE;
-	for (; page <= last && page < log->pages; page++) {
-		uint8_t *byte = &log->base[page / 8], bit = (uint8_t)(1u << (page % 8));
+	last = MIN(last, log->pages - 1);
+	while (page <= last) {
+		uint8_t *byte = &log->base[page / 8];
+		unsigned at = page % 8, n = (unsigned)MIN(8 - at, last - page + 1);
 
 		/* Behind the writes it stands for. Not skipped when the bit is set already: without
 		 * the locked operation that could be an old value, cleared before our writes. */
-		__atomic_fetch_or(byte, bit, __ATOMIC_SEQ_CST);
+		if (n == 8 && last - page >= 63 && !((uintptr_t)byte % sizeof(uint64_t))) {
+			__atomic_fetch_or((uint64_t *)(void *)byte, UINT64_MAX, __ATOMIC_SEQ_CST);
+			n = 64;
+		} else {
+			__atomic_fetch_or(byte, (uint8_t)(0xffu >> (8 - n) << at),
+					  __ATOMIC_SEQ_CST);
+		}
+		page += n;
 	}
+}
+
+static bool holds(const uint8_t *host, uint64_t size, const uint8_t *at, uint64_t len)
+{
+	uint64_t skip = (uint64_t)((uintptr_t)at - (uintptr_t)host);
+
+	return skip < size && len <= size - skip;
+}
+
+/* A region that holds [@at, @at + @len), or NULL. */
+static const struct memory_region *region_of(const struct memory_map *map, const uint8_t *at,
+					     uint64_t len)
+{
+	const struct memory_hosts *hosts = LOAD_ACQUIRE(map->hosts);
+	const struct memory_region *region;
+	unsigned low = 0, high, n;
+
+	if (unlikely(!hosts)) {
+		n = LOAD_ACQUIRE(map->n);
+		for (unsigned i = 0; i < n; i++) {
+			region = &map->regions[i];
+			if (region->host && holds(region->host, region->size, at, len))
+				return region;
+		}
+		return NULL;
+	}
+	/* the last that begins at or before it */
+	for (high = hosts->n; low < high;) {
+		unsigned mid = low + (high - low) / 2;
+
+		if (map->regions[hosts->regions[mid]].host <= at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (!low)
+		return NULL;
+	region = &map->regions[hosts->regions[low - 1]];
+	return holds(region->host, region->size, at, len) ? region : NULL;
 }
 
 void memory_dirty_host(struct memory_reader *reader, const void *host, uint64_t len)
 {
-	const struct memory_map *map = reader->map;
+	const struct memory_region *region;
 	const uint8_t *at = host;
 
 	if (!reader->log || !len)
 		return;
-	for (unsigned i = 0, n = LOAD_ACQUIRE(map->n); i < n; i++) {
-		const struct memory_region *region = &map->regions[i];
-		const uint8_t *from, *to;
-
-		if (!region->host)
-			continue;
-		from = MAX(at, (const uint8_t *)region->host);
-		to = MIN(at + len, (const uint8_t *)region->host + region->size);
-		if (from < to)
-			memory_dirty(reader, region->addr + (uint64_t)(from - region->host),
-				     (uint64_t)(to - from));
+	if (likely(holds(reader->host, reader->size, at, len))) {
+		memory_dirty(reader, reader->addr + (uint64_t)(at - reader->host), len);
+		return;
 	}
+	region = region_of(reader->map, at, len);
+	if (region)
+		memory_dirty(reader, region->addr + (uint64_t)(at - region->host), len);
 }
 
 int memory_iov(struct memory_reader *reader, uint64_t addr, uint64_t len, unsigned access,

@@ -168,7 +168,9 @@ static inline void *memory_at(struct memory_reader *reader, uint64_t addr, uint6
 
 /* Marks guest pages as written, if there is a log; what lies outside of it is ignored. */
 void memory_dirty(struct memory_reader *reader, uint64_t addr, uint64_t len);
-/* The same for a pointer that the reader gave: all guest pages that show this memory. */
+/* The same for a piece that the reader gave, by its pointer, which lies in one region. Where guest
+ * memory is at several addresses it is marked at one of them: whoever reads the log knows what else
+ * shows that memory, and would have to for what the guest's own CPUs write. */
 void memory_dirty_host(struct memory_reader *reader, const void *host, uint64_t len);
 
 /*

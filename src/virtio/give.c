@@ -5,18 +5,20 @@
 static __attribute__((noinline)) void log_buffers(struct virtqueue *vq,
 						  const struct virtq_chain *chain, uint32_t len)
 {
-	const struct iovec *in = chain->iov + chain->n_out;
-	uint64_t left = len;
+	const struct iovec *in = chain->iov + chain->n_out, *last = in + chain->n_in - 1;
+	uint64_t left = len == UINT32_MAX ? UINT64_MAX : len;
 
-	for (unsigned i = 0; i < chain->n_in; i++) {
-		uint64_t here = MIN(left, (uint64_t)in[i].iov_len);
+	if (!chain->n_in)
+		return;
+	for (const struct iovec *piece = in; left && piece <= last; piece++) {
+		uint64_t here = MIN(left, (uint64_t)piece->iov_len);
 
-		/* the last piece always: a status byte may stand at its end */
-		if (i + 1u == chain->n_in)
-			here = in[i].iov_len;
-		memory_dirty_host(&vq->reader, in[i].iov_base, here);
-		left -= MIN(left, here);
+		memory_dirty_host(&vq->reader, piece->iov_base, here);
+		left -= here;
 	}
+	/* a status may stand there */
+	if (last->iov_len)
+		memory_dirty_host(&vq->reader, (uint8_t *)last->iov_base + last->iov_len - 1, 1);
 }
 
 static ALWAYS_INLINE void give_split(struct virtqueue *vq, const struct virtq_chain *chains,

@@ -197,7 +197,8 @@ static inline bool virtqueue_walked_far(const struct virtqueue *vq)
 void virtqueue_fetch(struct virtqueue *vq, unsigned max, bool write);
 /* Puts back the last @n chains that were taken, as if they had not been. */
 void virtqueue_put_back(struct virtqueue *vq, const struct virtq_chain *chains, unsigned n);
-/* The driver can have it: @len bytes were written from its first writable byte on. */
+/* The driver can have it: @len bytes were written from its first writable byte on (UINT32_MAX: so
+ * many or more), the last of which may stand at its end instead: a status. 0: nothing was. */
 void virtqueue_give(struct virtqueue *vq, const struct virtq_chain *chain, uint32_t len);
 /* The same for @n chains in order, with their lengths; NULL: nothing was written to any. */
 void virtqueue_give_all(struct virtqueue *vq, const struct virtq_chain *chains,

@@ -118,7 +118,7 @@ static int parse_rw(struct blk_queue *q, struct blk_request *r, uint64_t sector)
 	r->io.region = q->vq.reader.host;
 	r->io.region_bytes = q->vq.reader.size;
 	if (r->io.op == DISK_READ) {
-		r->written = (uint32_t)r->io.bytes;
+		r->written = (uint32_t)MIN(r->io.bytes, UINT32_MAX - 1ull);
 		COUNT(q->bytes_read, r->io.bytes);
 	} else {
 		COUNT(q->bytes_written, r->io.bytes);

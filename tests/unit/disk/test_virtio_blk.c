@@ -36,6 +36,7 @@ static struct virtqueue *vq;
 static struct vdrv ring;
 static const char *place = "/dev/shm"; /* of the image */
 static char path[64];
+static uint64_t size = SIZE;	      /* the next one's */
 static uint8_t region[64 + NUM * 16]; /* in flight */
 static _Alignas(CACHE_LINE) uint8_t scratch[IO_SCRATCH_BYTES];
 
@@ -55,7 +56,7 @@ static void start_queue(void)
 static void open_disk(const char *backend)
 {
 	struct disk_config config = {
-		.name = "d", .backend = backend, .path = path, .size_bytes = SIZE, .queues = 1
+		.name = "d", .backend = backend, .path = path, .size_bytes = size, .queues = 1
 	};
 	unsigned n;
 
@@ -409,13 +410,63 @@ static void no_old_status(void **state)
 	}
 }
 
+/* More than the ring has a length for. */
+static void logs_long_reads(void **state)
+{
+	const uint64_t half = 2ull << 30, at = 1ull << 32, pages = 2 * half / 4096 + 1;
+	const uint64_t log_bytes = (at + 3 * half) / 4096 / 8;
+	struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_IN };
+	struct vdrv_buf bufs[] = { { REQUESTS, sizeof(hdr), false },
+				   { at, (uint32_t)half, true },
+				   { at + half, (uint32_t)half, true },
+				   { at + 2 * half, 512, true },
+				   { REQUESTS + 16, 1, true } };
+	int log = memfd_create("log", MFD_CLOEXEC), large = memfd_create("large", MFD_CLOEXEC);
+	uint64_t marked = 0;
+	uint8_t *bits;
+
+	size = 3 * half;
+	open_disk("null");
+	size = SIZE;
+	assert_int_equal(ftruncate(large, (off_t)(3 * half)), 0);
+	assert_int_equal(ftruncate(log, (off_t)log_bytes), 0);
+	bits = mmap(NULL, log_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, log, 0);
+	assert_int_equal(
+		memory_space_map(space, at, 3 * half, MEMORY_READ | MEMORY_WRITE, large, 0), 0);
+	assert_int_equal(memory_space_log(space, log, 0, log_bytes), 0);
+	virtqueue_log(vq, true, false);
+	memcpy(request(0), &hdr, sizeof(hdr));
+	assert_int_equal(vdrv_add(&ring, bufs, 5, request(0), true), 0);
+	vdrv_publish(&ring);
+	poll_once();
+	all_ok(1);
+	for (uint64_t i = 0; i < log_bytes / 8; i++)
+		marked += (uint64_t)__builtin_popcountll(((uint64_t *)(void *)bits)[i]);
+	assert_int_equal(marked, pages + 1); /* and the status */
+	/* one that is refused writes its status alone, far behind the data or not */
+	memset(bits, 0, log_bytes);
+	hdr.sector = UINT32_MAX;
+	memcpy(request(0), &hdr, sizeof(hdr));
+	assert_int_equal(vdrv_add(&ring, bufs, 3, request(0), true), 0);
+	vdrv_publish(&ring);
+	poll_once();
+	marked = 0;
+	for (uint64_t i = 0; i < log_bytes / 8; i++)
+		marked += (uint64_t)__builtin_popcountll(((uint64_t *)(void *)bits)[i]);
+	assert_int_equal(marked, 2);
+	close_disk();
+	munmap(bits, log_bytes);
+	close(log);
+	close(large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(long_requests),   cmocka_unit_test(ranges),
 		cmocka_unit_test(ends_in_between), cmocka_unit_test(cut_off),
 		cmocka_unit_test(blocks_in_part),  cmocka_unit_test(counted_once),
-		cmocka_unit_test(no_old_status),
+		cmocka_unit_test(no_old_status),   cmocka_unit_test(logs_long_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
