@@ -16,6 +16,8 @@ void virtio_device_set_kick(struct virtio_device *dev, unsigned i, int fd)
 			close(fd);
 		return;
 	}
+	if (fd < 0 && io->wake_fd < 0)
+		return; /* two waits for the core, for nothing */
 	/* the core watches it: off, and on again with the new one */
 	core = io->core;
 	if (core)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* RESET_DEVICE: rings stop, memory and descriptors stay; at any moment. */
+#include "base/loop.h"
 #include "base/util.h"
 #include "tests/device/vhost_harness.h"
 
 #include <linux/virtio_net.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 static uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
 
@@ -108,12 +111,69 @@ static void of_a_disk(void **state)
 	}
 }
 
+/* ---- a round ------------------------------------------------------------------------------ */
+
+static unsigned in_a_row, most_in_a_row, resets;
+static const struct virtio_device_ops *device_ops;
+
+static void slow_reset(struct virtio_device *dev)
+{
+	resets++;
+	if (++in_a_row > most_in_a_row)
+		most_in_a_row = in_a_row;
+	usleep(500); /* more than a round has */
+	device_ops->reset(dev);
+}
+
+static void another_client(struct loop_fd *lfd, uint32_t events)
+{
+	in_a_row = 0;
+}
+
+static struct virtio_device_ops slow_ops;
+static struct loop_fd other;
+
+static void slow_down(void *arg)
+{
+	struct virtio_device *dev = virtio_net_device(vhost_nic[0]);
+
+	device_ops = dev->ops;
+	slow_ops = *dev->ops;
+	slow_ops.reset = slow_reset;
+	dev->ops = &slow_ops;
+	assert_int_equal(loop_add(vhost_loop(), &other, *(int *)arg, EPOLLIN, another_client), 0);
+}
+
+static void speed_up(void *arg)
+{
+	loop_remove(&other);
+	virtio_net_device(vhost_nic[0])->ops = device_ops;
+}
+
+/* Many at once, for which nobody waits: whoever else is served by this thread has his turn between
+ * any two that take long. */
+static void lets_others_have_their_turn(void **state)
+{
+	const unsigned n = 100;
+	int ready = eventfd(1, EFD_NONBLOCK);
+
+	on_loop(slow_down, &ready);
+	for (unsigned i = 0; i + 1 < n; i++)
+		assert_int_equal(vhost_send(&client.c, VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0), 0);
+	assert_int_equal(vhost_request(&client.c, VHOST_RESET_DEVICE, NULL, 0, -1), 0);
+	on_loop(speed_up, NULL);
+	assert_int_equal(resets, n);
+	assert_in_range(most_in_a_row, 1, 2);
+	close(ready);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(under_traffic),
 		cmocka_unit_test(features_come_again),
 		test_disk(of_a_disk),
+		test(lets_others_have_their_turn),
 	};
 
 	return cmocka_run_group_tests(tests, vhost_harness_start, vhost_harness_stop);
