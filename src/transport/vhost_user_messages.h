@@ -73,7 +73,7 @@ bool vhost_user_drain_moved(struct vhost_user_server *s);
 /* Memory has changed, and queues that move are drained: moves rings, and starts those that now can.
  */
 int vhost_user_restart_rings(struct vhost_user_server *s);
-/* Lock of queue @i held: whether it logs what it writes. */
+/* Lock of queue @i held, or it is not started: whether it logs what it writes. */
 void vhost_user_ring_log(struct vhost_user_server *s, unsigned i);
 
 /* ---- memory: vhost_user_memory.c ----------------------------------------------------------- */

@@ -104,7 +104,6 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 	err = ring_config(s, ring, &config);
 	if (err)
 		return err;
-	pthread_mutex_lock(&vq->lock);
 	if (!vq->started) {
 		bool packed = config.features >> VIRTIO_F_RING_PACKED & 1;
 		uint8_t *region = NULL;
@@ -117,25 +116,25 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 			err = -EINVAL;
 		else if (s->dev->in_flight)
 			err = virtqueue_inflight_set(vq, region, packed, s->inflight_num);
+		vhost_user_ring_log(s, i);
 		if (!err)
-			err = virtqueue_start(vq, &config);
-		if (!err) {
-			vhost_user_ring_log(s, i);
-			if (!(s->features >> VHOST_USER_F_PROTOCOL_FEATURES_BIT & 1))
-				virtqueue_enable(vq, true);
-			s->stats.ring_starts++;
-			if (virtqueue_begin(vq))
-				virtqueue_kicks(vq, false);
-			/* who served it before may have died between showing what it did and
-			 * telling */
-			virtqueue_notify(vq);
-		}
+			err = virtqueue_prepare(vq, &config);
+		if (err)
+			return err;
+		s->stats.ring_starts++;
+		pthread_mutex_lock(&vq->lock);
+		virtqueue_run(vq);
+		if (!(s->features >> VHOST_USER_F_PROTOCOL_FEATURES_BIT & 1))
+			virtqueue_enable(vq, true);
+		if (virtqueue_begin(vq))
+			virtqueue_kicks(vq, false);
+		/* who served it before may have died between showing what it did and telling */
+		virtqueue_notify(vq);
+		pthread_mutex_unlock(&vq->lock);
 	}
-	pthread_mutex_unlock(&vq->lock);
 	/* the front end may have offered something before it kicked */
-	if (!err)
-		virtio_device_wake(s->dev, i);
-	return err;
+	virtio_device_wake(s->dev, i);
+	return 0;
 }
 
 /* Tells the device that its rings run, or do not any more. */

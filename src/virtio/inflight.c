@@ -138,13 +138,31 @@ struct order {
 	uint16_t entry;
 };
 
-static int by_counter(const void *a, const void *b)
+/* Sorts by counter, and those with the same by entry, as they come: by one byte after the other. A
+ * region may be full, and hold any numbers. */
+static void sort(struct order *order, struct order *other, unsigned n)
 {
-	const struct order *x = a, *y = b;
+	uint64_t all = 0;
+	bool swapped = false;
 
-	if (x->counter != y->counter)
-		return x->counter < y->counter ? -1 : 1;
-	return x->entry < y->entry ? -1 : x->entry > y->entry;
+	for (unsigned i = 1; i < n; i++)
+		all |= order[i].counter ^ order[0].counter;
+	for (unsigned shift = 0; shift < 64; shift += 8) {
+		unsigned at[257] = { 0 };
+		struct order *from = swapped ? other : order, *to = swapped ? order : other;
+
+		if (!(all >> shift & 0xff))
+			continue;
+		for (unsigned i = 0; i < n; i++)
+			at[(from[i].counter >> shift & 0xff) + 1]++;
+		for (unsigned k = 1; k < 256; k++)
+			at[k] += at[k - 1];
+		for (unsigned i = 0; i < n; i++)
+			to[at[from[i].counter >> shift & 0xff]++] = from[i];
+		swapped = !swapped;
+	}
+	if (swapped)
+		memcpy(order, other, n * sizeof(*order));
 }
 
 static uint8_t *mark_of(struct virtq_inflight *f, unsigned i)
@@ -176,7 +194,7 @@ static void settle_split_batch(struct virtq_inflight *f, uint16_t size)
 /* All that is marked, oldest first, into again[]: of @max entries, and no others may be. */
 static int collect(struct virtq_inflight *f, unsigned max)
 {
-	struct order *order = calloc(f->num, sizeof(*order));
+	struct order *order = calloc(f->num, 2 * sizeof(*order));
 	unsigned n = 0;
 
 	if (!order)
@@ -192,7 +210,7 @@ static int collect(struct virtq_inflight *f, unsigned max)
 						: READ_ONCE(f->split->desc[i].counter);
 		order[n++].entry = (uint16_t)i;
 	}
-	qsort(order, n, sizeof(*order), by_counter);
+	sort(order, order + f->num, n);
 	for (unsigned i = 0; i < n; i++) {
 		f->again[i] = order[i].entry;
 		if (order[i].counter >= f->counter)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* In-flight tracking as the virtqueue uses it; private to virtio/. Lock held. */
+/* In-flight tracking as the virtqueue uses it; private to virtio/. Lock held, but at
+ * start. */
 #ifndef EXITLESS_VIRTIO_INFLIGHT_H
 #define EXITLESS_VIRTIO_INFLIGHT_H
 

@@ -97,7 +97,7 @@ static int recover(struct virtqueue *vq)
 	return 0;
 }
 
-int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
+int virtqueue_prepare(struct virtqueue *vq, const struct virtq_config *config)
 {
 	bool packed = config->features >> VIRTIO_F_RING_PACKED & 1;
 	int err;
@@ -134,8 +134,21 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 	WRITE_ONCE(vq->draining, false);
 	vq->always_notify = true;
 	vq->fetched = 0;
-	WRITE_ONCE(vq->started, true);
 	return 0;
+}
+
+void virtqueue_run(struct virtqueue *vq)
+{
+	WRITE_ONCE(vq->started, true);
+}
+
+int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
+{
+	int err = virtqueue_prepare(vq, config);
+
+	if (!err)
+		virtqueue_run(vq);
+	return err;
 }
 
 bool virtqueue_drain(struct virtqueue *vq)

@@ -17,8 +17,9 @@
  * Host addresses in a chain are valid until the thread's next quiescent point (memory/space.h),
  * unless the device has the transport wait for its chains before memory goes (virtqueue_drain()).
  *
- * Threads: the lock protects all but call_fd and err_fd, which are swapped by RCU. Functions are
- * called with the lock held unless they say otherwise.
+ * Threads: the lock protects all but call_fd and err_fd, which are swapped by RCU. What is not
+ * atomic of a queue that is not started is the control thread's alone. Functions are called with
+ * the lock held unless they say otherwise.
  */
 #ifndef EXITLESS_VIRTIO_VIRTQUEUE_H
 #define EXITLESS_VIRTIO_VIRTQUEUE_H
@@ -99,7 +100,7 @@ struct virtqueue {
 	struct virtq_stats stats;
 
 	/* read by devices */
-	bool started; /* between virtqueue_start() and _stop() */
+	bool started; /* between virtqueue_run() and _stop() */
 	bool enabled; /* atomic; by the driver's or VMM's will; kept while stopped */
 	bool broken;
 	bool draining;	 /* atomic; nothing more is taken */
@@ -144,10 +145,15 @@ int virtqueue_init(struct virtqueue *vq, struct memory_space *space);
 void virtqueue_done(struct virtqueue *vq);
 
 /*
- * Control thread, lock held. -EINVAL: sizes, alignment; -EFAULT: not in memory; -EBUSY: started.
- * With an in-flight region (virtqueue_inflight_set()) what was in flight is taken first, in the
- * order it was in, and the base is what the region says.
+ * Control thread, lock not needed: all of a start that takes a while, with an in-flight region.
+ * What is not started the core does not look into. -EINVAL: sizes, alignment; -EFAULT: not in
+ * memory; -EBUSY: started. With an in-flight region (virtqueue_inflight_set()) what was in flight
+ * is taken first, in the order it was in, and the base is what the region says.
  */
+int virtqueue_prepare(struct virtqueue *vq, const struct virtq_config *config);
+/* The rest of it: lock held, right after virtqueue_prepare(). */
+void virtqueue_run(struct virtqueue *vq);
+/* Both, for who has the queue alone. */
 int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config);
 /* Nothing is taken any more. Returns true if no chain is out; otherwise drained() will be called.
  * Nothing is changed by a second call. */
@@ -225,8 +231,8 @@ void virtqueue_break(struct virtqueue *vq);
 /* Bytes of region per queue of up to @num descriptors; a multiple of 64. */
 size_t virtqueue_inflight_bytes(bool packed, uint16_t num);
 /*
- * Before virtqueue_start(), lock held: @region is shared memory of that many bytes, which stays
- * until virtqueue_inflight_set(NULL) or _done(). Its content is not trusted. The ring may be
+ * Before virtqueue_prepare(), lock not needed: @region is shared memory of that many bytes, which
+ * stays until virtqueue_inflight_set(NULL) or _done(). Its content is not trusted. The ring may be
  * smaller than @num, not larger. 0, -EINVAL (@num is not what the region says), -ENOMEM.
  */
 int virtqueue_inflight_set(struct virtqueue *vq, void *region, bool packed, uint16_t num);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* GET_INFLIGHT_FD and SET_INFLIGHT_FD. What the region does is in test_vhost_blk.c and
  * unit/virtio/test_inflight.c. */
+#include "base/clock.h"
 #include "base/util.h"
+#include "disk/disk.h"
 #include "tests/device/vhost_harness.h"
 
 #include <fcntl.h>
@@ -221,6 +223,41 @@ static void tells_at_start(void **state)
 	close(call);
 }
 
+/* What a start finds out about the last one's requests it does without the queue's lock, which the
+ * core may want at any time, for others' sake. */
+static void recovers_without_the_lock(void **state)
+{
+	struct virtqueue *vq = disk_device(vhost_disk)->queues[0];
+	uint64_t until = time_now_ns() + 60 * NS_PER_S, result;
+	uint64_t no_fd = 0x100;
+	const uint64_t u = USER_BASE;
+	struct inflight_message m;
+	struct vhost_header header;
+	uint32_t len = sizeof(result);
+	uint8_t *region;
+	int fd = get(1, 64, 24, &m);
+	bool recovered;
+
+	region = mmap(NULL, m.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(region, MAP_FAILED);
+	assert_int_equal(set(m.size, 0, 1, 64, fd), 0);
+	assert_int_equal(send_state(VHOST_SET_VRING_NUM, 0, 64), 0);
+	assert_int_equal(send_addr(0, 0, u, u + 0x2000, u + 0x1000), 0);
+	assert_int_equal(region[8], 0); /* version */
+	pthread_mutex_lock(&vq->lock);
+	assert_int_equal(
+		vhost_send(&client.c, VHOST_SET_VRING_KICK, VHOST_NEED_REPLY, &no_fd, 8, NULL, 0),
+		0);
+	while (!(recovered = READ_ONCE(region[8]) == 1) && time_now_ns() < until)
+		usleep(100);
+	pthread_mutex_unlock(&vq->lock);
+	assert_true(recovered);
+	assert_int_equal(vhost_receive(&client.c, &header, &result, &len, NULL), 0);
+	assert_int_equal(result, 0);
+	munmap(region, m.size);
+	close(fd);
+}
+
 static uint64_t number_in(const char *format, unsigned kib)
 {
 	unsigned long long value = 1;
@@ -298,6 +335,7 @@ int main(void)
 		test_disk(other_kind_of_ring),
 		test_disk(smaller_ring),
 		test_disk(tells_at_start),
+		test_disk(recovers_without_the_lock),
 		test_disk(pages_that_are_not_there),
 	};
 

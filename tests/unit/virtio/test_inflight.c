@@ -291,12 +291,64 @@ static void garbage(void **state)
 	free(region);
 }
 
+/* Any counters, in any order; those that are the same come by entry. */
+static void oldest_first(void **state)
+{
+	const uint16_t num = 256;
+	uint8_t *region = calloc(1, virtqueue_inflight_bytes(false, num));
+
+	srand(1);
+	for (unsigned round = 0; round < 64; round++) {
+		uint64_t counters[256], last = 0, mask = UINT64_MAX << round % 64;
+		unsigned last_id = 0, n = 0, marked = 0;
+
+		assert_int_equal(rig_init(&rig, 0, num, 0), 0);
+		region[8] = 1; /* version */
+		store_le16(region + 10, num);
+		store_le16(region + 14, 0);
+		for (unsigned i = 0; i < num; i++) {
+			uint8_t *entry = region + 16 + 16 * i;
+
+			counters[i] = (uint64_t)rand() << 42 ^ (uint64_t)rand() << 21 ^
+				      (uint64_t)rand();
+			counters[i] = round % 2 ? counters[i] & mask : counters[i] & ~mask;
+			entry[0] = round < 2 || rand() % 4 != 0;
+			marked += entry[0];
+			store_le64(entry + 8, counters[i]);
+			rig.drv.desc[i] = (struct vring_desc){ .addr = RIG_DATA, .len = 8 };
+		}
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, num), 0);
+		assert_int_equal(rig_start(&rig, 0), 0);
+		while (n < marked) {
+			unsigned took = take(NUM);
+
+			assert_in_range(took, 1, marked - n);
+			for (unsigned i = 0; i < took; i++, n++) {
+				unsigned id = chains[i].id;
+
+				assert_true(region[16 + 16 * id]);
+				if (n)
+					assert_true(counters[id] > last ||
+						    (counters[id] == last && id > last_id));
+				last = counters[id];
+				last_id = id;
+				virtqueue_give(&rig.vq, &chains[i], 0);
+			}
+			virtqueue_publish(&rig.vq);
+		}
+		assert_int_equal(take(NUM), 0);
+		rig_done(&rig);
+	}
+	free(region);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_death),	cmocka_unit_test(dies_right_after_publishing),
 		cmocka_unit_test(gives_many),	cmocka_unit_test(refuses_other_sizes),
 		cmocka_unit_test(smaller_ring), cmocka_unit_test(garbage),
+		cmocka_unit_test(oldest_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
