@@ -153,6 +153,7 @@ int vhost_user_get_config(struct vhost_user_server *s)
 		vhost_user_reply(s, NULL, 0, -1, false);
 	else
 		vhost_user_reply(s, s->payload, VHOST_USER_CONFIG_HEAD + size, -1, false);
+	s->config_known = true;
 	return 0;
 }
 
@@ -184,19 +185,30 @@ int vhost_user_set_backend_req_fd(struct vhost_user_server *s)
 	return 0;
 }
 
-void vhost_user_config_changed(struct virtio_device *dev, void *arg)
+/* QEMU asks for the configuration once, when the device is made: not when it connects again, nor
+ * when it starts the rings. And before it has started one it does not listen. */
+void vhost_user_tell_config(struct vhost_user_server *s)
 {
-	struct vhost_user_server *s = arg;
 	/* VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, no answer wanted */
 	struct vhost_user_header header = { .request = 2, .flags = VHOST_USER_VERSION };
 
-	/* None may be sent while all rings are stopped; then the front end asks by itself. */
-	if (s->backend_fd < 0 || !vhost_user_any_started(s))
+	if (s->config_known || s->backend_fd < 0 || !vhost_user_any_started(s) ||
+	    !vhost_user_has(s, VHOST_USER_PROTOCOL_F_CONFIG))
 		return;
-	if (send(s->backend_fd, &header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL) !=
-	    sizeof(header))
+	s->config_known = send(s->backend_fd, &header, sizeof(header),
+			       MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(header);
+	if (!s->config_known)
 		log_limited(&s->limit, LOG_LEVEL_WARNING,
-			    "%s: the front end does not take a change of configuration", dev->name);
+			    "%s: the front end does not take a change of configuration",
+			    s->dev->name);
+}
+
+void vhost_user_config_changed(struct virtio_device *dev, void *arg)
+{
+	struct vhost_user_server *s = arg;
+
+	s->config_known = false;
+	vhost_user_tell_config(s);
 }
 
 int vhost_user_net_set_mtu(struct vhost_user_server *s)
@@ -229,7 +241,7 @@ void vhost_user_release(struct vhost_user_server *s)
 	client_closer_close(s->hold.closer, s->backend_fd);
 	s->backend_fd = -1;
 	s->features = s->protocol = 0;
-	s->features_acked = false;
+	s->features_acked = s->config_known = false;
 	s->status = 0;
 	s->dev->acked = 0;
 	if (s->dev->ops->reset)

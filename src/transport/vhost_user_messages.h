@@ -48,6 +48,8 @@ int vhost_user_reset_device(struct vhost_user_server *s);
 int vhost_user_get_config(struct vhost_user_server *s);
 int vhost_user_set_config(struct vhost_user_server *s);
 int vhost_user_set_backend_req_fd(struct vhost_user_server *s);
+/* A ring was started: tells the front end of a configuration that it may not know. */
+void vhost_user_tell_config(struct vhost_user_server *s);
 int vhost_user_net_set_mtu(struct vhost_user_server *s);
 int vhost_user_send_rarp(struct vhost_user_server *s);
 

@@ -131,6 +131,7 @@ static int start_ring(struct vhost_user_server *s, unsigned i)
 		/* who served it before may have died between showing what it did and telling */
 		virtqueue_notify(vq);
 		pthread_mutex_unlock(&vq->lock);
+		vhost_user_tell_config(s);
 	}
 	/* the front end may have offered something before it kicked */
 	virtio_device_wake(s->dev, i);

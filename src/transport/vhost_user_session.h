@@ -86,6 +86,8 @@ struct vhost_user_server {
 	unsigned n_regions;
 	struct vhost_user_ring rings[VIRTIO_QUEUES_MAX];
 	int backend_fd; /* our requests to the front end; -1: none */
+	/* the front end has asked for the device's configuration as it is now, or was told to */
+	bool config_known;
 	/* NULL: none; and the region in it */
 	struct memory_file *inflight_file;
 	uint8_t *inflight;

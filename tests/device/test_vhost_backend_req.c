@@ -56,27 +56,59 @@ static bool told(int fd)
 	return true;
 }
 
+static void asks(void)
+{
+	uint32_t m[3 + 15] = { 0, 60, 0 }, len = sizeof(m);
+	struct vhost_header header;
+
+	assert_int_equal(vhost_send(&client.c, VHOST_GET_CONFIG, 0, m, sizeof(m), NULL, 0), 0);
+	assert_int_equal(vhost_receive(&client.c, &header, m, &len, NULL), 0);
+	assert_int_equal(len, sizeof(m));
+}
+
+static void backend_fd(int pair[2])
+{
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(vhost_request(&client.c, VHOST_SET_BACKEND_REQ_FD, NULL, 0, pair[0]), 0);
+}
+
 static void tells_of_a_resize(void **state)
 {
 	struct vdrv ring;
 	uint32_t base;
 	int pair[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_int_equal(vhost_request(&client.c, VHOST_SET_BACKEND_REQ_FD, NULL, 0, pair[0]), 0);
-	/* not while all rings are stopped */
+	backend_fd(pair);
+	asks();
+	/* not while all rings are stopped: when one starts, and then once */
+	resized(DISK_BYTES / 4);
 	resized(DISK_BYTES / 2);
 	assert_false(told(pair[1]));
 	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
 	guest_ring(&client, 0, &ring, client.kick, -1);
+	assert_true(told(pair[1]));
+	guest_ring(&client, 1, &ring, client.kick, -1);
+	assert_false(told(pair[1]));
 	resized(DISK_BYTES);
 	assert_true(told(pair[1]));
 	assert_false(told(pair[1]));
+	/* again, in later lives of the driver */
+	for (unsigned i = 0; i < 4; i++) {
+		for (unsigned k = 0; k < 2; k++)
+			assert_int_equal(vhost_ring_stop(&client.c, k, &base), 0);
+		if (i % 2)
+			resized(DISK_BYTES >> i);
+		assert_false(told(pair[1]));
+		guest_ring(&client, i / 2, &ring, client.kick, -1);
+		assert_int_equal(told(pair[1]), i % 2);
+		assert_false(told(pair[1]));
+	}
 	/* a front end that does not read them is not waited for */
 	for (unsigned i = 0; i < 2000; i++)
 		resized(i % 2 ? DISK_BYTES : DISK_BYTES / 2);
 	assert_true(told(pair[1]));
 	assert_int_equal(vhost_ring_stop(&client.c, 0, &base), 0);
+	assert_int_equal(vhost_ring_stop(&client.c, 1, &base), 0);
 	/* nor one that has gone */
 	close(pair[1]);
 	guest_ring(&client, 0, &ring, client.kick, -1);
@@ -84,6 +116,48 @@ static void tells_of_a_resize(void **state)
 	resized(DISK_BYTES);
 	vdrv_done(&ring);
 	close(pair[0]);
+}
+
+/* A front end that connects again may not ask again: it has an older one. One that has asked needs
+ * not be told. */
+static void tells_who_comes_again(void **state)
+{
+	struct vdrv ring;
+	int pair[2];
+
+	for (unsigned i = 0; i < 4; i++) {
+		bool knows = i % 2;
+
+		backend_fd(pair);
+		if (knows)
+			asks();
+		assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+		guest_ring(&client, 0, &ring, client.kick, -1);
+		assert_int_equal(told(pair[1]), !knows);
+		assert_false(told(pair[1]));
+		close(pair[0]);
+		close(pair[1]);
+		vdrv_done(&ring);
+		client_again();
+	}
+	/* without GET_CONFIG there is nothing to ask for */
+	vhost_close(&client.c);
+	assert_int_equal(vhost_connect(&client.c, vhost_path[DISK]), 0);
+	assert_int_equal(vhost_negotiate(&client.c, V1, VHOST_ALL & ~(1ull << 9)), 0);
+	assert_int_equal(vhost_add_region(&client.c,
+					  &(struct vhost_client_region){ GUEST_BASE, GUEST_BYTES,
+									 USER_BASE, 0 },
+					  client.memfd),
+			 0);
+	backend_fd(pair);
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	guest_ring(&client, 0, &ring, client.kick, -1);
+	resized(DISK_BYTES / 2);
+	resized(DISK_BYTES);
+	assert_false(told(pair[1]));
+	close(pair[0]);
+	close(pair[1]);
+	vdrv_done(&ring);
 }
 
 #define AT   0x10000u /* of the request in the guest's memory: header, status, data */
@@ -154,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(refuses),
 		test_disk(tells_of_a_resize),
+		test_disk(tells_who_comes_again),
 		test_disk(resized_under_load),
 	};
 

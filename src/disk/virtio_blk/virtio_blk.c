@@ -127,13 +127,19 @@ static int config_write(struct virtio_device *dev, uint32_t offset, const void *
 	return 0;
 }
 
+static void look_at_size(struct disk *disk);
+
 static int use(struct virtio_device *dev, bool on)
 {
 	struct disk *disk = of_dev(dev);
+	int err;
 
 	if (!disk->shared || !disk->backend->ops->lock)
 		return 0;
-	return disk->backend->ops->lock(disk->backend, on);
+	err = disk->backend->ops->lock(disk->backend, on);
+	if (!err && on)
+		look_at_size(disk);
+	return err;
 }
 
 static void reset(struct virtio_device *dev)
@@ -242,15 +248,21 @@ static int size_of(struct disk *disk, uint64_t wanted, uint64_t *size)
 }
 
 /* Whoever had the image may have changed its size. */
-static void claimed(struct disk_claim *claim)
+static void look_at_size(struct disk *disk)
 {
-	struct disk *disk = container_of(claim, struct disk, claim);
 	uint64_t size;
 
 	if (size_of(disk, disk->asked_bytes, &size))
 		log_warning("%s: its image is smaller than it was", disk->name);
 	else if (size != disk_size(disk))
 		disk_resize(disk, disk->asked_bytes);
+}
+
+static void claimed(struct disk_claim *claim)
+{
+	struct disk *disk = container_of(claim, struct disk, claim);
+
+	look_at_size(disk);
 	STORE_RELEASE(disk->ready, true);
 	for (unsigned i = 0; i < disk->n_queues; i++)
 		virtio_device_wake(&disk->dev, i);

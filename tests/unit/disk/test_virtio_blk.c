@@ -410,6 +410,50 @@ static void no_old_status(void **state)
 	}
 }
 
+static int n_changes;
+
+static void changed(struct virtio_device *dev, void *arg)
+{
+	n_changes++;
+}
+
+/* An image that another daemon made larger, or smaller, while it had it. */
+static void size_when_used(void **state)
+{
+	struct disk_config config = {
+		.name = "d", .backend = "file", .path = path, .queues = 1, .shared = true
+	};
+	struct virtio_device *dev;
+
+	snprintf(path, sizeof(path), "%s/exitless-blk-XXXXXX", place);
+	image = mkstemp(path);
+	assert_int_equal(ftruncate(image, SIZE), 0);
+	space = memory_space_new("vm");
+	disk = disk_new(&config, space);
+	assert_non_null(disk);
+	dev = disk_device(disk);
+	dev->config_changed = changed;
+	n_changes = 0;
+	assert_int_equal(dev->ops->use(dev, true), 0);
+	assert_int_equal(n_changes, 0);
+	assert_int_equal(dev->ops->use(dev, false), 0);
+	assert_int_equal(ftruncate(image, 2 * SIZE), 0);
+	assert_int_equal(disk_size(disk), SIZE);
+	assert_int_equal(dev->ops->use(dev, true), 0);
+	assert_int_equal(disk_size(disk), 2 * SIZE);
+	assert_int_equal(n_changes, 1);
+	assert_int_equal(dev->ops->use(dev, false), 0);
+	assert_int_equal(ftruncate(image, SIZE), 0);
+	assert_int_equal(dev->ops->use(dev, true), 0);
+	assert_int_equal(disk_size(disk), SIZE);
+	assert_int_equal(n_changes, 2);
+	disk_free(disk);
+	memory_space_free(space);
+	close(image);
+	unlink(path);
+	image = -1;
+}
+
 /* More than the ring has a length for. */
 static void logs_long_reads(void **state)
 {
@@ -467,6 +511,7 @@ int main(void)
 		cmocka_unit_test(ends_in_between), cmocka_unit_test(cut_off),
 		cmocka_unit_test(blocks_in_part),  cmocka_unit_test(counted_once),
 		cmocka_unit_test(no_old_status),   cmocka_unit_test(logs_long_reads),
+		cmocka_unit_test(size_when_used),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
