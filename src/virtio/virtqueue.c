@@ -153,6 +153,9 @@ int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config)
 
 bool virtqueue_drain(struct virtqueue *vq)
 {
+	/* what was given was to be shown at the end of a turn: by then its memory may be gone */
+	if (vq->started && vq->unpublished && virtqueue_begin(vq) && virtqueue_publish(vq))
+		virtqueue_notify(vq);
 	WRITE_ONCE(vq->draining, true);
 	return !vq->started || !vq->in_flight;
 }

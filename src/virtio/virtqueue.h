@@ -155,8 +155,8 @@ int virtqueue_prepare(struct virtqueue *vq, const struct virtq_config *config);
 void virtqueue_run(struct virtqueue *vq);
 /* Both, for who has the queue alone. */
 int virtqueue_start(struct virtqueue *vq, const struct virtq_config *config);
-/* Nothing is taken any more. Returns true if no chain is out; otherwise drained() will be called.
- * Nothing is changed by a second call. */
+/* Nothing is taken any more, and what was given is published. Returns true if no chain is out;
+ * otherwise drained() will be called. Nothing is changed by a second call. */
 bool virtqueue_drain(struct virtqueue *vq);
 /* The same for a queue that is tracked: chains may be left in the region too, for the next start.
  */

@@ -805,6 +805,37 @@ static void arena_is_full(void **state)
 	rig_done(&rig);
 }
 
+/* What was given is shown before memory goes, whoever would have shown it later; and told. */
+static void drain_publishes(void **state)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		int call = eventfd(0, EFD_NONBLOCK);
+		uint64_t count;
+		uint32_t len;
+
+		assert_int_equal(rig_init(&rig, k ? PACKED : 0, 8, 0), 0);
+		assert_int_equal(rig_start(&rig, base_of(rig.features)), 0);
+		virtqueue_set_call(&rig.vq, call);
+		assert_int_equal(read(call, &count, 8), 8);
+		vdrv_notifications(&rig.drv, true);
+		assert_int_equal(vdrv_add(&rig.drv, &(struct vdrv_buf){ RIG_DATA, 100, true }, 1,
+					  &rig, false),
+				 0);
+		vdrv_publish(&rig.drv);
+		assert_int_equal(take(1), 1);
+		virtqueue_give(&rig.vq, &chains[0], 100);
+		assert_null(vdrv_get(&rig.drv, &len));
+		assert_true(virtqueue_drain(&rig.vq));
+		assert_ptr_equal(vdrv_get(&rig.drv, &len), &rig);
+		assert_int_equal(len, 100);
+		assert_int_equal(read(call, &count, 8), 8);
+		memory_space_unmap(rig.space, 0, 0);
+		/* whoever comes to show it */
+		assert_false(virtqueue_begin(&rig.vq));
+		rig_done(&rig);
+	}
+}
+
 /* ---- dirty log --------------------------------------------------------------------------- */
 
 static void logs_writes(void **state)
@@ -891,6 +922,7 @@ int main(void)
 		cmocka_unit_test(call_is_swapped),
 		cmocka_unit_test(put_back),
 		cmocka_unit_test(drains),
+		cmocka_unit_test(drain_publishes),
 		cmocka_unit_test(refuses_to_start),
 		cmocka_unit_test(hostile_split),
 		cmocka_unit_test(hostile_available_index),
