@@ -125,6 +125,8 @@ int vhost_user_reset_device(struct vhost_user_server *s)
 		virtqueue_enable(s->dev->queues[i], false);
 		s->rings[i] = (struct vhost_user_ring){ 0 };
 	}
+	/* of a ring that was broken, requests are left in it: not for the next driver */
+	vhost_user_clear_inflight(s);
 	/* the driver negotiates anew, though it may well be the same */
 	s->dev->acked = 0;
 	s->features_acked = false;

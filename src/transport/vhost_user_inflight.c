@@ -50,6 +50,12 @@ void vhost_user_drop_inflight(struct vhost_user_server *s)
 	s->inflight_file = NULL;
 }
 
+void vhost_user_clear_inflight(struct vhost_user_server *s)
+{
+	for (unsigned i = 0; s->inflight_file && i < s->inflight_queues; i++)
+		virtqueue_inflight_clear(s->inflight + i * s->inflight_each);
+}
+
 static int inflight_sizes(const struct vhost_user_server *s, const struct inflight_message *m,
 			  size_t *each)
 {

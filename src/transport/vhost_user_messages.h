@@ -92,5 +92,7 @@ int vhost_user_get_inflight_fd(struct vhost_user_server *s);
 int vhost_user_set_inflight_fd(struct vhost_user_server *s);
 /* No queue is started. */
 void vhost_user_drop_inflight(struct vhost_user_server *s);
+/* The same; it stays, but what is in it concerns no one any more. */
+void vhost_user_clear_inflight(struct vhost_user_server *s);
 
 #endif

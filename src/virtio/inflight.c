@@ -131,6 +131,13 @@ int virtqueue_inflight_set(struct virtqueue *vq, void *region, bool packed, uint
 	return 0;
 }
 
+void virtqueue_inflight_clear(void *region)
+{
+	struct split_region *either = region; /* the version is at the same place in both */
+
+	WRITE_ONCE(either->version, 0);
+}
+
 /* ---- recovery ---------------------------------------------------------------------------- */
 
 struct order {

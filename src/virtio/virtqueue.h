@@ -236,5 +236,7 @@ size_t virtqueue_inflight_bytes(bool packed, uint16_t num);
  * smaller than @num, not larger. 0, -EINVAL (@num is not what the region says), -ENOMEM.
  */
 int virtqueue_inflight_set(struct virtqueue *vq, void *region, bool packed, uint16_t num);
+/* As if @region were new: nothing in it is taken again. No queue has it. */
+void virtqueue_inflight_clear(void *region);
 
 #endif

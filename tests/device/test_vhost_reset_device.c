@@ -2,11 +2,14 @@
 /* RESET_DEVICE: rings stop, memory and descriptors stay; at any moment. */
 #include "base/loop.h"
 #include "base/util.h"
+#include "disk/disk.h"
 #include "tests/device/vhost_harness.h"
 
+#include <fcntl.h>
 #include <linux/virtio_net.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 static uint8_t frame[100] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5 }, got[100];
 
@@ -111,6 +114,55 @@ static void of_a_disk(void **state)
 	}
 }
 
+static void count_again(void *arg)
+{
+	*(uint64_t *)arg = disk_device(vhost_disk)->queues[0]->stats.resubmitted;
+}
+
+/* A broken ring leaves its requests marked in the in-flight region. The next driver has none of
+ * them, though it may get the same region. */
+static void of_a_broken_ring(void **state)
+{
+	struct {
+		uint64_t size, offset;
+		uint16_t queues, num;
+		uint32_t padding;
+	} m = { .size = 0x10000, .queues = 1, .num = 64 };
+	int fd = memory_file(0x10000), err = eventfd(0, EFD_NONBLOCK);
+	uint8_t *region = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	uint64_t before, after;
+	struct vdrv ring;
+	uint32_t base;
+
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(vhost_request(&client.c, VHOST_SET_INFLIGHT_FD, &m, sizeof(m), fd), 0);
+	assert_int_equal(vhost_request_u64(&client.c, VHOST_SET_VRING_ERR, 0, err), 0);
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	guest_ring(&client, 0, &ring, client.kick, -1);
+	ring.avail[1] = 1000;
+	assert_int_equal(write(client.kick, &(uint64_t){ 1 }, 8), 8);
+	assert_true(readable(err));
+	assert_int_equal(region[8], 1); /* version */
+	region[16 + 16 * 5] = 1;	/* which it had taken before */
+	assert_int_equal(vhost_request(&client.c, VHOST_RESET_DEVICE, NULL, 0, -1), 0);
+	vdrv_done(&ring);
+	memset(client.mem, 0, 0x10000);
+	on_loop(count_again, &before);
+	assert_int_equal(
+		vhost_request_u64(&client.c, VHOST_SET_FEATURES, V1 | VHOST_F_PROTOCOL, -1), 0);
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	guest_ring(&client, 0, &ring, client.kick, -1);
+	assert_int_equal(region[8], 1);
+	assert_int_equal(region[16 + 16 * 5], 0);
+	assert_int_equal(vhost_ring_stop(&client.c, 0, &base), 0);
+	on_loop(count_again, &after);
+	assert_int_equal(after, before);
+	vdrv_done(&ring);
+	munmap(region, 0x10000);
+	close(err);
+	close(fd);
+}
+
 /* ---- a round ------------------------------------------------------------------------------ */
 
 static unsigned in_a_row, most_in_a_row, resets;
@@ -173,6 +225,7 @@ int main(void)
 		cmocka_unit_test(under_traffic),
 		cmocka_unit_test(features_come_again),
 		test_disk(of_a_disk),
+		test_disk(of_a_broken_ring),
 		test(lets_others_have_their_turn),
 	};
 
