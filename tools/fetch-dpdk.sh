@@ -18,16 +18,16 @@ fi
 # a tree of its own, so that what is added does not make the guest's image old
 tree() { EXITLESS_CACHE=$cache/drivers "$top/tools/debian-root.sh" bookworm "$@"; }
 
-tree add dpdk >&2
+tree add dpdk-dev librte-bus-vdev23 librte-mempool-ring23 librte-net-virtio23 >&2
 root=$(tree path)
 mkdir -p "$cache/dpdk"
 cat >"$wrapper.$$" <<WRAPPER
 #!/bin/sh
 r='$root'
 lib=\$r/usr/lib/x86_64-linux-gnu
-set -- "\$r/usr/bin/dpdk-testpmd" -d "\$lib/dpdk/pmds-23.0/librte_bus_vdev.so" \\
-	-d "\$lib/dpdk/pmds-23.0/librte_mempool_ring.so" \\
-	-d "\$lib/dpdk/pmds-23.0/librte_net_virtio.so" "\$@"
+set -- "\$r/usr/bin/dpdk-testpmd" -d "\$lib/dpdk/pmds-23.0/librte_bus_vdev.so.23" \\
+	-d "\$lib/dpdk/pmds-23.0/librte_mempool_ring.so.23" \\
+	-d "\$lib/dpdk/pmds-23.0/librte_net_virtio.so.23" "\$@"
 exec "\$r/lib64/ld-linux-x86-64.so.2" --library-path "\$lib" "\$@"
 WRAPPER
 chmod +x "$wrapper.$$"

@@ -142,8 +142,8 @@ static void tells_the_threads(void **state)
 static void takes_no_foreign_threads(void **state)
 {
 	static const char *const answers[] = {
-		"{\"return\": [{\"cpu-index\": 0, \"thread-id\": 500}, "
-		"{\"cpu-index\": 1, \"thread-id\": 7}]}\r\n",
+		("{\"return\": [{\"cpu-index\": 0, \"thread-id\": 500}, "
+		 "{\"cpu-index\": 1, \"thread-id\": 7}]}\r\n"),
 		"{\"return\": [{\"cpu-index\": 0, \"thread-id\": 4294967796}]}\r\n",
 		"{\"return\": [{\"cpu-index\": -1, \"thread-id\": 500}]}\r\n",
 		"{\"return\": [{\"cpu-index\": 0}]}\r\n",
