@@ -100,7 +100,9 @@ static int note_before(const struct host *host, const struct pci_device *d,
 
 	for (unsigned i = 0; i < 3; i++) {
 		path = host_printf("%s%s", host->root, dirs[i]);
-		mkdir(path, 0755);
+		/* everybody may look, whatever the umask */
+		if (!mkdir(path, 0755))
+			chmod(path, 0755);
 		free(path);
 	}
 	/* of a time before it was the host's again */

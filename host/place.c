@@ -254,8 +254,20 @@ static int check_gone(const struct host *host, int pid, struct host_error *error
 	return err;
 }
 
-/* The journals of the others, as far as they can be read, and which CPUs have come and gone by them
- * since @pid's was made. */
+/* In no thread's affinity, whatever it was given. */
+static struct cpus offline(const struct host *host)
+{
+	struct cpus online, off = { 0 };
+
+	if (host_cpus(host, &online, "/sys/devices/system/cpu/online"))
+		for (unsigned i = 0; i < HOST_CPUS_MAX; i++)
+			if (!cpus_has(&online, i))
+				cpus_add(&off, i);
+	return off;
+}
+
+/* The journals of the others, as far as they can be read, and which CPUs may have come and gone
+ * since @pid's was made: by them, and by being switched off. */
 static void read_others(const struct host *host, int pid, struct journals *others)
 {
 	struct placement *p = host_alloc(sizeof(*p));
@@ -263,8 +275,9 @@ static void read_others(const struct host *host, int pid, struct journals *other
 
 	memset(others, 0, sizeof(*others));
 	others->journal = host_alloc((pids.n + 1) * sizeof(*others->journal));
+	others->cpus = offline(host);
 	if (!place_read(host, pid, p, NULL))
-		others->cpus = p->taken;
+		others->cpus = cpus_or(&others->cpus, &p->taken);
 	for (unsigned i = 0; i < pids.n; i++) {
 		struct journal *journal = &others->journal[others->n];
 		int other = atoi(pids.name[i]);

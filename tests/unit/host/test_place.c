@@ -148,6 +148,14 @@ static void leaves_what_others_did(void **state)
 	pin(200, "0-3");
 	pin(1003, "0-3");
 	as_at_first();
+	/* but a CPU that is switched off is taken from threads by the kernel */
+	assert_int_equal(apply("0 2\n1 3\n"), 0);
+	tree_put(fake.root, "/sys/devices/system/cpu/online", "0,2-3\n");
+	pin(200, "0");
+	assert_int_equal(place_undo(&fake.host, 1000, false, &error), 0);
+	runs_on(200, "0,2-3");
+	pin(200, "0-3");
+	as_at_first();
 }
 
 /* Two machines, undone in either order, with groups and without. */
