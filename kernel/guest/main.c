@@ -92,11 +92,13 @@ static void register_here(struct guest_cpu *c)
 	u64 id, magic = EX_SHADOW_MAGIC;
 
 	c->features = 0;
-	if (!c->page || get(EX_MSR_ID, &id) || id >> 32 != EX_ID_MAGIC ||
+	/* The one before goes in any case: where this CPU's thread has been moved away that is all
+	 * that there is, and back there everything is registered anew. */
+	if (!c->page || put(EX_MSR_SHADOW, 0) || get(EX_MSR_ID, &id) || id >> 32 != EX_ID_MAGIC ||
 	    (id >> 16 & 0xffff) != EX_ID_VERSION || !(id & EX_FEATURE_SHADOW_IDT))
 		return;
 	c->features = id & 0xffff;
-	if (!count(c, false) || put(EX_MSR_SHADOW, 0))
+	if (!count(c, false))
 		return;
 	memset(c->page, 0, PAGE_SIZE);
 	memcpy(c->page, &magic, sizeof(magic));

@@ -154,7 +154,8 @@ static void injected_count(struct ex_vcpu *d)
  * not all, with TDX not at all. */
 static bool fit(const struct kvm_vcpu *vcpu)
 {
-	return vcpu->arch.apic && !vcpu->kvm->arch.has_protected_state;
+	return vcpu->arch.apic && !vcpu->kvm->arch.has_protected_state &&
+	       !vcpu->arch.guest_state_protected;
 }
 
 static void adopt(struct ex_vcpu *d, struct kvm_vcpu *vcpu)

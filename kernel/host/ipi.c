@@ -120,13 +120,14 @@ static void pin_done(struct ex_vcpu *d, void *data)
 
 	if (d->vcpu != p->vcpu)
 		return;
+	d->ipi.pin_after = get_jiffies_64() + msecs_to_jiffies(p->err ? MOVE_MS : MISS_MS);
+	/* The guest and the VMM have gone on meanwhile. */
+	if (!d->on || d->ipi.page || wanted(d) != p->gpa || table_at(d, p->gpa) != p->at)
+		return;
 	/* Until the guest names another page. */
 	if (p->err && p->err != -ENOMEM && p->err != -EAGAIN && p->err != -EBUSY)
 		d->ipi.refused = p->gpa;
-	d->ipi.pin_after = get_jiffies_64() + msecs_to_jiffies(p->err ? MOVE_MS : MISS_MS);
-	/* The guest and the VMM have gone on meanwhile. */
-	if (!p->page || !d->on || d->ipi.page || wanted(d) != p->gpa ||
-	    table_at(d, p->gpa) != p->at)
+	if (!p->page)
 		return;
 	d->ipi.page = p->page;
 	p->page = NULL;
