@@ -134,7 +134,7 @@ struct io_queue {
 	 * (WRITE_ONCE()); not freed before the queue is removed. */
 	struct io_group *own;
 	/* Atomic, set while the queue comes to its end: it takes nothing new then, and no maximum
-	 * rate holds back what it has. Whoever sets it calls io_queue_ends(). NULL: never. */
+	 * rate holds back what it has. Whoever sets it calls io_queue_retry(). NULL: never. */
 	const bool *ending;
 	int wake_fd;	    /* readable when there may be work; -1: none. Only while parked */
 	bool drain_wake_fd; /* an eventfd: the core reads it when it wakes by it */
@@ -172,8 +172,9 @@ int io_queue_move(struct io_queue *queue, struct io_core *to);
  * a core or the call does nothing. */
 void io_queue_kick(struct io_queue *queue);
 
-/* Any thread: @queue->ending was set; a core that sleeps until a rate lets it go on looks now. */
-void io_queue_ends(struct io_queue *queue);
+/* Any thread: a rate that holds @queue back is another one, or @queue->ending was set; a core that
+ * sleeps until the rate lets it go on tries again now. */
+void io_queue_retry(struct io_queue *queue);
 
 /* Core @turn is of: the other side of @queue was given something that it may answer, so its
  * doorbell is worth looking at. Cheap when the queue is polled. */
@@ -223,7 +224,9 @@ struct io_group_stats {
 struct io_group *io_group_new(const char *name);
 /* No queue is in it any more. */
 void io_group_free(struct io_group *group);
-/* Control thread, at any time. -EINVAL: weight above 1000, or a minimum above its maximum. */
+/* Control thread, at any time. A rate that changes forgets what was overdrawn; the caller has the
+ * group's queues look at it (io_queue_retry()). -EINVAL: weight above 1000, or a minimum above its
+ * maximum. */
 int io_group_set(struct io_group *group, const struct io_group_params *params);
 void io_group_stats(const struct io_group *group, struct io_group_stats *stats);
 

@@ -33,6 +33,15 @@ void io_group_free(struct io_group *group)
 	free(group);
 }
 
+/* What was overdrawn at another rate is forgotten: at a low one it may be hours. */
+static void rate_set(struct io_rate *rate, uint64_t per_s)
+{
+	if (rate->per_s == per_s)
+		return;
+	WRITE_ONCE(rate->per_s, per_s);
+	STORE_RELEASE(rate->tat_ns, 0);
+}
+
 int io_group_set(struct io_group *group, const struct io_group_params *params)
 {
 	if (params->weight > 1000 || params->latency > IO_LATENCY_BULK ||
@@ -45,10 +54,10 @@ int io_group_set(struct io_group *group, const struct io_group_params *params)
 	WRITE_ONCE(group->params.max_bytes_per_s, params->max_bytes_per_s);
 	WRITE_ONCE(group->params.min_packets_per_s, params->min_packets_per_s);
 	WRITE_ONCE(group->params.min_bytes_per_s, params->min_bytes_per_s);
-	WRITE_ONCE(group->max_packets.per_s, params->max_packets_per_s);
-	WRITE_ONCE(group->max_bytes.per_s, params->max_bytes_per_s);
-	WRITE_ONCE(group->min_packets.per_s, params->min_packets_per_s);
-	WRITE_ONCE(group->min_bytes.per_s, params->min_bytes_per_s);
+	rate_set(&group->max_packets, params->max_packets_per_s);
+	rate_set(&group->max_bytes, params->max_bytes_per_s);
+	rate_set(&group->min_packets, params->min_packets_per_s);
+	rate_set(&group->min_bytes, params->min_bytes_per_s);
 	return 0;
 }
 
@@ -78,16 +87,18 @@ static uint64_t rate_room(const struct io_rate *rate, uint64_t now_ns, uint64_t 
 
 static void rate_charge(struct io_rate *rate, uint64_t now_ns, uint64_t units)
 {
-	uint64_t per_s = READ_ONCE(rate->per_s), old, tat;
+	uint64_t old = LOAD_ACQUIRE(rate->tat_ns), tat;
 
-	if (!per_s)
-		return;
-	old = __atomic_load_n(&rate->tat_ns, __ATOMIC_RELAXED);
 	do {
+		/* after @old: nothing is charged at a rate that was changed and forgotten since */
+		uint64_t per_s = READ_ONCE(rate->per_s);
+
+		if (!per_s)
+			return;
 		tat = MAX(old, now_ns - BURST_NS) +
 		      (uint64_t)((unsigned __int128)units * NS_PER_S / per_s);
-	} while (!__atomic_compare_exchange_n(&rate->tat_ns, &old, tat, true, __ATOMIC_RELAXED,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(&rate->tat_ns, &old, tat, true, __ATOMIC_ACQUIRE,
+					      __ATOMIC_ACQUIRE));
 }
 
 uint64_t io_group_limit(struct io_group *group, uint64_t now_ns, unsigned *packets, uint64_t *bytes)

@@ -98,7 +98,7 @@ void io_queue_kick(struct io_queue *queue)
 		io_core_wake(core);
 }
 
-void io_queue_ends(struct io_queue *queue)
+void io_queue_retry(struct io_queue *queue)
 {
 	struct io_core *core = __atomic_load_n(&queue->core, __ATOMIC_ACQUIRE);
 

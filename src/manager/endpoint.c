@@ -101,6 +101,12 @@ move_back:
 	return err;
 }
 
+void endpoint_retry(const struct endpoint *end)
+{
+	for (unsigned i = 0; i < end->n_queues; i++)
+		io_queue_retry(end->queues[i]);
+}
+
 int plug_check(struct manager *m, const struct plug_spec *plug, struct why *why)
 {
 	struct bridge *bridge;

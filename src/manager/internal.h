@@ -164,6 +164,8 @@ int endpoint_start(struct endpoint *end, struct core *core, struct io_group *gro
 		   struct why *why);
 void endpoint_stop(struct endpoint *end);
 int endpoint_move(struct endpoint *end, struct core *to, struct why *why);
+/* The rates of its queues changed. */
+void endpoint_retry(const struct endpoint *end);
 /* Plugs in as @plug says (nothing for no switch). @mac: of the device, or NULL. */
 int endpoint_plug(struct manager *m, struct endpoint *end, const struct plug_spec *plug,
 		  const uint8_t *mac, struct why *why);

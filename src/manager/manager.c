@@ -352,10 +352,12 @@ int manager_machine_check(const struct machine_spec *spec, const char **key, str
 static int share_set(struct machine *machine, const struct machine_spec *spec, struct why *why)
 {
 	int err = io_group_set(machine->group, &spec->share);
+	struct device *dev;
 
 	if (err)
 		return why_set(why, err, "a minimum of machine %s is above its maximum",
 			       spec->name);
+	list_for_each(dev, &machine->devices, node) endpoint_retry(&dev->end);
 	machine->spec = *spec;
 	return 0;
 }

@@ -50,7 +50,7 @@ static bool end_queue(struct virtio_device *dev, unsigned i, bool (*end)(struct 
 	idle = end(vq);
 	pthread_mutex_unlock(&vq->lock);
 	if (!idle && dev->io[i])
-		io_queue_ends(dev->io[i]);
+		io_queue_retry(dev->io[i]);
 	return idle;
 }
 

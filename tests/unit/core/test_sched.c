@@ -589,7 +589,7 @@ static void no_rate_keeps_from_the_end(void **state)
 	assert_int_equal(fake.taken, 1);
 	ending = true;
 	core->kicked = 0;
-	io_queue_ends(&fake.q);
+	io_queue_retry(&fake.q);
 	assert_true(core->kicked);
 	turns(10);
 	assert_int_equal(fake.taken, 100);
@@ -600,6 +600,44 @@ static void no_rate_keeps_from_the_end(void **state)
 	assert_int_equal(fake.taken, 100);
 	io_queue_remove(&fake.q);
 	io_group_free(group);
+}
+
+/* What was overdrawn at one rate holds nobody back at another, and at the same one it does. */
+static void another_rate_begins_anew(void **state)
+{
+	static const struct {
+		struct io_group_params slow, other;
+	} cases[] = {
+		{ { .max_bytes_per_s = 1 }, { .max_bytes_per_s = 1000000000 } },
+		{ { .max_bytes_per_s = 1 }, { .weight = 1 } },
+		{ { .max_packets_per_s = 1 }, { .max_packets_per_s = 1000000 } },
+	};
+
+	for (unsigned c = 0; c < 2 * ARRAY_SIZE(cases); c++) {
+		bool own = c % 2;
+		struct io_group *group = io_group_new("vm");
+		struct fake fake = { .waiting = UINT64_MAX, .bytes = 64000, .spin_ns = 1000 };
+		uint64_t taken;
+
+		assert_int_equal(io_group_set(group, &cases[c / 2].slow), 0);
+		fake.q.own = own ? group : NULL;
+		fake_add(&fake, &doorbell_ops, own ? NULL : group);
+		turns(10);
+		assert_int_equal(fake.taken, 1);
+		assert_int_equal(io_group_set(group, &cases[c / 2].slow), 0);
+		turns(10);
+		assert_int_equal(fake.taken, 1);
+		assert_int_equal(io_group_set(group, &cases[c / 2].other), 0);
+		turns(1);
+		taken = fake.taken;
+		assert_true(taken > 1);
+		/* and back: from now on, not from what was taken meanwhile */
+		assert_int_equal(io_group_set(group, &cases[c / 2].slow), 0);
+		turns(10);
+		assert_int_equal(fake.taken, taken + 1);
+		io_queue_remove(&fake.q);
+		io_group_free(group);
+	}
 }
 
 static void refused_params(void **state)
@@ -813,6 +851,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(maximum_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_rate_keeps_from_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(limited_keeps_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(another_rate_begins_anew, setup, teardown),
 		cmocka_unit_test(refused_params),
 		cmocka_unit_test_setup_teardown(minimum_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(parks_and_returns, setup, teardown),

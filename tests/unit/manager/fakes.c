@@ -22,7 +22,7 @@ static bool fails(int err)
 	return err != 0;
 }
 
-/* ---- a NIC with one queue that never has anything to do ----------------------------------- */
+/* ---- a NIC with one queue, which has to do only what a test says --------------------------- */
 
 struct fake_nic {
 	struct nic nic;
@@ -30,15 +30,18 @@ struct fake_nic {
 	struct io_timer timer;
 };
 
-static void nothing(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
+static void take(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
 {
+	work->packets = __atomic_exchange_n(&fakes.taken, 0, __ATOMIC_SEQ_CST);
+	if (work->packets)
+		__atomic_add_fetch(&fakes.polls, 1, __ATOMIC_SEQ_CST);
 }
 
 static void fire(struct io_timer *timer, struct io_turn *turn)
 {
 }
 
-static const struct io_queue_ops queue_ops = { .poll = nothing };
+static const struct io_queue_ops queue_ops = { .poll = take };
 
 static void fake_nic_free(struct nic *nic)
 {

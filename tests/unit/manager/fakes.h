@@ -17,6 +17,8 @@ struct fakes {
 	bool connected;					   /* what servers say */
 	uint64_t rate_bps;				   /* as the last NIC was told */
 	bool link_up;					   /* as the last NIC was told */
+	unsigned taken;					   /* that the next poll takes; atomic */
+	unsigned polls;					   /* that took something; atomic */
 	bool replugged;					   /* net_switch_port_set() was called */
 	char journal[4096];				   /* "nic+ attach+ server+ ..." */
 };

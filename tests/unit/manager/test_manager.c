@@ -4,6 +4,7 @@
 #include "manager/manager.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -485,6 +486,60 @@ static void machine_share(void **state)
 	assert_null(manager_machine(f->m, "vm2"));
 }
 
+static void sleeps_of(void *arg, const struct core_info *info)
+{
+	*(uint64_t *)arg = info->stats.sleeps;
+}
+
+static uint64_t sleeps(struct fixture *f)
+{
+	uint64_t n = 0;
+
+	manager_each_core(f->m, sleeps_of, &n);
+	return n;
+}
+
+static void wait_for_polls(unsigned n)
+{
+	while (__atomic_load_n(&fakes.polls, __ATOMIC_SEQ_CST) < n)
+		sched_yield();
+}
+
+static void limits_set(struct fixture *f, const struct machine_spec *machine,
+		       const struct device_spec *nic)
+{
+	assert_int_equal(manager_machine_set(f->m, machine, &f->why), 0);
+	assert_int_equal(manager_device_set(f->m, "vm1", nic, &f->why), 0);
+	/* and the turn in which they may not be seen yet is over */
+	assert_int_equal(manager_core_set(f->m, manager_core(f->m, "io0"), &f->why), 0);
+}
+
+/* A core that a rate has put to sleep, here for a day, learns that there is none any more. */
+static void limit_taken_away(void **state)
+{
+	struct fixture *f = *state;
+	struct machine_spec machine = *manager_machine(f->m, "vm1");
+	struct device_spec nic;
+
+	assert_int_equal(add_nic(f, "net0"), 0);
+	nic = *manager_device(f->m, "vm1", "net0");
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t *limit = i ? &nic.max_packets_per_s : &machine.share.max_packets_per_s;
+		uint64_t was = sleeps(f);
+
+		*limit = 1;
+		limits_set(f, &machine, &nic);
+		__atomic_store_n(&fakes.taken, 86400, __ATOMIC_SEQ_CST);
+		wait_for_polls(2 * i + 1);
+		__atomic_store_n(&fakes.taken, 1, __ATOMIC_SEQ_CST);
+		while (sleeps(f) == was) /* nothing else puts it to sleep */
+			sched_yield();
+		*limit = 0;
+		limits_set(f, &machine, &nic);
+		wait_for_polls(2 * i + 2);
+	}
+}
+
 static void links_down_at_the_end(void **state)
 {
 	struct fixture *f = *state;
@@ -574,6 +629,7 @@ int main(void)
 		T(core_changed),
 		T(switch_changed),
 		T(machine_share),
+		T(limit_taken_away),
 		T(links_down_at_the_end),
 		T(least_loaded_core),
 		T(stuck_disks_leave),
