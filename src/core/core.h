@@ -246,7 +246,8 @@ struct io_core_params {
 
 /* Starts the thread. Returns NULL with errno set. @name is copied ("io0"). */
 struct io_core *io_core_new(const char *name, const struct io_core_params *params);
-/* All queues and timers have been removed. Stops and joins. */
+/* All queues and timers have been removed, and a grace period (rcu_wait()) has passed since, if
+ * other cores are there that may have been about to wake this one. Stops and joins. */
 void io_core_free(struct io_core *core);
 void io_core_params_get(const struct io_core *core, struct io_core_params *params);
 /* Changes everything but the CPU while it runs. */

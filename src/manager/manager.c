@@ -3,6 +3,7 @@
  * The simple objects: cores, switches, machines. Removal goes by use counts: what still serves
  * something else is not removed, so that nothing has to be found and repaired afterwards.
  */
+#include "base/rcu.h"
 #include "manager/internal.h"
 
 #include <ctype.h>
@@ -112,6 +113,8 @@ static void bridge_remove(struct bridge *bridge)
 static void core_remove(struct core *core)
 {
 	list_del(&core->node);
+	/* another core may have found this one in a queue or timer that was here, to wake it */
+	rcu_wait();
 	io_core_free(core->io);
 	free(core);
 }
