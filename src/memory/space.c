@@ -374,6 +374,7 @@ unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t 
 			struct memory_region *r = &old->regions[i];
 
 			if (r->addr >= addr && r->addr + (r->size - 1) <= last) {
+				space->stats.bytes -= r->size;
 				if (r->file)
 					file_put(r->file);
 			} else {

@@ -24,6 +24,16 @@ static struct memory_reader reader;
 static int fd;
 static uint8_t *bytes; /* our view of the file */
 
+static bool no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return no_memory ? NULL : __real_malloc(size);
+}
+
 static int setup(void **state)
 {
 	fd = memfd_create("guest", MFD_CLOEXEC);
@@ -154,6 +164,27 @@ static void unmaps_ranges(void **state)
 	assert_int_equal(stats.regions, 0);
 	assert_int_equal(stats.files, 0);
 	assert_int_equal(stats.bytes, 0);
+}
+
+/* It must not fail, so it does without a new table. */
+static void unmaps_without_memory(void **state)
+{
+	struct memory_stats stats;
+
+	for (unsigned i = 0; i < 4; i++)
+		map(0x10000 + i * 2 * PAGE, PAGE, RW, i * PAGE);
+	no_memory = true;
+	assert_int_equal(memory_space_unmap(space, 0x12000, 3 * PAGE), 2);
+	no_memory = false;
+	memory_reader_begin(&reader);
+	assert_non_null(memory_at(&reader, 0x10000, 1, MEMORY_READ));
+	assert_null(memory_at(&reader, 0x12000, 1, MEMORY_READ));
+	assert_null(memory_at(&reader, 0x14000, 1, MEMORY_READ));
+	assert_non_null(memory_at(&reader, 0x16000, 1, MEMORY_READ));
+	memory_space_stats(space, &stats);
+	assert_int_equal(stats.regions, 2);
+	assert_int_equal(stats.bytes, 2 * PAGE);
+	assert_int_equal(stats.unmaps, 2);
 }
 
 static void remote_regions(void **state)
@@ -587,6 +618,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(crosses_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmaps_ranges, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmaps_without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(remote_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_more_than_its_share_of_files, setup, teardown),
