@@ -64,14 +64,17 @@ static void resampled(struct loop_fd *lfd, uint32_t events)
 
 /* Edge-triggered: each write is looked at once, whatever a read leaves in the counter (that of an
  * EFD_SEMAPHORE goes down by one each time, from whatever the client put there). */
-void vfio_user_watch_resample(struct vfio_user_server *s, int fd)
+int vfio_user_watch_resample(struct vfio_user_server *s, int fd)
 {
+	int err = 0;
+
 	loop_remove(&s->resample);
 	if (s->resample_fd >= 0)
 		close(s->resample_fd);
-	s->resample_fd = fd;
 	if (fd >= 0)
-		loop_add(s->loop, &s->resample, fd, EPOLLIN | EPOLLET, resampled);
+		err = loop_add(s->loop, &s->resample, fd, EPOLLIN | EPOLLET, resampled);
+	s->resample_fd = err ? -1 : fd;
+	return err;
 }
 
 static void end_session(struct vfio_user_server *s, const char *why)

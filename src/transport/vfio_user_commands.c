@@ -254,9 +254,10 @@ static int set_eventfds(struct vfio_user_server *s, struct vfio_user_message *m,
 		/* anything else could make the control thread wait, or never rest */
 		if (!event_fd_is(m->fds[0]))
 			return EINVAL;
-		vfio_user_watch_resample(s, m->fds[0]);
-		m->fds[0] = -1;
-		return 0;
+		err = -vfio_user_watch_resample(s, m->fds[0]);
+		if (!err)
+			m->fds[0] = -1; /* taken over */
+		return err;
 	}
 	if (action != VFIO_IRQ_SET_ACTION_TRIGGER || (m->n_fds && m->n_fds != set->count))
 		return EINVAL;

@@ -172,8 +172,9 @@ void vfio_user_send(struct vfio_user_server *s, const struct vfio_user_header *h
 		    const void *payload, size_t len, const void *more, size_t more_len, int fd);
 /* Ends the session: the client broke the protocol. */
 void vfio_user_broken(struct vfio_user_server *s, const char *why);
-/* Watches @fd (an eventfd, taken over; -1: none) for the guest's end of interrupt. */
-void vfio_user_watch_resample(struct vfio_user_server *s, int fd);
+/* Watches @fd (an eventfd; -1: none) for the guest's end of interrupt, and no other any more. 0: it
+ * is taken over; or -errno. */
+int vfio_user_watch_resample(struct vfio_user_server *s, int fd);
 
 /* vfio_user_dma.c. _init: 0 or -errno. */
 int vfio_user_dma_init(struct vfio_user_server *s);

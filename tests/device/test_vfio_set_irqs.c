@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 
@@ -29,6 +30,21 @@ static void set_line(void *arg)
 static void line(bool high)
 {
 	on_server(set_line, &high);
+}
+
+/* The kernel lets nobody watch more than so many descriptors. */
+static bool no_more_watches;
+
+int __real_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
+{
+	if (op == EPOLL_CTL_ADD && READ_ONCE(no_more_watches)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return __real_epoll_ctl(epoll_fd, op, fd, event);
 }
 
 static int fds[16];
@@ -323,6 +339,23 @@ static void resample_is_a_semaphore(void **state)
 	close(fd);
 }
 
+/* A client whose end of interrupt nobody would see is told. */
+static void resample_cannot_be_watched(void **state)
+{
+	uint64_t one = 1;
+
+	make_eventfds();
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &fds[1], 1), 0);
+	WRITE_ONCE(no_more_watches, true);
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &fds[2], 1), -ENOSPC);
+	WRITE_ONCE(no_more_watches, false);
+	by_message = 0;
+	assert_int_equal(vu_set_irqs(&client, INTX, EVENTFD | UNMASK, 0, 1, &fds[2], 1), 0);
+	assert_int_equal(write(fds[2], &one, 8), 8);
+	wait_resampled(1);
+	close_eventfds();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +366,7 @@ int main(void)
 		test(err_and_req),
 		test(fires_by_bool),
 		test(refuses),
+		test(resample_cannot_be_watched),
 		test(client_makes_eventfds_block),
 		test(resample_is_a_semaphore),
 	};
