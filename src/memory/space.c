@@ -412,6 +412,24 @@ out:
 	return removed;
 }
 
+bool memory_space_cuts(const struct memory_space *space, uint64_t addr, uint64_t size)
+{
+	const struct memory_map *map = space->map;
+	uint64_t last = addr + (size - 1);
+	unsigned at;
+
+	if (!size)
+		return false;
+	if (last < addr)
+		last = UINT64_MAX;
+	at = find(map, map->n, addr);
+	if (at < map->n && map->regions[at].addr < addr)
+		return true;
+	at = find(map, map->n, last);
+	return at < map->n && map->regions[at].addr <= last &&
+	       map->regions[at].addr + (map->regions[at].size - 1) > last;
+}
+
 bool memory_space_holds(const struct memory_space *space, int fd)
 {
 	const struct memory_file *file;

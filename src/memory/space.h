@@ -87,6 +87,8 @@ int memory_space_map(struct memory_space *space, uint64_t addr, uint64_t size, u
  * while yet. Returns how many were removed.
  */
 unsigned memory_space_unmap(struct memory_space *space, uint64_t addr, uint64_t size);
+/* Control thread: is there a region of which only a part lies inside such a range? */
+bool memory_space_cuts(const struct memory_space *space, uint64_t addr, uint64_t size);
 
 /*
  * Control thread: is the file behind @fd mapped? Then close() of @fd frees none of its memory.

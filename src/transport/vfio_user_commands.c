@@ -134,7 +134,8 @@ static int dma_map(struct vfio_user_server *s, struct vfio_user_message *m)
 }
 
 /* Clients unmap ranges that match no mapping, and wider ones than they mapped: remove what lies
- * inside, which may be nothing. */
+ * inside, which may be nothing. A range that cuts a mapping removes nothing, as with the kernel's
+ * vfio. Nobody may ask for dirty pages: no migration is offered. */
 static int dma_unmap(struct vfio_user_server *s, struct vfio_user_message *m)
 {
 	struct vfio_user_dma_unmap unmap;
@@ -144,7 +145,9 @@ static int dma_unmap(struct vfio_user_server *s, struct vfio_user_message *m)
 	s->stats.dma_unmaps++;
 	all = unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL;
 	if (unmap.argsz < sizeof(unmap) || (!unmap.size && !all) ||
-	    (all && (unmap.addr || unmap.size)))
+	    (all && (unmap.addr || unmap.size)) ||
+	    unmap.flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP ||
+	    memory_space_cuts(s->space, unmap.addr, unmap.size))
 		return EINVAL;
 	if (memory_space_unmap(s->space, unmap.addr, unmap.size))
 		pci_memory_changed(s->f);

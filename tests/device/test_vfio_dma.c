@@ -78,6 +78,53 @@ static void unmaps_ranges_that_match_nothing(void **state)
 	close(guest_fd);
 }
 
+/* As the kernel's vfio: all of a mapping or nothing of anything. */
+static void cuts_no_mapping(void **state)
+{
+	static const struct {
+		uint64_t addr, size;
+	} cuts[] = {
+		{ 0, 3 * PAGE },	  { 3 * PAGE, PAGE },		{ 3 * PAGE, 2 * PAGE },
+		{ 4 * PAGE, PAGE },	  { 5 * PAGE, 8 * PAGE },	{ 2 * PAGE, 8 * PAGE - 1 },
+		{ 3 * PAGE, UINT64_MAX }, { 2 * PAGE + 1, 1ull << 40 },
+	};
+	const bool mapped[10] = { true, false, true, true, true, true, false, false, true, true };
+
+	open_guest();
+	assert_int_equal(vu_dma_map(&client, 0, PAGE, guest_fd, 0, 3), 0);
+	assert_int_equal(vu_dma_map(&client, 2 * PAGE, 4 * PAGE, guest_fd, 0, 3), 0);
+	assert_int_equal(vu_dma_map(&client, 8 * PAGE, 2 * PAGE, guest_fd, 0, 3), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(cuts); i++) {
+		assert_int_equal(vu_dma_unmap(&client, cuts[i].addr, cuts[i].size), -EINVAL);
+		for (unsigned page = 0; page < 10; page++)
+			assert_int_equal(peek(page * PAGE, "\0\0\0\0\0\0\0\0"),
+					 mapped[page] ? 0 : -EFAULT);
+	}
+	assert_int_equal(vu_dma_unmap(&client, PAGE, 5 * PAGE), 0);
+	assert_int_equal(peek(2 * PAGE, ""), -EFAULT);
+	assert_int_equal(peek(8 * PAGE, "\0\0\0\0\0\0\0\0"), 0);
+	close(guest_fd);
+}
+
+/* No migration is offered, so nobody asks; who does learns that there is no bitmap. */
+static void no_dirty_bitmap(void **state)
+{
+	const struct {
+		uint32_t argsz, flags;
+		uint64_t addr, size;
+		uint64_t page_size, bytes, bits;
+	} unmap = { sizeof(unmap), 1, 0, PAGE, PAGE, 8, 0 };
+	uint8_t reply[sizeof(unmap)];
+
+	open_guest();
+	assert_int_equal(vu_dma_map(&client, 0, PAGE, guest_fd, 0, 3), 0);
+	assert_int_equal(
+		vu_request(&client, 3, &unmap, sizeof(unmap), NULL, 0, reply, sizeof(reply), NULL),
+		-EINVAL);
+	assert_int_equal(peek(0, "\0\0\0\0\0\0\0\0"), 0);
+	close(guest_fd);
+}
+
 static void unmaps_all(void **state)
 {
 	const struct {
@@ -181,6 +228,8 @@ int main(void)
 		test(maps_files),
 		test(without_a_file),
 		test(unmaps_ranges_that_match_nothing),
+		test(cuts_no_mapping),
+		test(no_dirty_bitmap),
 		test(unmaps_all),
 		test(refuses),
 		test(too_many),
