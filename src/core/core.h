@@ -56,6 +56,8 @@ struct io_turn {
 	uint64_t budget_bytes;
 	/* private to one poll; IO_SCRATCH_BYTES, cache-line aligned */
 	void *scratch;
+	/* whose packets are given, for sinks that treat sources alike: an address, no more */
+	const void *giver;
 	/* private */
 	unsigned n_flush;
 	struct io_flush *flush[IO_FLUSH_MAX];

@@ -257,6 +257,7 @@ void net_switch_forward(struct switch_port *from, struct packet_batch *batch, st
 
 	if (unlikely(!state || !batch->n))
 		return;
+	turn->giver = from;
 	plan.n_targets = 0;
 	plan.flood = 0;
 	plan.vlan_aware = READ_ONCE(state->sw->vlan_aware);

@@ -14,6 +14,10 @@
  * that it had to make or OUTPUT_BURST of them. Shown one by one, the first would cost the guest an
  * interrupt of its own.
  *
+ * A source (a port of the switch, whatever addresses it names) may open a socket while it has fewer
+ * than are left for all. So one gets half of SOCKETS_MAX, n of them 1/(n + 1) each, and as much is
+ * left for who comes next.
+ *
  * Without "restrict", guests reach the host's own services at the gateway's address, as with QEMU's
  * user network.
  */
@@ -40,7 +44,8 @@
 #define OUTPUT_BURST	 64
 #define SLEEP_MAX_MS	 1000
 #define TIMERS_MAX	 8
-#define SOCKETS_MAX	 1024 /* of the daemon's descriptors, which all machines share */
+#define SOCKETS_MAX	 2048  /* of the daemon's descriptors, which all machines share */
+#define SOURCES		 65536 /* switch ports, by a hash in which they hardly meet */
 #define TCP_SYN		 0x02
 #define TCP_ACK		 0x10
 
@@ -69,6 +74,11 @@ struct user_port {
 	struct pollfd *fds;
 	unsigned n_fds, fds_max;
 	unsigned unseen; /* frames in @to_guests that the core does not see yet */
+	int source;	 /* of the frame that libslirp has; -1: none */
+	unsigned n_sockets;
+	uint16_t sockets[SOURCES];
+	int32_t *owners; /* sources by descriptor; -1: none */
+	unsigned n_owners;
 
 	/* @lock's, but for rx_*: the core's that polls; and lost: the thread's */
 	uint64_t tx_packets, tx_bytes, tx_full, tx_malformed;
@@ -78,23 +88,30 @@ struct user_port {
 
 /* ---- out of the switch: any core ---------------------------------------------------------- */
 
-static bool frame_put(struct user_port *user, const struct packet *packet)
+static uint16_t source_of(const struct io_turn *turn)
+{
+	return (uint16_t)((uint64_t)(uintptr_t)turn->giver * 0x9e3779b97f4a7c15u >> 48);
+}
+
+/* A record is a frame and, behind it, its source. */
+static bool frame_put(struct user_port *user, const struct packet *packet, uint16_t source)
 {
 	uint32_t len = packet->len + 4;
-	void *buf = ring_reserve(&user->to_slirp, len);
+	uint8_t *buf = ring_reserve(&user->to_slirp, len + sizeof(source));
 
 	if (!buf) {
 		COUNT(user->tx_full, 1);
 		return false;
 	}
 	len = offload_frame(packet, buf, len);
-	ring_commit(&user->to_slirp, len);
+	memcpy(buf + len, &source, sizeof(source));
+	ring_commit(&user->to_slirp, len + sizeof(source));
 	COUNT(user->tx_packets, 1);
 	COUNT(user->tx_bytes, len);
 	return true;
 }
 
-static bool segments_put(struct user_port *user, const struct packet *packet)
+static bool segments_put(struct user_port *user, const struct packet *packet, uint16_t source)
 {
 	struct iovec pieces[SEGMENT_PIECES_MAX];
 	struct packet whole = *packet, out = { .pieces = pieces };
@@ -108,7 +125,7 @@ static bool segments_put(struct user_port *user, const struct packet *packet)
 		return false;
 	}
 	while (segment_next(&seg, &out)) {
-		if (!frame_put(user, &out))
+		if (!frame_put(user, &out, source))
 			break;
 		any = true;
 	}
@@ -120,11 +137,12 @@ static unsigned user_give(struct switch_port *port, struct packet *const *packet
 {
 	struct user_port *user = container_of(port, struct user_port, host.port);
 	unsigned taken = 0;
+	uint16_t source = source_of(turn);
 
 	pthread_mutex_lock(&user->lock);
 	for (unsigned i = 0; i < n; i++)
-		taken += packets[i]->off.gso ? segments_put(user, packets[i])
-					     : frame_put(user, packets[i]);
+		taken += packets[i]->off.gso ? segments_put(user, packets[i], source)
+					     : frame_put(user, packets[i], source);
 	pthread_mutex_unlock(&user->lock);
 	if (taken)
 		io_turn_flush_later(turn, &user->flush);
@@ -267,9 +285,37 @@ static void on_timer_mod(void *timer, int64_t expire_ms, void *opaque)
 		((struct user_timer *)timer)->expire_ms = expire_ms;
 }
 
-static void on_poll_fd(int fd, void *opaque)
+/* The list for poll() is made anew each time; these only keep count. */
+static void on_socket(int fd, void *opaque)
 {
-	/* the list is made anew for every poll() */
+	struct user_port *user = opaque;
+
+	if ((unsigned)fd >= user->n_owners) {
+		unsigned n = (unsigned)fd + 256;
+		int32_t *owners = realloc(user->owners, n * sizeof(*owners));
+
+		if (!owners)
+			return; /* nobody's, then */
+		memset(owners + user->n_owners, 0xff, (n - user->n_owners) * sizeof(*owners));
+		user->owners = owners;
+		user->n_owners = n;
+	}
+	if (user->source < 0 || user->owners[fd] >= 0)
+		return;
+	user->owners[fd] = user->source;
+	user->sockets[user->source]++;
+	user->n_sockets++;
+}
+
+static void on_socket_closed(int fd, void *opaque)
+{
+	struct user_port *user = opaque;
+
+	if ((unsigned)fd >= user->n_owners || user->owners[fd] < 0)
+		return;
+	user->sockets[user->owners[fd]]--;
+	user->n_sockets--;
+	user->owners[fd] = -1;
 }
 
 static void on_notify(void *opaque)
@@ -284,8 +330,8 @@ static const SlirpCb slirp_callbacks = {
 	.timer_new_opaque = on_timer_new,
 	.timer_free = on_timer_free,
 	.timer_mod = on_timer_mod,
-	.register_poll_fd = on_poll_fd,
-	.unregister_poll_fd = on_poll_fd,
+	.register_poll_fd = on_socket,
+	.unregister_poll_fd = on_socket_closed,
 	.notify = on_notify,
 };
 
@@ -341,23 +387,35 @@ static bool may_open_socket(const void *frame, uint32_t len)
 	return !h.tcp || (h.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
+/* Those that nobody here opened (a forward's) count as well, as of the last poll(). */
+static bool has_share(const struct user_port *user, unsigned source)
+{
+	unsigned all = MAX(user->n_sockets, user->n_fds - 1);
+
+	return all < SOCKETS_MAX && user->sockets[source] < SOCKETS_MAX - all;
+}
+
 static void take_input(struct user_port *user)
 {
 	uint64_t cursor = ring_cursor(&user->to_slirp);
+	uint16_t source;
 	uint32_t len;
-	void *frame;
+	uint8_t *frame;
 
 	for (unsigned i = 0; i < INPUT_BURST; i++) {
 		frame = ring_next(&user->to_slirp, &cursor, &len);
 		if (!frame)
 			break;
-		/* beside our own eventfd; as of the last poll(), so a burst may go beyond */
-		if (unlikely(user->n_fds > SOCKETS_MAX) && may_open_socket(frame, len))
+		len -= sizeof(source);
+		memcpy(&source, frame + len, sizeof(source));
+		user->source = source;
+		if (unlikely(!has_share(user, source)) && may_open_socket(frame, len))
 			COUNT(user->tx_sockets, 1);
 		else
 			slirp_input(user->slirp, frame, (int)len);
 		ring_release(&user->to_slirp, cursor);
 	}
+	user->source = -1;
 }
 
 /* Fires what is due; returns the milliseconds to the next. */
@@ -438,6 +496,7 @@ static void user_done(struct user_port *user)
 	if (user->slirp)
 		slirp_cleanup(user->slirp);
 	free(user->fds);
+	free(user->owners);
 	ring_done(&user->to_slirp);
 	ring_done(&user->to_guests);
 	if (user->core_fd >= 0)
@@ -544,6 +603,8 @@ int user_port_new(const struct host_port_config *config, struct host_port **out,
 	if (!user)
 		return -ENOMEM;
 	memset(user, 0, sizeof(*user));
+	user->source = -1;
+	user->n_fds = 1;
 	pthread_mutex_init(&user->lock, NULL);
 	user->core_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	user->thread_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

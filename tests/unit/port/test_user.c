@@ -282,6 +282,30 @@ static bool has_dropped(struct world *world)
 	return world_stat(world, "tx_dropped_sockets") > 1000;
 }
 
+/* A machine at another port, with a flow of its own and a new one. */
+static void other_goes_on(uint8_t *p)
+{
+	struct switch_port_config none = { 0 };
+	/* beside @w, so that the two are always as far apart, which a hash may tell */
+	static struct switch_port port = { .ops = &guest_ops, .name = "other" };
+
+	assert_int_equal(net_switch_attach(w.sw, &port, &none), 0);
+	p[11] ^= 1; /* and has an address of its own */
+	p[42] = 'y';
+	for (unsigned i = 0; i < 3; i++) {
+		store_be16(p + 34, (uint16_t)(5000 + i % 2));
+		world_add(&w, p, 42 + 1, NULL);
+		w.turn.now_ns = time_now_ns();
+		net_switch_forward(&port, &w.batch, &w.turn);
+		io_turn_end(&w.turn);
+		packet_batch_init(&w.batch);
+		do
+			world_until(&w, got_datagram);
+		while (udp_got[0] != 'y');
+	}
+	net_switch_detach(&port);
+}
+
 /* Datagrams from ever new ports, for each of which there is a socket for some minutes. */
 static void bounds_its_sockets(void **state)
 {
@@ -310,6 +334,7 @@ static void bounds_its_sockets(void **state)
 			usleep(1000); /* for libslirp's thread */
 	}
 	assert_in_range(descriptors() - before, 1024, 2048);
+	other_goes_on(p);
 	close(udp_fd);
 	world_done(&w);
 }
