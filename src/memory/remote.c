@@ -17,7 +17,7 @@ struct memory_stage {
 	struct memory_transfer **transfers;
 	unsigned n, room;
 	unsigned submitted; /* the first so many */
-	unsigned last;	    /* that served memory_stage_at() */
+	unsigned last[2];   /* that served memory_stage_at() */
 	uint32_t bytes;
 	unsigned waiting; /* written under the channel's lock */
 };
@@ -164,13 +164,14 @@ static void *inside(const struct memory_transfer *t, uint64_t addr, uint32_t len
 
 void *memory_stage_at(struct memory_stage *stage, uint64_t addr, uint32_t len)
 {
-	/* a queue asks in about the order in which it fetched */
-	for (unsigned i = 0; i < stage->submitted; i++) {
-		unsigned at = (stage->last + i) % stage->submitted;
+	/* A queue asks in about the order in which it fetched, by turns for a descriptor and for
+	 * what that names: from the last two places on. */
+	for (unsigned i = 0; i < 2 * stage->submitted; i++) {
+		unsigned *last = &stage->last[i % 2], at = (*last + i / 2) % stage->submitted;
 		void *p = inside(stage->transfers[at], addr, len);
 
 		if (p) {
-			stage->last = at;
+			*last = at;
 			return p;
 		}
 	}
@@ -194,7 +195,7 @@ void memory_stage_clear(struct memory_stage *stage)
 	}
 	WRITE_ONCE(stage->waiting, 0);
 	pthread_mutex_unlock(&channel->lock);
-	stage->n = stage->submitted = stage->last = 0;
+	stage->n = stage->submitted = stage->last[0] = stage->last[1] = 0;
 	stage->bytes = 0;
 }
 

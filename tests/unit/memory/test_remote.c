@@ -118,6 +118,63 @@ static void reads(void **state)
 	assert_null(memory_stage_at(stage, 0x1000, 16));
 }
 
+/* A page for each transfer, so that looking at one can be forbidden. */
+static uint8_t *arena;
+static unsigned arena_pages;
+static bool arena_used;
+
+#define ARENA_PAGES 256u
+#define ARENA_PAGE  4096u
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+void *__wrap_malloc(size_t size)
+{
+	if (!arena_used)
+		return __real_malloc(size);
+	return arena_pages < ARENA_PAGES ? arena + arena_pages++ * ARENA_PAGE : NULL;
+}
+
+void __wrap_free(void *p)
+{
+	if (!arena || (uintptr_t)p - (uintptr_t)arena >= ARENA_PAGES * ARENA_PAGE)
+		__real_free(p);
+}
+
+/* A ring and its descriptors' data, asked for by turns: only near transfers are looked at. */
+static void finds_without_a_search(void **state)
+{
+	arena = mmap(NULL, ARENA_PAGES * ARENA_PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(arena, MAP_FAILED);
+	arena_used = true;
+	assert_int_equal(memory_stage_fetch(stage, 0x1000, 2048), 0);
+	for (unsigned i = 1; i < ARENA_PAGES; i++)
+		assert_int_equal(memory_stage_fetch(stage, i * 0x10000, 64), 0);
+	arena_used = false;
+	memory_stage_submit(stage);
+	for (unsigned i = 0; i < ARENA_PAGES; i++)
+		memory_remote_done(space, memory_remote_next(space), 0);
+	for (unsigned i = 1; i < ARENA_PAGES; i++) {
+		/* the ring, what comes after it, the last data and the next */
+		unsigned first = MAX(i - 1, 2u), end = MIN(i + 2, ARENA_PAGES);
+
+		mprotect(arena + 2 * ARENA_PAGE, (ARENA_PAGES - 2) * ARENA_PAGE, PROT_NONE);
+		if (first < end)
+			mprotect(arena + first * ARENA_PAGE, (end - first) * ARENA_PAGE,
+				 PROT_READ | PROT_WRITE);
+		assert_non_null(memory_stage_at(stage, 0x1000 + (i - 1) * 8, 8));
+		assert_non_null(memory_stage_at(stage, i * 0x10000, 64));
+	}
+	mprotect(arena, ARENA_PAGES * ARENA_PAGE, PROT_READ | PROT_WRITE);
+	memory_stage_clear(stage);
+	munmap(arena, ARENA_PAGES * ARENA_PAGE);
+	arena = NULL;
+}
+
 static void writes_in_order(void **state)
 {
 	unsigned mark;
@@ -303,15 +360,11 @@ static void threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(knows_what_is_remote),
-		test(reads),
-		test(writes_in_order),
-		test(what_failed_is_not_there),
-		test(bounded),
-		test(without_a_transport),
-		test(cleared_under_way),
-		test(unmapped_under_way),
-		test(threads),
+		test(knows_what_is_remote),	test(reads),
+		test(finds_without_a_search),	test(writes_in_order),
+		test(what_failed_is_not_there), test(bounded),
+		test(without_a_transport),	test(cleared_under_way),
+		test(unmapped_under_way),	test(threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
