@@ -575,7 +575,7 @@ unsigned virtqueue_take(struct virtqueue *vq, struct virtq_chain *chains, unsign
 		return 0;
 	if (unlikely(vq->inflight != NULL)) {
 		n = take_again(vq, chains, max, arena);
-		if (n)
+		if (n || vq->broken)
 			return n;
 	}
 	/* a queue's chains mostly go one way */

@@ -342,13 +342,47 @@ static void oldest_first(void **state)
 	free(region);
 }
 
+/* What is taken again breaks the ring: nothing new is taken from it. */
+static void broken_by_what_is_left(void **state)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		uint8_t *region = calloc(1, virtqueue_inflight_bytes(k, NUM));
+
+		assert_int_equal(rig_init(&rig, k ? PACKED : 0, NUM, 0), 0);
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
+		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 0), 0);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(vdrv_add(&rig.drv,
+						  &(struct vdrv_buf){ RIG_DATA + 64 * i, 8, true },
+						  1, &rig, false),
+					 0);
+		vdrv_publish(&rig.drv);
+		assert_int_equal(take(1), 1);
+		die();
+		/* the one that was taken is a table, which was not agreed on, or leads to itself */
+		if (k) {
+			store_le16(region + 32 + 18, VRING_DESC_F_INDIRECT); /* flags */
+		} else {
+			rig.drv.desc[0].flags = VRING_DESC_F_NEXT;
+			rig.drv.desc[0].next = 0;
+		}
+		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
+		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 0), 0);
+		assert_int_equal(take(NUM), 0);
+		assert_true(rig.vq.broken);
+		assert_int_equal(rig.vq.in_flight, 0);
+		rig_done(&rig);
+		free(region);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_death),	cmocka_unit_test(dies_right_after_publishing),
 		cmocka_unit_test(gives_many),	cmocka_unit_test(refuses_other_sizes),
 		cmocka_unit_test(smaller_ring), cmocka_unit_test(garbage),
-		cmocka_unit_test(oldest_first),
+		cmocka_unit_test(oldest_first), cmocka_unit_test(broken_by_what_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
