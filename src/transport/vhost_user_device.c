@@ -184,6 +184,8 @@ int vhost_user_set_backend_req_fd(struct vhost_user_server *s)
 		return -EINVAL;
 	client_closer_close(s->hold.closer, s->backend_fd);
 	s->backend_fd = vhost_user_take_fd(s);
+	/* rings may run already */
+	vhost_user_tell_config(s);
 	return 0;
 }
 

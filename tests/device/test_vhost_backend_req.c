@@ -118,6 +118,31 @@ static void tells_of_a_resize(void **state)
 	close(pair[0]);
 }
 
+/* What changed while there was nobody to tell. */
+static void tells_who_listens_late(void **state)
+{
+	struct vdrv ring;
+	int pair[2];
+
+	asks();
+	assert_int_equal(vdrv_init(&ring, client.mem, GUEST_BASE, 64, V1), 0);
+	guest_ring(&client, 0, &ring, client.kick, -1);
+	resized(DISK_BYTES / 2);
+	backend_fd(pair);
+	assert_true(told(pair[1]));
+	assert_false(told(pair[1]));
+	close(pair[0]);
+	close(pair[1]);
+	/* one that takes its place has nothing new to hear */
+	backend_fd(pair);
+	assert_false(told(pair[1]));
+	resized(DISK_BYTES);
+	assert_true(told(pair[1]));
+	close(pair[0]);
+	close(pair[1]);
+	vdrv_done(&ring);
+}
+
 /* A front end that connects again may not ask again: it has an older one. One that has asked needs
  * not be told. */
 static void tells_who_comes_again(void **state)
@@ -228,6 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(refuses),
 		test_disk(tells_of_a_resize),
+		test_disk(tells_who_listens_late),
 		test_disk(tells_who_comes_again),
 		test_disk(resized_under_load),
 	};
