@@ -3,6 +3,7 @@
 #ifndef EXITLESS_DISK_VIRTIO_BLK_PRIVATE_H
 #define EXITLESS_DISK_VIRTIO_BLK_PRIVATE_H
 
+#include "base/log.h"
 #include "disk/backend.h"
 #include "disk/claim.h"
 
@@ -54,6 +55,7 @@ struct disk {
 	bool cache;	/* as drivers that can switch it find it, and left it */
 	uint64_t *kept; /* where that outlasts us; NULL: nowhere */
 	bool writeback; /* atomic: the guest flushes when it wants durability */
+	struct log_limit limit;
 	struct blk_queue *queues;
 	unsigned n_queues;
 	struct io_queue *io[DISK_QUEUES_MAX];

@@ -5,8 +5,6 @@
  */
 #include "disk/virtio_blk/private.h"
 
-#include "base/log.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -247,13 +245,14 @@ static int size_of(struct disk *disk, uint64_t wanted, uint64_t *size)
 	return *size ? 0 : -ERANGE;
 }
 
-/* Whoever had the image may have changed its size. */
+/* Whoever had the image may have changed its size. A client can have us look again and again. */
 static void look_at_size(struct disk *disk)
 {
 	uint64_t size;
 
 	if (size_of(disk, disk->asked_bytes, &size))
-		log_warning("%s: its image is smaller than it was", disk->name);
+		log_limited(&disk->limit, LOG_LEVEL_WARNING, "%s: its image is smaller than it was",
+			    disk->name);
 	else if (size != disk_size(disk))
 		disk_resize(disk, disk->asked_bytes);
 }

@@ -454,6 +454,45 @@ static void size_when_used(void **state)
 	image = -1;
 }
 
+/* A client can use it and let it go as often as it likes. */
+static void says_so_a_few_times(void **state)
+{
+	struct disk_config config = {
+		.name = "d", .backend = "file", .path = path, .queues = 1, .shared = true
+	};
+	int log = memfd_create("log", MFD_CLOEXEC), err = dup(STDERR_FILENO);
+	struct virtio_device *dev;
+	unsigned lines = 0;
+	char c;
+
+	snprintf(path, sizeof(path), "%s/exitless-blk-XXXXXX", place);
+	image = mkstemp(path);
+	assert_int_equal(ftruncate(image, SIZE), 0);
+	space = memory_space_new("vm");
+	disk = disk_new(&config, space);
+	assert_non_null(disk);
+	dev = disk_device(disk);
+	assert_int_equal(ftruncate(image, 0), 0);
+	assert_true(log >= 0 && err >= 0);
+	dup2(log, STDERR_FILENO);
+	for (unsigned i = 0; i < 100; i++) {
+		dev->ops->use(dev, true);
+		dev->ops->use(dev, false);
+	}
+	dup2(err, STDERR_FILENO);
+	assert_int_equal(lseek(log, 0, SEEK_SET), 0);
+	while (read(log, &c, 1) == 1)
+		lines += c == '\n';
+	assert_in_range(lines, 1, 10);
+	disk_free(disk);
+	memory_space_free(space);
+	close(image);
+	close(log);
+	close(err);
+	unlink(path);
+	image = -1;
+}
+
 /* More than the ring has a length for. */
 static void logs_long_reads(void **state)
 {
@@ -511,7 +550,7 @@ int main(void)
 		cmocka_unit_test(ends_in_between), cmocka_unit_test(cut_off),
 		cmocka_unit_test(blocks_in_part),  cmocka_unit_test(counted_once),
 		cmocka_unit_test(no_old_status),   cmocka_unit_test(logs_long_reads),
-		cmocka_unit_test(size_when_used),
+		cmocka_unit_test(size_when_used),  cmocka_unit_test(says_so_a_few_times),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
