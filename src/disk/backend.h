@@ -26,6 +26,7 @@ struct disk_io {
 	struct iovec *rest; /* after a part of it was done */
 	unsigned n_rest, step;
 	uint64_t done; /* bytes, so far */
+	uint64_t part; /* bytes, of what is under way */
 	struct bounce *bounce;
 	struct disk_io *next;
 };

@@ -117,6 +117,21 @@ static int file_for_rw(const struct file_backend *f)
 	return f->fds[DIRECT] < 0 || READ_ONCE(f->direct_fails) ? BUFFERED : DIRECT;
 }
 
+/* Of ZEROES the parts of blocks at both ends are written by a buffer, whatever the file can: beside
+ * others that change parts of the same blocks. Whole ones are io->part. */
+static bool zeros_bounce(const struct file_backend *f, struct disk_io *io)
+{
+	unsigned block = READ_ONCE(f->align_offset);
+
+	if (io->step == STEP_SYNC)
+		return false;
+	io->part = io->bytes - io->done;
+	if (file_for_rw(f) == BUFFERED)
+		return false;
+	io->part = ALIGN_DOWN(io->part, block);
+	return (io->offset + io->done) & (block - 1) || !io->part;
+}
+
 /* Does @io go on by a buffer? A part that has begun is not asked about. */
 static bool bounces(const struct file_backend *f, struct disk_io *io)
 {
@@ -126,8 +141,7 @@ static bool bounces(const struct file_backend *f, struct disk_io *io)
 	unsigned n = io->rest ? io->n_rest : io->n_iov;
 
 	if (io->op == DISK_ZEROES)
-		return io->step == STEP_WRITE_ZEROS && file_for_rw(f) == DIRECT &&
-		       (bits & (block - 1) || io->bytes - io->done < block);
+		return zeros_bounce(f, io);
 	if (io->op != DISK_READ && io->op != DISK_WRITE)
 		return false;
 	if (io->step == STEP_BOUNCED)
@@ -194,20 +208,17 @@ static void prepare_bounced(struct file_backend *f, struct io_uring_sqe *sqe, st
 
 static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
 {
-	uint64_t at = io->offset + io->done, len = MIN(io->bytes - io->done, (uint64_t)ZERO_BYTES);
+	uint64_t at = io->offset + io->done, len = MIN(io->part, (uint64_t)ZERO_BYTES);
 	int mode = FALLOC_FL_KEEP_SIZE | (io->unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
-	int file = file_for_rw(f);
 
 	switch (io->step) {
 	case STEP_WRITE_ZEROS:
-		if (file == DIRECT) /* what is behind the last whole block bounces */
-			len = ALIGN_DOWN(len, READ_ONCE(f->align_offset));
-		io_uring_prep_write(sqe, file, f->zeros, (unsigned)len, at);
+		io_uring_prep_write(sqe, file_for_rw(f), f->zeros, (unsigned)len, at);
 		/* there may be very many */
 		sqe->flags |= IOSQE_ASYNC;
 		break;
 	case STEP_SYNC: io_uring_prep_fsync(sqe, BUFFERED, IORING_FSYNC_DATASYNC); break;
-	default: io_uring_prep_fallocate(sqe, BUFFERED, mode, (off_t)at, (off_t)io->bytes);
+	default: io_uring_prep_fallocate(sqe, BUFFERED, mode, (off_t)at, (off_t)io->part);
 	}
 }
 
@@ -434,21 +445,16 @@ static int after_zeros(struct file_backend *f, struct file_queue *q, struct disk
 		return DISK_PENDING;
 	}
 	if (res == -EINVAL && io->step == STEP_WRITE_ZEROS && file_for_rw(f) == DIRECT) {
-		uint64_t len = MIN(io->bytes - io->done, (uint64_t)ZERO_BYTES);
-
-		learn(f, io->offset + io->done,
-		      (unsigned)ALIGN_DOWN(len, READ_ONCE(f->align_offset)));
+		learn(f, io->offset + io->done, (unsigned)MIN(io->part, (uint64_t)ZERO_BYTES));
 		return DISK_PENDING;
 	}
 	if (res < 0 || io->step == STEP_SYNC)
 		return MIN(res, 0);
-	if (io->step == STEP_WRITE_ZEROS) {
-		if (!res)
-			return -EIO;
-		io->done += (uint64_t)res;
-		if (io->done < io->bytes)
-			return DISK_PENDING;
-	}
+	if (io->step == STEP_WRITE_ZEROS && !res)
+		return -EIO;
+	io->done += io->step == STEP_WRITE_ZEROS ? (uint64_t)res : io->part;
+	if (io->done < io->bytes)
+		return DISK_PENDING;
 	io->step = STEP_SYNC;
 	return io->durable ? DISK_PENDING : 0;
 }

@@ -22,6 +22,21 @@
 #define SIZE (2u << 20)
 #define ODD  512u /* bytes of the file behind the last page */
 
+/* What the kernel does, from here on, beside what it does: */
+static bool no_alignment; /* it does not say what O_DIRECT needs */
+
+int __real_statx(int fd, const char *name, int flags, unsigned mask, struct statx *stx);
+int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *stx);
+
+int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *stx)
+{
+	if (no_alignment) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return __real_statx(fd, name, flags, mask, stx);
+}
+
 static const char *const places[] = { ".", "/dev/shm" };
 
 static char path[64];
@@ -34,7 +49,7 @@ static void open_disk(const char *place, bool cached, bool pin)
 	struct disk_config config = { .name = "d",
 				      .backend = "file",
 				      .path = path,
-				      .queues = 1,
+				      .queues = 2,
 				      .cached = cached,
 				      .pin_memory = pin };
 
@@ -63,16 +78,21 @@ static uint8_t expected(unsigned at)
 	return (uint8_t)(at * 7 + at / 4096);
 }
 
-static void wait_for(unsigned n)
+static void wait_on(unsigned queue, unsigned n)
 {
 	struct disk_io *done[64];
 
 	while (n) {
-		unsigned got = backend->ops->reap(backend, 0, done, ARRAY_SIZE(done));
+		unsigned got = backend->ops->reap(backend, queue, done, ARRAY_SIZE(done));
 
 		assert_true(got <= n);
 		n -= got;
 	}
+}
+
+static void wait_for(unsigned n)
+{
+	wait_on(0, n);
 }
 
 /* To its end; its result. */
@@ -481,6 +501,70 @@ static void larger_blocks(void **state)
 	close_disk();
 }
 
+/* Started on @queue; the kernel has time to do what it was asked for, and nobody looks yet. */
+static void begin(unsigned queue, struct disk_io *io)
+{
+	assert_int_equal(backend->ops->start(backend, queue, io), DISK_PENDING);
+	backend->ops->submit(backend, queue);
+	usleep(100000);
+}
+
+/* In the order of the file, as the guest sees it. */
+static void check_sectors(const uint8_t *values, unsigned n)
+{
+	uint8_t sectors[16 * 512];
+
+	assert_int_equal(pread(file, sectors, n * 512, 0), n * 512);
+	for (unsigned i = 0; i < n * 512; i++)
+		assert_int_equal(sectors[i], values[i / 512]);
+}
+
+static void fill_sectors(uint8_t value)
+{
+	memset(memory, value, 16 * 512);
+	assert_int_equal(pwrite(file, memory, 16 * 512, 0), 16 * 512);
+	assert_int_equal(fsync(file), 0);
+}
+
+/* Beside a write of another sector in a block of which both are a part. */
+static void zeroes_beside_a_write(void **state)
+{
+	static const struct {
+		unsigned first, n, write;
+		uint8_t after[16];
+	} cases[] = {
+		{ 0, 4, 4, { 0, 0, 0, 0, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 } },
+		{ 5, 1, 4, { 1, 1, 1, 1, 2, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 } },
+		{ 3, 7, 0, { 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1 } },
+		{ 0, 9, 15, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2 } },
+	};
+
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(cases); i++) {
+		const unsigned k = i / 4;
+		struct iovec iov = { memory, 512 };
+		struct disk_io write = rw(DISK_WRITE, 512 * cases[k].write, &iov, 1);
+		struct disk_io zeroes = { .op = DISK_ZEROES,
+					  .offset = 512 * cases[k].first,
+					  .bytes = 512 * cases[k].n,
+					  .unmap = i & 1,
+					  .durable = i & 2 };
+
+		no_alignment = true;
+		open_disk(".", false, false);
+		no_alignment = false;
+		fill_sectors(1);
+		memset(memory, 2, 512);
+		begin(0, &write); /* by now it has read the block */
+		begin(1, &zeroes);
+		wait_for(1);
+		wait_on(1, 1);
+		assert_int_equal(write.result, 0);
+		assert_int_equal(zeroes.result, 0);
+		check_sectors(cases[k].after, 16);
+		close_disk();
+	}
+}
+
 static int setup(void **state)
 {
 	memory = mmap(NULL, SIZE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -500,6 +584,7 @@ int main(void)
 		cmocka_unit_test(full_ring),
 		cmocka_unit_test(pinned_memory),
 		cmocka_unit_test(larger_blocks),
+		cmocka_unit_test(zeroes_beside_a_write),
 		cmocka_unit_test(long_requests_go_to_a_thread),
 	};
 
