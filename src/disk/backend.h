@@ -23,6 +23,7 @@ struct disk_io {
 	uint64_t region_bytes;
 	int result; /* 0 or -errno, when it is done */
 	/* the backend's own, 0 at first */
+	bool direct;	    /* what is under way goes past the host's page cache */
 	struct iovec *rest; /* after a part of it was done */
 	unsigned n_rest, step;
 	uint64_t done; /* bytes, so far */

@@ -75,7 +75,7 @@ bool bounce_begin(struct bounce_pool *pool, struct disk_io *io, unsigned block)
 	b->block = block;
 	b->at = at = ALIGN_DOWN(from, block);
 	b->skip = (unsigned)(from - at);
-	b->fetched = b->at_end = false;
+	b->fetched = b->alone = false;
 	b->changes = io->op != DISK_READ && (b->skip || left < block);
 	if (io->op == DISK_READ)
 		bytes = ALIGN_UP(MIN(b->skip + left, (uint64_t)BOUNCE_BYTES), block);
@@ -115,7 +115,7 @@ bool bounce_reads(const struct disk_io *io)
 uint8_t *bounce_from(const struct disk_io *io, uint64_t *at, unsigned *bytes)
 {
 	const struct bounce *b = io->bounce;
-	bool part = b->at_end && b->fetched;
+	bool part = b->alone && b->fetched;
 
 	*at = b->at + (part ? b->skip : 0);
 	*bytes = part ? b->len : b->bytes;
@@ -126,12 +126,12 @@ int bounce_moved(struct bounce_pool *pool, struct disk_io *io, unsigned n)
 {
 	struct bounce *b = io->bounce;
 	/* not of what is only there to make whole blocks */
-	unsigned before = b->at_end && b->fetched ? 0 : b->skip;
+	unsigned before = b->alone && b->fetched ? 0 : b->skip;
 
 	if (b->changes && !b->fetched) {
 		b->fetched = true;
 		/* written whole it would make the file longer */
-		b->at_end = n < b->bytes;
+		b->alone = n < b->bytes;
 		fill(b, io);
 		return DISK_PENDING;
 	}

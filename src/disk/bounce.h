@@ -24,7 +24,7 @@ struct bounce {
 	unsigned block;
 	bool changes; /* is read first, then written; the block is locked */
 	bool fetched; /* and that is done */
-	bool at_end;  /* the file ends within the block */
+	bool alone;   /* only what the request means is written, by the host's page cache */
 };
 
 /* Blocks of which a part is changed just now: what is read and written back must be nobody else's

@@ -192,11 +192,18 @@ static void prepare_rw(struct file_backend *f, struct file_queue *q, struct io_u
 
 static void prepare_bounced(struct file_backend *f, struct io_uring_sqe *sqe, struct disk_io *io)
 {
-	int file = io->bounce->at_end ? BUFFERED : file_for_rw(f);
+	struct bounce *b = io->bounce;
 	unsigned bytes;
 	uint64_t at;
-	uint8_t *data = bounce_from(io, &at, &bytes);
+	uint8_t *data;
+	int file;
 
+	io->direct = !b->alone && file_for_rw(f) == DIRECT;
+	file = io->direct ? DIRECT : BUFFERED;
+	/* by the cache others write in the block, too, and have no lock */
+	if (b->fetched && !io->direct)
+		b->alone = true;
+	data = bounce_from(io, &at, &bytes);
 	if (bounce_reads(io)) {
 		io_uring_prep_read(sqe, file, data, bytes, at);
 		return;
@@ -213,7 +220,9 @@ static void prepare_zeros(struct file_backend *f, struct io_uring_sqe *sqe, stru
 
 	switch (io->step) {
 	case STEP_WRITE_ZEROS:
-		io_uring_prep_write(sqe, file_for_rw(f), f->zeros, (unsigned)len, at);
+		io->direct = file_for_rw(f) == DIRECT;
+		io_uring_prep_write(sqe, io->direct ? DIRECT : BUFFERED, f->zeros, (unsigned)len,
+				    at);
 		/* there may be very many */
 		sqe->flags |= IOSQE_ASYNC;
 		break;
@@ -398,7 +407,8 @@ static void learn(struct file_backend *f, uint64_t at, unsigned bytes)
 /* After a part of @io. 0 or -errno: it is over. */
 static int after_part(struct file_backend *f, struct file_queue *q, struct disk_io *io, int res)
 {
-	if (res == -EINVAL && file_for_rw(f) == DIRECT && !io->bounce->at_end) {
+	/* another may have found out meanwhile */
+	if (res == -EINVAL && io->direct) {
 		learn(f, io->bounce->at, io->bounce->bytes);
 		bounce_end(&q->bounces, io);
 		return DISK_PENDING;
@@ -444,7 +454,7 @@ static int after_zeros(struct file_backend *f, struct file_queue *q, struct disk
 		io->step = STEP_WRITE_ZEROS;
 		return DISK_PENDING;
 	}
-	if (res == -EINVAL && io->step == STEP_WRITE_ZEROS && file_for_rw(f) == DIRECT) {
+	if (res == -EINVAL && io->step == STEP_WRITE_ZEROS && io->direct) {
 		learn(f, io->offset + io->done, (unsigned)MIN(io->part, (uint64_t)ZERO_BYTES));
 		return DISK_PENDING;
 	}

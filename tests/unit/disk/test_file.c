@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,10 +24,14 @@
 #define ODD  512u /* bytes of the file behind the last page */
 
 /* What the kernel does, from here on, beside what it does: */
-static bool no_alignment; /* it does not say what O_DIRECT needs */
+static bool no_alignment;	/* it does not say what O_DIRECT needs */
+static bool refuses_direct;	/* reads and writes of the second registered file, which is that */
+static unsigned reads_by_cache; /* that it was asked for */
 
 int __real_statx(int fd, const char *name, int flags, unsigned mask, struct statx *stx);
 int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *stx);
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
 
 int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *stx)
 {
@@ -35,6 +40,20 @@ int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct stat
 		return -1;
 	}
 	return __real_statx(fd, name, flags, mask, stx);
+}
+
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; i++) {
+		struct io_uring_sqe *sqe = &ring->sq.sqes[i & *ring->sq.kring_mask];
+
+		if (sqe->opcode != IORING_OP_READ && sqe->opcode != IORING_OP_WRITE)
+			continue;
+		if (refuses_direct && sqe->fd == 1)
+			sqe->opcode = IORING_OP_LAST; /* -EINVAL */
+		reads_by_cache += sqe->opcode == IORING_OP_READ && !sqe->fd;
+	}
+	return __real_io_uring_submit(ring);
 }
 
 static const char *const places[] = { ".", "/dev/shm" };
@@ -565,6 +584,108 @@ static void zeroes_beside_a_write(void **state)
 	}
 }
 
+/* What cannot go past the cache after all goes by it: several that find out at once, too. */
+static void direct_does_not_work(void **state)
+{
+	struct disk_io ios[8];
+	struct iovec iov[8];
+
+	for (unsigned op = 0; op < 2; op++) {
+		for (unsigned kind = 0; kind < 2; kind++) {
+			no_alignment = kind;
+			open_disk(".", false, false);
+			no_alignment = false;
+			refuses_direct = true;
+			for (unsigned i = 0; i < 8; i++) {
+				iov[i] = (struct iovec){ memory + 8192 * i + 1, 4096 };
+				for (unsigned k = 0; op && k < 4096; k++)
+					memory[8192 * i + 1 + k] = expected(4096 * i + k);
+				ios[i] = rw(op ? DISK_WRITE : DISK_READ, 4096 * i, &iov[i], 1);
+				assert_int_equal(backend->ops->start(backend, i % 2, &ios[i]),
+						 DISK_PENDING);
+			}
+			backend->ops->submit(backend, 0);
+			backend->ops->submit(backend, 1);
+			wait_on(0, 4);
+			wait_on(1, 4);
+			refuses_direct = false;
+			for (unsigned i = 0; i < 8; i++) {
+				assert_int_equal(ios[i].result, 0);
+				for (unsigned k = 0; !op && k < 4096; k++)
+					assert_int_equal(memory[8192 * i + 1 + k],
+							 expected(4096 * i + k));
+			}
+			assert_int_equal(pread(file, memory, 8 * 4096, 0), 8 * 4096);
+			for (unsigned i = 0; i < 8 * 4096; i++)
+				assert_int_equal(memory[i], expected(i));
+			close_disk();
+		}
+	}
+}
+
+/* That is found out while a sector is written, whose block was read already, past the cache or by
+ * it: others write there without a lock from then on. */
+static void direct_stops_to_work(void **state)
+{
+	static const uint8_t after[] = { 1, 1, 1, 3, 2, 1, 1, 1, 1 };
+	static const uint8_t zeroed[] = { 1, 1, 1, 3, 0, 1, 1, 1, 1 };
+
+	int direct;
+
+	open_disk(".", false, false);
+	direct = open(path, O_RDONLY | O_DIRECT);
+	close_disk();
+	if (direct < 0)
+		skip();
+	close(direct);
+	for (unsigned i = 0; i < 4; i++) {
+		bool by_cache = i & 1, zeroes = i & 2;
+		struct iovec iov = { memory, 512 }, other_iov = { memory + 4096, 512 };
+		struct iovec far_iov = { memory + 8192, 4096 };
+		struct disk_io write = rw(DISK_WRITE, 512 * 4, &iov, 1);
+		struct disk_io other = rw(DISK_WRITE, 512 * 3, &other_iov, 1);
+		struct disk_io far = rw(DISK_READ, 1u << 20, &far_iov, 1);
+
+		no_alignment = true;
+		open_disk(".", false, false);
+		no_alignment = false;
+		fill_sectors(1);
+		memset(memory, 2, 512);
+		memset(memory + 4096, 3, 512);
+		if (zeroes) {
+			if (by_cache) {
+				close_disk();
+				continue; /* the file does it, or it is written as it is */
+			}
+			write = (struct disk_io){ .op = DISK_ZEROES,
+						  .offset = 512 * 4,
+						  .bytes = 512 };
+		}
+		refuses_direct = by_cache;
+		reads_by_cache = 0;
+		begin(0, &write);
+		while (by_cache && !reads_by_cache) {
+			struct disk_io *none;
+
+			assert_int_equal(backend->ops->reap(backend, 0, &none, 1), 0);
+			backend->ops->submit(backend, 0);
+			usleep(100000);
+		}
+		refuses_direct = true;
+		begin(1, &far);
+		wait_on(1, 1);
+		assert_int_equal(far.result, 0);
+		begin(1, &other);
+		wait_on(1, 1);
+		assert_int_equal(other.result, 0);
+		wait_for(1);
+		refuses_direct = false;
+		assert_int_equal(write.result, 0);
+		check_sectors(zeroes ? zeroed : after, ARRAY_SIZE(after));
+		close_disk();
+	}
+}
+
 static int setup(void **state)
 {
 	memory = mmap(NULL, SIZE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -585,6 +706,8 @@ int main(void)
 		cmocka_unit_test(pinned_memory),
 		cmocka_unit_test(larger_blocks),
 		cmocka_unit_test(zeroes_beside_a_write),
+		cmocka_unit_test(direct_does_not_work),
+		cmocka_unit_test(direct_stops_to_work),
 		cmocka_unit_test(long_requests_go_to_a_thread),
 	};
 
