@@ -44,6 +44,7 @@ void vhost_user_server_free(struct vhost_user_server *s)
 
 void vhost_user_server_stats(const struct vhost_user_server *s, struct vhost_user_stats *stats)
 {
+	*stats = (struct vhost_user_stats){ 0 };
 }
 
 void vhost_user_server_disconnect(struct vhost_user_server *s)
