@@ -7,7 +7,6 @@
 #include "tree.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -184,7 +183,7 @@ static pid_t serve_in(const char *dir, const char *path, const char *word, int t
 	assert_true(child >= 0);
 	if (child) {
 		close(ready[1]);
-		/* nothing comes: the end of the file does, at exec() */
+		/* nothing comes: the end of the file does, when it serves */
 		assert_int_equal(read(ready[0], &none, 1), 0);
 		close(ready[0]);
 		return child;
@@ -198,10 +197,11 @@ static pid_t serve_in(const char *dir, const char *path, const char *word, int t
 	if (path[0] &&
 	    (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4)))
 		_exit(2);
-	fcntl(ready[1], F_SETFD, FD_CLOEXEC);
 	snprintf(
 		text, sizeof(text),
-		"import socket, os\n"
+		"import socket, os, time\n"
+		"os.close(%d)\n"
+		"if %d: time.sleep(99)\n"
 		"s = socket.socket(fileno=%d)\n"
 		"while True:\n"
 		"  c = s.accept()[0]\n"
@@ -209,9 +209,8 @@ static pid_t serve_in(const char *dir, const char *path, const char *word, int t
 		"  c.sendall(b'{\"return\": {}}\\n'); c.recv(99)\n"
 		"  c.sendall(b'{\"return\": [{\"cpu-index\": 0, \"thread-id\": %%d}]}\\n' %% (%d or "
 		"os.getpid()))\n",
-		fd, tid);
-	execlp("python3", "python3", "-c", path[0] ? text : "import time; time.sleep(99)", "-qmp",
-	       word, NULL);
+		ready[1], !path[0], fd, tid);
+	execlp("python3", "python3", "-c", text, "-qmp", word, NULL);
 	_exit(3);
 }
 
