@@ -4,34 +4,7 @@
  * first bytes choose features, size and base, the rest is guest memory. What is taken is written
  * to, so a sanitizer sees each byte that should not have been reachable.
  */
-#include "base/util.h"
-#include "virtio/virtqueue.h"
-
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define BYTES 0x4000u
-
-static struct memory_space *space;
-static uint8_t *mem;
-
-static void set_up(void)
-{
-	int fd = memfd_create("fuzz", 0);
-
-	if (fd < 0 || ftruncate(fd, BYTES) < 0)
-		abort();
-	mem = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	space = memory_space_new("fuzz");
-	/* two regions with a border, and what is read-only */
-	if (mem == MAP_FAILED || !space ||
-	    memory_space_map(space, 0, 0x3000, MEMORY_READ | MEMORY_WRITE, fd, 0) ||
-	    memory_space_map(space, 0x3000, 0x1000, MEMORY_READ, fd, 0x3000))
-		abort();
-}
+#include "virtio_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -42,8 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *region = NULL;
 	bool packed;
 
-	if (!space)
-		set_up();
+	rig_memory();
 	if (size < 8)
 		return 0;
 	packed = data[0] & 1;
@@ -65,17 +37,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		virtqueue_inflight_set(&vq, region, packed, (uint16_t)config.num);
 	}
 	if (!virtqueue_start(&vq, &config)) {
-		for (unsigned turn = 0; turn < 8; turn++) {
+		for (unsigned round = 0; round < 8; round++) {
 			struct virtq_arena arena = { iov, 0, ARRAY_SIZE(iov) };
 			unsigned n;
 
 			if (!virtqueue_begin(&vq))
 				break;
 			n = virtqueue_take(&vq, chains, ARRAY_SIZE(chains), &arena);
-			if (turn == 1)
+			if (round == 1)
 				virtqueue_put_back(&vq, chains, n);
 			/* the device stops, and starts with what it left */
-			if (turn == 3 && region) {
+			if (round == 3 && region) {
 				uint32_t base;
 
 				virtqueue_suspend(&vq);
@@ -90,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					break;
 				continue;
 			}
-			for (unsigned i = 0; i < n && turn != 1; i++) {
+			for (unsigned i = 0; i < n && round != 1; i++) {
 				for (unsigned p = 0; p < chains[i].n_in; p++) {
 					struct iovec *in = &chains[i].iov[chains[i].n_out + p];
 
@@ -99,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				virtqueue_give(&vq, &chains[i], (uint32_t)chains[i].in_bytes);
 			}
 			virtqueue_publish(&vq);
-			virtqueue_kicks(&vq, turn & 1);
+			virtqueue_kicks(&vq, round & 1);
 		}
 	}
 	virtqueue_done(&vq);

@@ -27,22 +27,28 @@ static uint8_t *mem;
 static struct io_turn turn;
 static uint8_t scratch[IO_SCRATCH_BYTES] __attribute__((aligned(64)));
 
+/* Once: two regions with a border, and what is read-only. */
+static inline void rig_memory(void)
+{
+	int fd;
+
+	if (space)
+		return;
+	fd = memfd_create("fuzz", 0);
+	if (fd < 0 || ftruncate(fd, BYTES) < 0)
+		abort();
+	mem = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	space = memory_space_new("fuzz");
+	if (mem == MAP_FAILED || !space ||
+	    memory_space_map(space, 0, 0x3000, MEMORY_READ | MEMORY_WRITE, fd, 0) ||
+	    memory_space_map(space, 0x3000, 0x1000, MEMORY_READ, fd, 0x3000))
+		abort();
+}
+
 /* False: the input is too short. */
 static inline bool rig_begin(const uint8_t *data, size_t size)
 {
-	if (!space) {
-		int fd = memfd_create("fuzz", 0);
-
-		if (fd < 0 || ftruncate(fd, BYTES) < 0)
-			abort();
-		mem = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		space = memory_space_new("fuzz");
-		/* two regions with a border, and what is read-only */
-		if (mem == MAP_FAILED || !space ||
-		    memory_space_map(space, 0, 0x3000, MEMORY_READ | MEMORY_WRITE, fd, 0) ||
-		    memory_space_map(space, 0x3000, 0x1000, MEMORY_READ, fd, 0x3000))
-			abort();
-	}
+	rig_memory();
 	if (size < HEAD)
 		return false;
 	memset(mem, 0, BYTES);
