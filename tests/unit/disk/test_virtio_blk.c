@@ -410,6 +410,31 @@ static void no_old_status(void **state)
 	}
 }
 
+/* One whose image another daemon may have; no ring. */
+static struct virtio_device *open_shared(void)
+{
+	struct disk_config config = {
+		.name = "d", .backend = "file", .path = path, .queues = 1, .shared = true
+	};
+
+	snprintf(path, sizeof(path), "%s/exitless-blk-XXXXXX", place);
+	image = mkstemp(path);
+	assert_int_equal(ftruncate(image, SIZE), 0);
+	space = memory_space_new("vm");
+	disk = disk_new(&config, space);
+	assert_non_null(disk);
+	return disk_device(disk);
+}
+
+static void close_shared(void)
+{
+	disk_free(disk);
+	memory_space_free(space);
+	close(image);
+	unlink(path);
+	image = -1;
+}
+
 static int n_changes;
 
 static void changed(struct virtio_device *dev, void *arg)
@@ -420,18 +445,8 @@ static void changed(struct virtio_device *dev, void *arg)
 /* An image that another daemon made larger, or smaller, while it had it. */
 static void size_when_used(void **state)
 {
-	struct disk_config config = {
-		.name = "d", .backend = "file", .path = path, .queues = 1, .shared = true
-	};
-	struct virtio_device *dev;
+	struct virtio_device *dev = open_shared();
 
-	snprintf(path, sizeof(path), "%s/exitless-blk-XXXXXX", place);
-	image = mkstemp(path);
-	assert_int_equal(ftruncate(image, SIZE), 0);
-	space = memory_space_new("vm");
-	disk = disk_new(&config, space);
-	assert_non_null(disk);
-	dev = disk_device(disk);
 	dev->config_changed = changed;
 	n_changes = 0;
 	assert_int_equal(dev->ops->use(dev, true), 0);
@@ -447,31 +462,18 @@ static void size_when_used(void **state)
 	assert_int_equal(dev->ops->use(dev, true), 0);
 	assert_int_equal(disk_size(disk), SIZE);
 	assert_int_equal(n_changes, 2);
-	disk_free(disk);
-	memory_space_free(space);
-	close(image);
-	unlink(path);
-	image = -1;
+	close_shared();
 }
 
 /* A client can use it and let it go as often as it likes. */
 static void says_so_a_few_times(void **state)
 {
-	struct disk_config config = {
-		.name = "d", .backend = "file", .path = path, .queues = 1, .shared = true
-	};
 	int log = memfd_create("log", MFD_CLOEXEC), err = dup(STDERR_FILENO);
 	struct virtio_device *dev;
 	unsigned lines = 0;
 	char c;
 
-	snprintf(path, sizeof(path), "%s/exitless-blk-XXXXXX", place);
-	image = mkstemp(path);
-	assert_int_equal(ftruncate(image, SIZE), 0);
-	space = memory_space_new("vm");
-	disk = disk_new(&config, space);
-	assert_non_null(disk);
-	dev = disk_device(disk);
+	dev = open_shared();
 	assert_int_equal(ftruncate(image, 0), 0);
 	assert_true(log >= 0 && err >= 0);
 	dup2(log, STDERR_FILENO);
@@ -484,13 +486,9 @@ static void says_so_a_few_times(void **state)
 	while (read(log, &c, 1) == 1)
 		lines += c == '\n';
 	assert_in_range(lines, 1, 10);
-	disk_free(disk);
-	memory_space_free(space);
-	close(image);
+	close_shared();
 	close(log);
 	close(err);
-	unlink(path);
-	image = -1;
 }
 
 /* More than the ring has a length for. */
