@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Builds and tests everything; the last line is "N passed, N failed" over all suites.
+"""Builds and tests everything; the last line is "N passed, N failed" over all suites. Before it stands
+once more what failed, each with the end of what it said.
 
     check.py [--limit SECONDS] [SUITE...]
 
@@ -29,6 +30,8 @@ GOOD = ("OK", "EXPECTEDFAIL")
 SUITES = ("release", "asan", "tsan", "vm", "nested")
 MORE = ("nested-all",)
 PR_SET_PDEATHSIG = 1
+# Of what failed, at most this many lines are said again.
+TAIL = 16
 _libc = ctypes.CDLL(None)
 
 
@@ -42,12 +45,26 @@ class Check:
         self.end = time.monotonic() + seconds
         self.passed = 0
         self.failed = 0
+        self.failures = []
+        self.skipped = []
 
     def left(self):
         return max(1.0, self.end - time.monotonic())
 
     def say(self, text):
         print("check: " + text, flush=True)
+
+    def failure(self, suite, name, lines):
+        self.failures.append(("%s: %s" % (suite, name), lines))
+
+    def summary(self):
+        if self.skipped:
+            self.say("skipped: " + " ".join(self.skipped))
+        for what, lines in self.failures:
+            self.say("failed: " + what)
+            for line in lines:
+                print("    " + line)
+        print("%d passed, %d failed" % (self.passed, self.failed))
 
     def add(self, suite, passed, failed):
         self.say("%s: %d passed, %d failed" % (suite, passed, failed))
@@ -96,6 +113,7 @@ class Check:
             status, output = self.run(argv, env, keep=True)
             if status:
                 print("".join(output.splitlines(keepends=True)[-60:]), end="")
+                self.failure(suite, "build", output.splitlines()[-TAIL:])
                 self.add(suite + " (build)", 0, 1)
                 return False
         return True
@@ -119,15 +137,22 @@ class Check:
         try:
             with open(log) as f:
                 for line in f:
-                    result = json.loads(line)["result"]
-                    if result in GOOD:
+                    test = json.loads(line)
+                    name = test.get("name", "?")
+                    if test["result"] in GOOD:
                         passed += 1
-                    elif result != "SKIP":
+                    elif test["result"] == "SKIP":
+                        self.skipped.append("%s: %s" % (suite, name))
+                    else:
                         failed += 1
+                        said = (test.get("stdout") or "") + (test.get("stderr") or "")
+                        self.failure(suite, "%s (%s)" % (name, test["result"]),
+                                     said.splitlines()[-TAIL:])
         except (OSError, ValueError, KeyError):
             pass
         if status and not failed or not passed:
             failed += 1
+            self.failure(suite, "meson test ended with status %d" % status, [])
         self.add(suite, passed, failed)
 
     def runner(self, suite, argv, env=None):
@@ -136,8 +161,18 @@ class Check:
         lines = output.strip().splitlines()
         m = re.fullmatch(r"(\d+) passed, (\d+) failed", lines[-1]) if lines else None
         passed, failed = (int(m.group(1)), int(m.group(2))) if m else (0, 1)
-        if status and not failed:
-            failed = 1
+        for i, line in enumerate(lines):
+            told = re.match(r"(FAIL|failed|hung|skipped) +(\S+)", line)
+            if told and told.group(1) == "skipped":
+                self.skipped.append("%s: %s" % (suite, told.group(2)))
+            elif told:
+                # What it said follows, indented.
+                rest = lines[i + 1:]
+                end = next((k for k, x in enumerate(rest) if not x.startswith("  ")), len(rest))
+                self.failure(suite, told.group(2), rest[:min(end, TAIL)])
+        if not m or status and not failed:
+            failed = max(failed, 1)
+            self.failure(suite, "the runner ended with status %d" % status, lines[-TAIL:])
         self.add(suite, passed, failed)
 
     def release(self):
@@ -190,7 +225,7 @@ def main():
         start = time.monotonic()
         getattr(check, suite.replace("-", "_"))()
         check.say("%s took %.0f s" % (suite, time.monotonic() - start))
-    print("%d passed, %d failed" % (check.passed, check.failed))
+    check.summary()
     return 1 if check.failed or not check.passed else 0
 
 
