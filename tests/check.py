@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Builds and tests everything; the last line is "N passed, N failed" over all suites. Before it stands
-once more what failed, each with the end of what it said.
+"""Builds and tests everything; the last line is "N passed, N failed" over all suites, and
+before it stands once more what was skipped, and what failed with some of what it said.
 
     check.py [--limit SECONDS] [SUITE...]
 
