@@ -133,7 +133,7 @@ struct io_queue {
 	const char *name;	/* "vm1/net0/tx0"; owned by the device */
 	struct io_group *group; /* the machine it belongs to; NULL: the core's own */
 	/* With the maximum rates of its device alone; NULL: it has none. May change at any time
-	 * (WRITE_ONCE()); not freed before the queue is removed. */
+	 * (STORE_RELEASE()); not freed before the queue is removed. */
 	struct io_group *own;
 	/* Atomic, set while the queue comes to its end: it takes nothing new then, and no maximum
 	 * rate holds back what it has. Whoever sets it calls io_queue_retry(). NULL: never. */

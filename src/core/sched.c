@@ -174,7 +174,7 @@ static void hold_back(struct io_core *core, struct io_queue *queue, uint64_t unt
 static bool poll_queue(struct io_core *core, struct io_queue *queue)
 {
 	struct io_turn *turn = &core->turn;
-	struct io_group *group = queue->share->group, *own = READ_ONCE(queue->own);
+	struct io_group *group = queue->share->group, *own = LOAD_ACQUIRE(queue->own);
 	struct io_work work = { 0 };
 	uint64_t start = turn->now_ns, cycles;
 	unsigned packets = core->params.turn_packets;

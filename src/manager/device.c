@@ -224,7 +224,7 @@ static void limit_rates(struct device *dev)
 
 	io_group_set(dev->own, &params);
 	for (unsigned i = 0; i < dev->end.n_queues; i++)
-		WRITE_ONCE(dev->end.queues[i]->own, any ? dev->own : NULL);
+		STORE_RELEASE(dev->end.queues[i]->own, any ? dev->own : NULL);
 	endpoint_retry(&dev->end);
 }
 

@@ -11,7 +11,7 @@
 
 #define DATA GUEST_BASE + 0x400000
 
-static struct io_group *slow; /* 64 KiB a second, which is freed at the end */
+static struct io_group *slow; /* 16 KiB a second, which is freed at the end */
 
 static void set_rate(struct io_group *group)
 {
@@ -20,7 +20,7 @@ static void set_rate(struct io_group *group)
 
 	queues = disk_queues(vhost_disk, &n);
 	for (unsigned i = 0; i < n; i++)
-		WRITE_ONCE(queues[i]->own, group);
+		STORE_RELEASE(queues[i]->own, group);
 }
 
 static void in_flight(void *arg, const char *name, uint64_t value)
