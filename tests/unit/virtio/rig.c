@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "rig.h"
 
+#include "base/util.h"
+
 #include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 int rig_init(struct rig *rig, uint64_t features, uint16_t num, uint32_t region_bytes)
 {
@@ -49,4 +55,25 @@ int rig_start(struct rig *rig, uint32_t base)
 				       .base = base };
 
 	return virtqueue_start(&rig->vq, &config);
+}
+
+uint32_t rig_base(uint64_t features)
+{
+	return features & PACKED ? 0x80008000u : 0;
+}
+
+void rig_add(struct rig *rig, uint32_t len, bool write)
+{
+	struct vdrv_buf buf = { RIG_DATA, len, write };
+
+	assert_int_equal(vdrv_add(&rig->drv, &buf, 1, rig, false), 0);
+}
+
+unsigned rig_take(struct rig *rig, unsigned max)
+{
+	struct virtq_arena arena = { rig->pieces, 0, ARRAY_SIZE(rig->pieces) };
+
+	if (!virtqueue_begin(&rig->vq))
+		return 0;
+	return virtqueue_take(&rig->vq, rig->chains, MIN(max, ARRAY_SIZE(rig->chains)), &arena);
 }

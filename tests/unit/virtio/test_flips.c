@@ -14,18 +14,12 @@
 
 #include <cmocka.h>
 
-#define PACKED	  (1ull << VIRTIO_F_RING_PACKED)
-#define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
-#define INDIRECT  (1ull << VIRTIO_RING_F_INDIRECT_DESC)
-#define IN_ORDER  (1ull << VIRTIO_F_IN_ORDER)
-#define NUM	  16
-#define TAKEN	  300 /* chains that are enough */
-#define TURNS	  40000
-#define REGION	  4096u
+#define NUM    16
+#define TAKEN  300 /* chains that are enough */
+#define TURNS  40000
+#define REGION 4096u
 
 static struct rig rig;
-static struct iovec pieces[2048];
-static struct virtq_chain chains[NUM];
 static int ending;
 
 static uint32_t rnd(uint64_t *state)
@@ -121,11 +115,6 @@ static void check(const struct virtq_chain *chain, const uint8_t *base)
 	}
 }
 
-static uint32_t base_of(uint64_t features)
-{
-	return features & PACKED ? 0x80008000u : 0;
-}
-
 /* Returns how many chains were taken. */
 static unsigned one_kind(uint64_t features, bool tracked)
 {
@@ -140,14 +129,14 @@ static unsigned one_kind(uint64_t features, bool tracked)
 	assert_int_equal(pthread_create(&thread, NULL, hostile, (void *)(uintptr_t)(features + 1)),
 			 0);
 	for (unsigned turn = 0; turn < TURNS && taken < TAKEN; turn++) {
-		struct virtq_arena arena = { pieces, 0, ARRAY_SIZE(pieces) };
+		struct virtq_arena arena = { rig.pieces, 0, ARRAY_SIZE(rig.pieces) };
 		unsigned n, keep = turn % 5 == 4;
 		const uint8_t *base;
 
 		if (turn % 64 == 63)
 			sched_yield();
 		if (!rig.vq.started || rig.vq.broken || turn % 500 == 499) {
-			uint32_t at = packed ? base_of(features) : rig.drv.used[1];
+			uint32_t at = packed ? rig_base(features) : rig.drv.used[1];
 
 			if (rig.vq.started && turn & 1)
 				at = virtqueue_base(&rig.vq);
@@ -163,25 +152,25 @@ static unsigned one_kind(uint64_t features, bool tracked)
 		if (!virtqueue_begin(&rig.vq))
 			continue;
 		base = memory_at(&rig.vq.reader, 0, 1, MEMORY_READ);
-		n = virtqueue_take(&rig.vq, chains, NUM, &arena);
+		n = virtqueue_take(&rig.vq, rig.chains, NUM, &arena);
 		assert_true(n <= NUM);
 		assert_true(arena.n <= arena.max);
 		for (unsigned i = 0; i < n; i++)
-			check(&chains[i], base);
+			check(&rig.chains[i], base);
 		taken += n;
 		if (keep) {
-			virtqueue_put_back(&rig.vq, chains, n);
+			virtqueue_put_back(&rig.vq, rig.chains, n);
 			continue;
 		}
 		for (unsigned i = 0; i < n; i++) {
-			for (unsigned p = 0; p < chains[i].n_in; p++) {
-				struct iovec *in = &chains[i].iov[chains[i].n_out + p];
+			for (unsigned p = 0; p < rig.chains[i].n_in; p++) {
+				struct iovec *in = &rig.chains[i].iov[rig.chains[i].n_out + p];
 
 				/* data, and not the rings or tables */
 				if ((uint8_t *)in->iov_base >= base + RIG_DATA + REGION)
 					memset(in->iov_base, 0x5a, in->iov_len);
 			}
-			virtqueue_give(&rig.vq, &chains[i], (uint32_t)chains[i].in_bytes);
+			virtqueue_give(&rig.vq, &rig.chains[i], (uint32_t)rig.chains[i].in_bytes);
 		}
 		virtqueue_publish(&rig.vq);
 		virtqueue_kicks(&rig.vq, turn & 1);
@@ -194,16 +183,13 @@ static unsigned one_kind(uint64_t features, bool tracked)
 	vdrv_done(&rig.drv);
 	memset(rig.mem + RIG_RING, 0, RIG_DATA - RIG_RING);
 	assert_int_equal(vdrv_init(&rig.drv, rig.mem + RIG_RING, RIG_RING, NUM, features), 0);
-	assert_int_equal(rig_start(&rig, base_of(features)), 0);
+	assert_int_equal(rig_start(&rig, rig_base(features)), 0);
 	assert_int_equal(vdrv_add(&rig.drv, &(struct vdrv_buf){ RIG_DATA, 100, true }, 1, &rig,
 				  features & INDIRECT),
 			 0);
 	vdrv_publish(&rig.drv);
-	assert_true(virtqueue_begin(&rig.vq));
-	assert_int_equal(virtqueue_take(&rig.vq, chains, NUM,
-					&(struct virtq_arena){ pieces, 0, ARRAY_SIZE(pieces) }),
-			 1);
-	virtqueue_give(&rig.vq, &chains[0], 100);
+	assert_int_equal(rig_take(&rig, NUM), 1);
+	virtqueue_give(&rig.vq, &rig.chains[0], 100);
 	virtqueue_publish(&rig.vq);
 	assert_ptr_equal(vdrv_get(&rig.drv, &len), &rig);
 	rig_done(&rig);

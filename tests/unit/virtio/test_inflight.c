@@ -13,27 +13,15 @@
 
 #include <cmocka.h>
 
-#define PACKED	 (1ull << VIRTIO_F_RING_PACKED)
-#define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
-#define NUM	 16
+#define NUM 16
 
 static struct rig rig;
-static struct iovec pieces[2048];
-static struct virtq_chain chains[NUM];
 
 static void die(void)
 {
 	/* what a process leaves: the ring and the region */
 	virtqueue_done(&rig.vq);
 	virtqueue_init(&rig.vq, rig.space);
-}
-
-static unsigned take(unsigned max)
-{
-	struct virtq_arena arena = { pieces, 0, ARRAY_SIZE(pieces) };
-
-	assert_true(virtqueue_begin(&rig.vq));
-	return virtqueue_take(&rig.vq, chains, max, &arena);
 }
 
 static uintptr_t number_of(const struct virtq_chain *chain)
@@ -52,7 +40,7 @@ static void one_death(uint64_t features, uint16_t room, unsigned n, unsigned tak
 	void *region = calloc(1, virtqueue_inflight_bytes(packed, room));
 	unsigned char seen[64] = { 0 };
 	unsigned i, again = 0;
-	uint32_t len, base = packed ? 0x80008000u : 0;
+	uint32_t len, base = rig_base(packed ? PACKED : 0);
 	void *token;
 
 	assert_int_equal(rig_init(&rig, features, NUM, 0), 0);
@@ -67,19 +55,19 @@ static void one_death(uint64_t features, uint16_t room, unsigned n, unsigned tak
 			again = taken - published;
 			assert_int_equal(rig.vq.stats.resubmitted, 0);
 			if (again)
-				assert_int_equal(take(NUM), again);
+				assert_int_equal(rig_take(&rig, NUM), again);
 			assert_int_equal(rig.vq.stats.resubmitted, again);
 			for (i = 0; i < again; i++) {
-				assert_int_equal(chains[i].error, 0);
+				assert_int_equal(rig.chains[i].error, 0);
 				if (i)
-					assert_true(number_of(&chains[i]) >
-						    number_of(&chains[i - 1]));
-				virtqueue_give(&rig.vq, &chains[i], 7);
+					assert_true(number_of(&rig.chains[i]) >
+						    number_of(&rig.chains[i - 1]));
+				virtqueue_give(&rig.vq, &rig.chains[i], 7);
 			}
 			virtqueue_publish(&rig.vq);
-			while ((i = take(NUM))) {
+			while ((i = rig_take(&rig, NUM))) {
 				while (i--)
-					virtqueue_give(&rig.vq, &chains[i], 7);
+					virtqueue_give(&rig.vq, &rig.chains[i], 7);
 				virtqueue_publish(&rig.vq);
 			}
 			while ((token = vdrv_get(&rig.drv, &len)))
@@ -103,8 +91,8 @@ static void one_death(uint64_t features, uint16_t room, unsigned n, unsigned tak
 		for (i = 0; i < taken; i++) {
 			struct virtq_chain one;
 
-			assert_int_equal(take(1), 1);
-			one = chains[0];
+			assert_int_equal(rig_take(&rig, 1), 1);
+			one = rig.chains[0];
 			if (i < given)
 				virtqueue_give(&rig.vq, &one, 7);
 			if (i + 1 == published)
@@ -147,17 +135,17 @@ static void dies_right_after_publishing(void **state)
 					  &rig, false),
 				 0);
 	vdrv_publish(&rig.drv);
-	assert_int_equal(take(3), 3);
-	virtqueue_give(&rig.vq, &chains[0], 0);
-	virtqueue_give(&rig.vq, &chains[2], 0);
+	assert_int_equal(rig_take(&rig, 3), 3);
+	virtqueue_give(&rig.vq, &rig.chains[0], 0);
+	virtqueue_give(&rig.vq, &rig.chains[2], 0);
 	memcpy(before, region, bytes);
 	virtqueue_publish(&rig.vq);
 	memcpy(region, before, bytes);
 	die();
 	assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, NUM), 0);
 	assert_int_equal(rig_start(&rig, 2), 0);
-	assert_int_equal(take(8), 1);
-	assert_int_equal(number_of(&chains[0]), 1);
+	assert_int_equal(rig_take(&rig, 8), 1);
+	assert_int_equal(number_of(&rig.chains[0]), 1);
 	assert_int_equal(virtqueue_base(&rig.vq), 3);
 	rig_done(&rig);
 	free(region);
@@ -175,7 +163,7 @@ static void gives_many(void **state)
 
 		assert_int_equal(rig_init(&rig, k ? PACKED : 0, NUM, 0), 0);
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
-		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 0), 0);
+		assert_int_equal(rig_start(&rig, rig_base(k ? PACKED : 0)), 0);
 		for (unsigned i = 0; i < 4; i++) {
 			struct vdrv_buf bufs[2] = { { RIG_DATA + 64 * i, 8, true },
 						    { RIG_DATA + 64 * i + 32, 8, true } };
@@ -183,17 +171,17 @@ static void gives_many(void **state)
 			assert_int_equal(vdrv_add(&rig.drv, bufs, 1 + i % 2, &rig, false), 0);
 		}
 		vdrv_publish(&rig.drv);
-		assert_int_equal(take(4), 4);
-		virtqueue_give_all(&rig.vq, chains, lens, 3);
+		assert_int_equal(rig_take(&rig, 4), 4);
+		virtqueue_give_all(&rig.vq, rig.chains, lens, 3);
 		memcpy(before, region, bytes);
 		virtqueue_publish(&rig.vq);
 		memcpy(region, before, bytes);
 		die();
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
-		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 3), 0);
+		assert_int_equal(rig_start(&rig, k ? rig_base(PACKED) : 3), 0);
 		assert_int_equal(virtqueue_used_base(&rig.vq), k ? 0x80048004u : 3);
-		assert_int_equal(take(NUM), 1);
-		assert_int_equal(number_of(&chains[0]), 3);
+		assert_int_equal(rig_take(&rig, NUM), 1);
+		assert_int_equal(number_of(&rig.chains[0]), 3);
 		rig_done(&rig);
 		free(region);
 		free(before);
@@ -227,7 +215,7 @@ static void smaller_ring(void **state)
 		const uint16_t room = 2 * NUM;
 		size_t bytes = virtqueue_inflight_bytes(k, room), each = k ? 32 : 16;
 		uint8_t *region = calloc(1, bytes);
-		uint32_t base = k ? 0x80008000u : 0;
+		uint32_t base = rig_base(k ? PACKED : 0);
 
 		assert_int_equal(rig_init(&rig, k ? PACKED : 0, NUM, 0), 0);
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM / 2), 0);
@@ -277,12 +265,12 @@ static void garbage(void **state)
 		memcpy(region + 8, &(uint16_t){ 1 }, 2);
 		memcpy(region + 10, &room, 2);
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, packed, room), 0);
-		if (!rig_start(&rig, packed ? 0x80008000u : 0)) {
+		if (!rig_start(&rig, rig_base(packed ? PACKED : 0))) {
 			for (unsigned turns = 0; turns < 4 && virtqueue_begin(&rig.vq); turns++) {
-				n = take(NUM);
+				n = rig_take(&rig, NUM);
 				assert_true(n <= NUM);
 				while (n--)
-					virtqueue_give(&rig.vq, &chains[n], 0);
+					virtqueue_give(&rig.vq, &rig.chains[n], 0);
 				virtqueue_publish(&rig.vq);
 			}
 		}
@@ -320,11 +308,11 @@ static void oldest_first(void **state)
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, false, num), 0);
 		assert_int_equal(rig_start(&rig, 0), 0);
 		while (n < marked) {
-			unsigned took = take(NUM);
+			unsigned took = rig_take(&rig, NUM);
 
 			assert_in_range(took, 1, marked - n);
 			for (unsigned i = 0; i < took; i++, n++) {
-				unsigned id = chains[i].id;
+				unsigned id = rig.chains[i].id;
 
 				assert_true(region[16 + 16 * id]);
 				if (n)
@@ -332,11 +320,11 @@ static void oldest_first(void **state)
 						    (counters[id] == last && id > last_id));
 				last = counters[id];
 				last_id = id;
-				virtqueue_give(&rig.vq, &chains[i], 0);
+				virtqueue_give(&rig.vq, &rig.chains[i], 0);
 			}
 			virtqueue_publish(&rig.vq);
 		}
-		assert_int_equal(take(NUM), 0);
+		assert_int_equal(rig_take(&rig, NUM), 0);
 		rig_done(&rig);
 	}
 	free(region);
@@ -350,14 +338,14 @@ static void broken_by_what_is_left(void **state)
 
 		assert_int_equal(rig_init(&rig, k ? PACKED : 0, NUM, 0), 0);
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
-		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 0), 0);
+		assert_int_equal(rig_start(&rig, rig_base(k ? PACKED : 0)), 0);
 		for (unsigned i = 0; i < 2; i++)
 			assert_int_equal(vdrv_add(&rig.drv,
 						  &(struct vdrv_buf){ RIG_DATA + 64 * i, 8, true },
 						  1, &rig, false),
 					 0);
 		vdrv_publish(&rig.drv);
-		assert_int_equal(take(1), 1);
+		assert_int_equal(rig_take(&rig, 1), 1);
 		die();
 		/* the one that was taken is a table, which was not agreed on, or leads to itself */
 		if (k) {
@@ -367,8 +355,8 @@ static void broken_by_what_is_left(void **state)
 			rig.drv.desc[0].next = 0;
 		}
 		assert_int_equal(virtqueue_inflight_set(&rig.vq, region, k, NUM), 0);
-		assert_int_equal(rig_start(&rig, k ? 0x80008000u : 0), 0);
-		assert_int_equal(take(NUM), 0);
+		assert_int_equal(rig_start(&rig, rig_base(k ? PACKED : 0)), 0);
+		assert_int_equal(rig_take(&rig, NUM), 0);
 		assert_true(rig.vq.broken);
 		assert_int_equal(rig.vq.in_flight, 0);
 		rig_done(&rig);

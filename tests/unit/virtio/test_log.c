@@ -10,24 +10,7 @@
 
 #include <cmocka.h>
 
-#define PACKED (1ull << VIRTIO_F_RING_PACKED)
-
 static struct rig rig;
-static struct iovec pieces[16];
-static struct virtq_chain chains[1];
-
-static uint32_t base_of(uint64_t features)
-{
-	return features & PACKED ? 0x80008000u : 0;
-}
-
-static unsigned take(unsigned max)
-{
-	struct virtq_arena arena = { pieces, 0, ARRAY_SIZE(pieces) };
-
-	assert_true(virtqueue_begin(&rig.vq));
-	return virtqueue_take(&rig.vq, chains, max, &arena);
-}
 
 static void logs_writes(void **state)
 {
@@ -41,7 +24,7 @@ static void logs_writes(void **state)
 		bits = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, log, 0);
 		assert_int_equal(rig_init(&rig, features, 8, 4096), 0);
 		assert_int_equal(memory_space_log(rig.space, log, 0, 4096), 0);
-		assert_int_equal(rig_start(&rig, base_of(features)), 0);
+		assert_int_equal(rig_start(&rig, rig_base(features)), 0);
 		virtqueue_log(&rig.vq, true, true);
 		/* from the end of one page to the next but one, of which 5000 bytes are written */
 		assert_int_equal(vdrv_add(&rig.drv,
@@ -49,8 +32,8 @@ static void logs_writes(void **state)
 					  &rig, false),
 				 0);
 		vdrv_publish(&rig.drv);
-		assert_int_equal(take(1), 1);
-		virtqueue_give(&rig.vq, &chains[0], 5000);
+		assert_int_equal(rig_take(&rig, 1), 1);
+		virtqueue_give(&rig.vq, &rig.chains[0], 5000);
 		virtqueue_publish(&rig.vq);
 		page = RIG_DATA / 4096;
 		assert_int_equal(bits[page / 8] & 7, 7);
@@ -88,9 +71,9 @@ static void logs_no_more(void **state)
 		virtqueue_log(&rig.vq, true, false);
 		assert_int_equal(vdrv_add(&rig.drv, bufs, 2, &rig, false), 0);
 		vdrv_publish(&rig.drv);
-		assert_int_equal(take(1), 1);
+		assert_int_equal(rig_take(&rig, 1), 1);
 		memset(bits, 0, 4096);
-		virtqueue_give(&rig.vq, &chains[0], gives[k].len);
+		virtqueue_give(&rig.vq, &rig.chains[0], gives[k].len);
 		virtqueue_publish(&rig.vq);
 		for (unsigned i = 0; i < 4096; i++)
 			pages += (unsigned)__builtin_popcount(bits[i]);
