@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "fakes.h"
 
+#include "base/util.h"
 #include "nic/nic.h"
 #include "port/port.h"
 #include "transport/vfio_user.h"
@@ -32,6 +33,14 @@ struct fake_nic {
 
 static void take(struct io_queue *queue, struct io_turn *turn, struct io_work *work)
 {
+	const char *name = container_of(queue, struct fake_nic, queue)->nic.name;
+	const char *busy = LOAD_ACQUIRE(fakes.busy);
+
+	if (busy && strstr(busy, name)) {
+		work->packets = 1;
+		work->more = true;
+		return;
+	}
 	work->packets = __atomic_exchange_n(&fakes.taken, 0, __ATOMIC_SEQ_CST);
 	if (work->packets)
 		__atomic_add_fetch(&fakes.polls, 1, __ATOMIC_SEQ_CST);
@@ -103,6 +112,7 @@ struct nic *nic_new(const struct nic_config *config, struct memory_space *space)
 		.n_timers = 1,
 		.link_up = config->link_up,
 	};
+	fake->nic.port.name = fake->nic.name;
 	fakes.link_up = config->link_up;
 	return &fake->nic;
 }

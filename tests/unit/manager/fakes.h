@@ -19,6 +19,7 @@ struct fakes {
 	bool link_up;					   /* as the last NIC was told */
 	unsigned taken;					   /* that the next poll takes; atomic */
 	unsigned polls;					   /* that took something; atomic */
+	const char *busy;				   /* NICs that always have work; atomic */
 	bool replugged;					   /* net_switch_port_set() was called */
 	char journal[4096];				   /* "nic+ attach+ server+ ..." */
 };
