@@ -6,17 +6,11 @@
  */
 #include "base/rcu.h"
 
+#include "base/sanitize.h"
+
 #include <urcu-qsbr.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define RCU_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RCU_TSAN 1
-#endif
-#endif
-
-#ifdef RCU_TSAN
+#if SANITIZED_THREADS
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 static char rcu_order;

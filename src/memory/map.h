@@ -89,6 +89,8 @@ void memory_unmapper_add(struct memory_unmapper *u, struct memory_file *file);
 bool memory_unmapper_behind(const struct memory_unmapper *u);
 void memory_unmapper_wait(struct memory_unmapper *u);
 
+/* space.c: @bytes of a file are mapped, or (negative) not any more. Any thread. */
+void memory_mapped(int64_t bytes);
 /* space.c: called by the SIGBUS handler. */
 void memory_space_fault(struct memory_space *space);
 

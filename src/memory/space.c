@@ -76,7 +76,26 @@ static void file_put(struct memory_file *file)
 	memory_unmapper_add(file->space->unmapper, file);
 }
 
-const char memory_no_space[] = "too many memory regions or files, or files of more than 4 TiB";
+const char memory_no_space[] =
+	"too many memory regions or files, or files of more than 4 TiB (256 GiB while all devices "
+	"together have 64 TiB)";
+
+/* The address space belongs to the process. */
+static uint64_t all_bytes;
+
+void memory_mapped(int64_t bytes)
+{
+	__atomic_add_fetch(&all_bytes, (uint64_t)bytes, __ATOMIC_RELAXED);
+}
+
+static bool may_map(const struct memory_space *space, uint64_t size)
+{
+	if (space->stats.files >= MEMORY_FILES_MAX ||
+	    size > MEMORY_FILE_BYTES_MAX - space->file_bytes)
+		return false;
+	return READ_ONCE(all_bytes) + size <= MEMORY_ALL_BYTES_MAX ||
+	       space->file_bytes + size <= MEMORY_CROWDED_BYTES_MAX;
+}
 
 static size_t page_size(int fd)
 {
@@ -105,8 +124,7 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 			return 0;
 		}
 	}
-	if (space->stats.files >= MEMORY_FILES_MAX ||
-	    size > MEMORY_FILE_BYTES_MAX - space->file_bytes)
+	if (!may_map(space, size))
 		return -ENOSPC;
 	file = calloc(1, sizeof(*file));
 	if (!file)
@@ -131,6 +149,7 @@ static int file_get(struct memory_space *space, int fd, const struct stat *st, b
 	list_add(&space->files, &file->node);
 	space->stats.files++;
 	space->file_bytes += file->size;
+	memory_mapped((int64_t)file->size);
 	*out = file;
 	return 0;
 unmap:

@@ -46,6 +46,11 @@ enum memory_access { MEMORY_READ = 1, MEMORY_WRITE = 2 };
  * memory. */
 #define MEMORY_FILES_MAX      512
 #define MEMORY_FILE_BYTES_MAX (4ull << 40)
+/* Of all spaces together, with what is being unmapped: half of what a process has. Above it a space
+ * gets no more than is enough for most machines, so that a few clients cannot keep the next from
+ * having any. */
+#define MEMORY_ALL_BYTES_MAX	 (64ull << 40)
+#define MEMORY_CROWDED_BYTES_MAX (256ull << 30)
 /* And more of them that are being unmapped, than which a client may not add to:
  * memory_space_behind(). Those of a guest that ends may take a while, and the next one need not
  * wait for that. */

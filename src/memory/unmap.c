@@ -69,6 +69,7 @@ static void unmap(struct memory_file *file)
 		munmap(file->base + at, file->size - at);
 		break;
 	}
+	memory_mapped(-(int64_t)file->size);
 	free(file);
 }
 

@@ -9,8 +9,8 @@
  */
 #include "sandbox/sandbox.h"
 
+#include "base/sanitize.h"
 #include "base/util.h"
-#include "sandbox/private.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -147,6 +147,7 @@ int sandbox_calls(enum sandbox_calls how)
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, CALL(setns), 1,
 				       SCMP_A1_32(SCMP_CMP_EQ, CLONE_NEWNET));
+	/* their runtimes look at the process, and start a symbolizer and, for leaks, a tracer */
 	if (!err)
 		err = SANITIZED ? allow(ctx, for_sanitizers, ARRAY_SIZE(for_sanitizers))
 				: allow_limited(ctx);

@@ -8,8 +8,8 @@
  */
 #include "sandbox/sandbox.h"
 
+#include "base/sanitize.h"
 #include "base/util.h"
-#include "sandbox/private.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "stepped.h"
 
+#include "base/sanitize.h"
+
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,14 +20,7 @@ static struct {
 
 bool stepped_possible(void)
 {
-#if defined(__SANITIZE_THREAD__)
-	return false;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-	return false;
-#endif
-#endif
-	return true;
+	return !SANITIZED_THREADS;
 }
 
 static void allow(bool on)

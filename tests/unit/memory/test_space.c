@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/rcu.h"
+#include "base/sanitize.h"
 #include "base/util.h"
 #include "memory/space.h"
 
@@ -304,9 +305,55 @@ static void no_more_than_its_share_of_bytes(void **state)
 		assert_int_equal(memory_space_map(space, PAGE, PAGE, RW, large, PAGE), 0);
 		assert_int_equal(memory_space_map(space, 2 * PAGE, PAGE, RW, fd, 0), -ENOSPC);
 		assert_int_equal(memory_space_unmap(space, 0, 0), 2);
+		memory_space_settle(space); /* of what is there for all */
 	}
 	map(0, PAGE, RW, 0);
 	close(large);
+}
+
+/* What some clients map does not keep others from having a guest of a usual size. */
+static void some_is_left_for_others(void **state)
+{
+	struct memory_space *greedy[MEMORY_ALL_BYTES_MAX / MEMORY_FILE_BYTES_MAX];
+	int large, usual;
+	unsigned n;
+
+	if (SANITIZED)
+		skip(); /* a minute of clearing shadow memory, and less room */
+	large = memfd_create("large", MFD_CLOEXEC);
+	usual = memfd_create("usual", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(large, (off_t)MEMORY_FILE_BYTES_MAX), 0);
+	assert_int_equal(ftruncate(usual, (off_t)MEMORY_CROWDED_BYTES_MAX), 0);
+	for (n = 0; n < ARRAY_SIZE(greedy); n++) {
+		/* the last one a little less: other tests' files may still be unmapped */
+		if (n + 1 == ARRAY_SIZE(greedy))
+			assert_int_equal(ftruncate(large, (off_t)MEMORY_FILE_BYTES_MAX - (1 << 30)),
+					 0);
+		greedy[n] = memory_space_new("greedy");
+		assert_int_equal(memory_space_map(greedy[n], 0, PAGE, RW, large, 0), 0);
+	}
+	assert_int_equal(ftruncate(large, (off_t)MEMORY_FILE_BYTES_MAX), 0);
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, large, 0), -ENOSPC);
+	map(0, PAGE, RW, 0);
+	assert_int_equal(memory_space_map(space, PAGE, PAGE, RW, usual, 0), -ENOSPC);
+	assert_int_equal(memory_space_unmap(space, 0, 0), 1);
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, usual, 0), 0);
+	assert_int_equal(memory_space_map(space, PAGE, PAGE, RW, fd, 0), -ENOSPC);
+	assert_int_equal(memory_space_unmap(space, 0, 0), 1);
+	memory_space_settle(space);
+	/* it is there again once it is unmapped, not before */
+	assert_int_equal(memory_space_unmap(greedy[0], 0, 0), 1);
+	memory_space_settle(greedy[0]);
+	assert_int_equal(memory_space_map(space, 0, PAGE, RW, large, 0), 0);
+	while (n--) {
+		memory_space_unmap(greedy[n], 0, 0);
+		memory_space_settle(greedy[n]);
+		memory_space_free(greedy[n]);
+	}
+	memory_space_unmap(space, 0, 0);
+	memory_space_settle(space);
+	close(large);
+	close(usual);
 }
 
 /* Files of a disk, or of something that only looks like one, may keep us waiting. */
@@ -623,6 +670,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_more_than_its_share_of_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_more_than_its_share_of_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(some_is_left_for_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_memory_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(survives_truncation, setup, teardown),
 		cmocka_unit_test_setup_teardown(truncation_leaves_the_rest, setup, teardown),

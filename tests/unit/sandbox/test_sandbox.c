@@ -2,6 +2,8 @@
 /* Each test restricts a child process and has it try what is forbidden, and what is not. */
 #include "sandbox/sandbox.h"
 
+#include "base/sanitize.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -241,13 +243,8 @@ static void not_limited(void)
 
 static void test_calls_are_refused(void **state)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	skip(); /* sanitizers need some of what is refused */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-	skip();
-#endif
-#endif
+	if (SANITIZED)
+		skip(); /* sanitizers need some of what is refused */
 	assert_int_equal(in_child(refused), 0);
 }
 
