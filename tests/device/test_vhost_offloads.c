@@ -18,6 +18,7 @@
 #define ECN	   VIRTIO_NET_HDR_GSO_ECN
 #define GSO_UDP_L4 5
 #define PAYLOAD	   20000u
+#define VID	   7
 #define FRAMES	   0xe00000u /* in the guest's memory: behind what the harness uses */
 
 static const struct offload_case {
@@ -43,6 +44,7 @@ static const struct offload_case {
 
 static struct guest a, b;
 static uint8_t frame[70000], got[70000];
+static bool tagging; /* frames reach the second guest with a tag */
 
 static unsigned l4_at(const struct offload_case *c)
 {
@@ -117,13 +119,31 @@ static uint32_t make(const struct offload_case *c, uint32_t payload,
 	return len;
 }
 
+/* The next frame without the tag, once that was looked at, as if there had been none. */
+static uint32_t receive(struct virtio_net_hdr_mrg_rxbuf *hdr)
+{
+	static const uint8_t tag[4] = { 0x81, 0, 0, VID };
+	uint32_t len = guest_receive(&b, hdr, got, sizeof(got));
+
+	if (!tagging)
+		return len;
+	assert_true(len > 18);
+	assert_memory_equal(got + 12, tag, sizeof(tag));
+	memmove(got + 12, got + 16, len - 16);
+	if (hdr->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+		hdr->hdr.csum_start = (uint16_t)(hdr->hdr.csum_start - 4);
+	if (hdr->hdr.gso_type)
+		hdr->hdr.hdr_len = (uint16_t)(hdr->hdr.hdr_len - 4);
+	return len - 4;
+}
+
 static void whole(const struct offload_case *c)
 {
 	struct virtio_net_hdr_mrg_rxbuf sent, hdr;
 	uint32_t len = make(c, c->gso ? PAYLOAD : 1000, &sent, 1400);
 
 	guest_send(&a, &sent, frame, len, 4096);
-	assert_int_equal(guest_receive(&b, &hdr, got, sizeof(got)), len);
+	assert_int_equal(receive(&hdr), len);
 	assert_memory_equal(frame, got, len);
 	assert_int_equal(hdr.hdr.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
 	assert_int_equal(hdr.hdr.csum_start, sent.hdr.csum_start);
@@ -186,7 +206,7 @@ static void finished(const struct offload_case *c, uint64_t receives)
 
 	guest_send(&a, &hdr, frame, make(c, total, &hdr, 1400), 4096);
 	for (unsigned n = 0; done < total; n++) {
-		uint32_t len = guest_receive(&b, &hdr, got, sizeof(got));
+		uint32_t len = receive(&hdr);
 
 		assert_in_range(len, head + 1, c->gso ? head + 1400 : head + total);
 		assert_int_equal(hdr.hdr.gso_type, 0);
@@ -255,6 +275,28 @@ static void ecn_is_its_own(void **state)
 	whole(&cases[4]);
 	finished(&cases[6], receives);
 	stop();
+}
+
+static void set_vlans(void *arg)
+{
+	const struct switch_port_config access = { .pvid = tagging ? VID : 0 };
+	const struct switch_port_config other = { .trunk = tagging };
+
+	net_switch_vlans_set(vhost_switch, tagging);
+	assert_int_equal(net_switch_port_set(&vhost_nic[0]->port, &access), 0);
+	assert_int_equal(net_switch_port_set(&vhost_nic[1]->port, &other), 0);
+}
+
+/* A tag that is beside the frame on the way is put into it for the guest, whole or cut. */
+static void tags_are_put_in(void **state)
+{
+	tagging = true;
+	on_loop(set_vlans, NULL);
+	crosses_whole(NULL);
+	is_finished(NULL);
+	tagging = false;
+	on_loop(set_vlans, NULL);
+	ecn_is_its_own(NULL);
 }
 
 static struct io_queue *taken_off; /* the core: polled by the test */
@@ -366,6 +408,7 @@ int main(void)
 		cmocka_unit_test(crosses_whole),
 		cmocka_unit_test(is_finished),
 		cmocka_unit_test(ecn_is_its_own),
+		cmocka_unit_test(tags_are_put_in),
 		cmocka_unit_test(segments_are_in_the_budget),
 		cmocka_unit_test(refuses_what_was_not_negotiated),
 	};

@@ -37,7 +37,7 @@ static char directory[] = "/tmp/exitless-vhost-XXXXXX";
 static struct loop *loop;
 static pthread_t thread;
 static struct io_core *core;
-static struct net_switch *sw;
+struct net_switch *vhost_switch;
 static struct memory_space *spaces[3];
 static unsigned client_device;
 
@@ -94,7 +94,7 @@ static void stop_disk(void)
 
 int vhost_harness_start(void **state)
 {
-	struct switch_config sw_config = { .name = "sw" };
+	struct switch_config sw_config = { .name = "vhost_switch" };
 	struct io_core_params params = { .cpu = -1 };
 
 	log_set_level(LOG_LEVEL_ERROR);
@@ -104,7 +104,7 @@ int vhost_harness_start(void **state)
 		return -1;
 	loop = loop_new();
 	core = io_core_new("io0", &params);
-	sw = net_switch_new(&sw_config);
+	vhost_switch = net_switch_new(&sw_config);
 	for (unsigned i = 0; i < 2; i++) {
 		struct nic_config config = { .name = i ? "vm1/net0" : "vm0/net0", .link_up = true };
 		struct vhost_user_config vhost = { .path = vhost_path[i],
@@ -117,7 +117,7 @@ int vhost_harness_start(void **state)
 		vhost_nic[i] = virtio_net_new(&config, spaces[i], PAIRS);
 		for (unsigned q = 0; q < vhost_nic[i]->n_queues; q++)
 			io_queue_add(core, vhost_nic[i]->queues[q]);
-		net_switch_attach(sw, &vhost_nic[i]->port, &port);
+		net_switch_attach(vhost_switch, &vhost_nic[i]->port, &port);
 		vhost_server[i] = vhost_user_server_new(loop, &vhost,
 							virtio_net_device(vhost_nic[i]));
 		if (!vhost_server[i])
@@ -142,7 +142,7 @@ int vhost_harness_stop(void **state)
 		memory_space_free(spaces[i]);
 	}
 	io_core_free(core);
-	net_switch_free(sw);
+	net_switch_free(vhost_switch);
 	loop_free(loop);
 	rmdir(directory);
 	return 0;

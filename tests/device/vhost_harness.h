@@ -50,6 +50,7 @@ struct guest {
 extern char vhost_path[3][64];
 extern struct vhost_user_server *vhost_server[3];
 extern struct nic *vhost_nic[2];
+extern struct net_switch *vhost_switch; /* of both */
 extern struct disk *vhost_disk;
 /* Before vhost_harness_start(): the disk's image, DISK_BYTES of it. NULL: it is in memory. */
 extern const char *vhost_disk_image;
