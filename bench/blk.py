@@ -21,7 +21,7 @@ import subprocess
 import sys
 
 import disks
-from rounds import ratio, record, spread
+from rounds import clean_up_at_the_end, ratio, record, spread
 from servers import BUILD, CLIENT_CPU, EXITLESS, Failed
 
 CASES = {"%s-%d" % (disk, depth): (disk, depth) for disk in disks.DISKS for depth in (1, 32)}
@@ -110,6 +110,7 @@ def main():
 
 
 if __name__ == "__main__":
+    clean_up_at_the_end()
     try:
         main()
     except Failed as e:

@@ -372,6 +372,7 @@ def main():
 
 
 if __name__ == "__main__":
+    rounds.clean_up_at_the_end()
     try:
         main()
     except (Failed, Failure) as e:

@@ -246,6 +246,7 @@ def main():
 
 
 if __name__ == "__main__":
+    rounds.clean_up_at_the_end()
     try:
         main()
     except servers.Failed as e:

@@ -4,7 +4,14 @@ what rounds come to."""
 
 import datetime
 import json
+import signal
 import statistics
+import sys
+
+
+def clean_up_at_the_end():
+    """SIGTERM too ends the script as ^C does: what was started and changed is undone."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def record(out, **row):
