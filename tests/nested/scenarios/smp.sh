@@ -14,6 +14,8 @@ phase()
 	if l2_wait 60; then pass "$1: no ping is lost"
 	elif [ "$1" = direct ]; then fail "$1: a ping is lost"
 	else note "$1: a ping is lost"; fi
+	l2_value "sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) packets received, .*/\1 \2,/p' /tmp/ping?"
+	note "$1: pings sent, received by vCPU: $VALUE"
 	note "$1: exits for interrupts and timer: $(exits "$1")"
 }
 nic_setup
