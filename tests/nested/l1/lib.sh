@@ -211,6 +211,10 @@ ctl()
 	sed -n "s/^vcpu .* $1=\([^ ]*\).*/\1/p" $CTL
 }
 
+# is NAME VALUE; above VALUE NAME: of the same, for patiently
+is() { [ "$(ctl "$1")" = "$2" ]; }
+above() { [ "$(ctl "$2")" -gt "$1" ]; }
+
 # l2_async COMMAND; l2_wait [SECONDS]
 l2_async()
 {

@@ -12,8 +12,6 @@ monitor()
 	MONITOR="-chardev pipe,id=m,path=/tmp/$1 -mon chardev=m,mode=readline"
 }
 # of the vCPU that is direct now; is NAME VALUE
-is() { [ "$(ctl "$1")" = "$2" ]; }
-above() { [ "$(ctl "$2")" -gt "$1" ]; }
 migrated()
 {
 	echo "info migrate" >/tmp/source.in
