@@ -254,6 +254,15 @@ l2_net()
 		"ping -q -c 3 -i 0.2 10.0.2.2"
 }
 
+# echoes: into $VALUE the echo requests that L2 has sent and the answers that came, by its kernel: a
+# ping that is too busy for what is there for it counts that as lost
+echoes()
+{
+	l2_value "awk '/^Icmp:/ { for (i = 2; i <= NF; i++) {" \
+		"if (name[i] == \"OutEchos\") out = \$i; if (name[i] == \"InEchoReps\") back = \$i;" \
+		"name[i] = \$i } } END { print out, back }' /proc/net/snmp"
+}
+
 # ticks_begin; ticks_end NAME: each programming of the guest's timer and each interrupt of it is
 # traced in the guest meanwhile, and looked at by ticks.awk: $TICKS, $LOST, $DOUBLED, $ROW,
 # $STUCK
@@ -276,14 +285,20 @@ ticks_end()
 		case '$VALUE' in *overrun:\ [1-9]*) exit 1 ;; esac"
 }
 
-# ticks_check NAME MOST: after ticks_end; so many may be lost or doubled, apart from those that stock KVM
-# loses, on a busy machine above all
+# ticks_stock: after ticks_end; that was stock KVM, which loses some, too, on a busy machine above all
+STOCK_TICKS=500 STOCK_BAD=1
+ticks_stock()
+{
+	[ $((500 * (LOST + DOUBLED))) -le "$TICKS" ] || STOCK_TICKS=$TICKS STOCK_BAD=$((LOST + DOUBLED))
+}
+
+# ticks_check NAME MOST: after ticks_end; so many may be lost or doubled, and as many as stock KVM's
 ticks_check()
 {
 	check "$1: the timer ticked" [ "$TICKS" -gt 100 ]
 	check "$1: it never stood still" [ "$STUCK" = 0 ]
 	check "$1: of $TICKS ticks few are lost or doubled ($LOST, $DOUBLED)" \
-		[ $((LOST + DOUBLED)) -le $(($2 + TICKS / 500)) ]
+		[ $((LOST + DOUBLED)) -le $(($2 + TICKS * STOCK_BAD / STOCK_TICKS)) ]
 	check "$1: never two in a row" [ "$ROW" -le 1 ]
 }
 

@@ -6,6 +6,8 @@
 #	         the new deadline's. Stock KVM does that when the two meet.
 #	doubled  an interrupt long before the deadline, or without one
 #	row      the most of either without a good interrupt in between
+#	around   the events before and at the first such pair: us since the one before, "a" and the
+#	         time asked for, or "i"; L and D where one was counted
 #	stuck    for five seconds after a deadline nothing happened
 #	worst    how late an interrupt was, in us
 #
@@ -13,7 +15,21 @@
 # interrupt is then early for the new deadline, and neither is counted. An early one within SLACK
 # (us) of the deadline, or 2 %, is on time: clocks differ.
 BEGIN { SLACK = 300 }
-function bad() { if (++bads[$2] > row) row = bads[$2] }
+function keep(what)
+{
+	past[$2] = past[$2] " " sprintf("+%d%s", at - last[$2], what)
+	last[$2] = at
+	while (length(past[$2]) > 400)
+		sub(/^ [^ ]*/, "", past[$2])
+}
+function bad(what)
+{
+	past[$2] = past[$2] what
+	if (++bads[$2] > row)
+		row = bads[$2]
+	if (row == 2 && !around)
+		around = past[$2]
+}
 /^#/ { next }
 $2 !~ /^\[/ { strange++; next }
 {
@@ -23,6 +39,7 @@ $2 !~ /^\[/ { strange++; next }
 }
 / arm: / {
 	left = substr($NF, 7) * 0.016
+	keep("a" int(left))
 	if (armed[$2] && at > due[$2] + SLACK)
 		overdue[$2] = 1
 	slack[$2] = SLACK + left / 50
@@ -33,15 +50,16 @@ $2 !~ /^\[/ { strange++; next }
 }
 /local_timer_entry/ {
 	ticks++
+	keep("i")
 	if ($2 in armed && (!armed[$2] || at < due[$2] - slack[$2])) {
 		if (!overdue[$2]) {
 			doubled++
-			bad()
+			bad("D")
 		}
 	} else if (armed[$2]) {
 		if (overdue[$2]) {
 			lost++
-			bad()
+			bad("L")
 		} else
 			bads[$2] = 0
 		if (at - due[$2] > worst)
@@ -53,6 +71,6 @@ END {
 	for (cpu in armed)
 		if (armed[cpu] && at > due[cpu] + 5000000)
 			stuck++
-	printf "arms=%d ticks=%d lost=%d doubled=%d row=%d stuck=%d worst=%d strange=%d\n",
-		arms, ticks, lost, doubled, row, stuck, worst, strange
+	printf "arms=%d ticks=%d lost=%d doubled=%d row=%d stuck=%d worst=%d strange=%d%s\n",
+		arms, ticks, lost, doubled, row, stuck, worst, strange, around ? " around:" around : ""
 }

@@ -1,14 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # A guest with several vCPUs, its device's interrupts spread over them, a ping on each. Stock,
 # direct with shadow IDTs, stock again. With $IPI the guest sends IPIs without exits, too.
-# Echo requests sent and answered, by the guest's kernel: a ping that is too busy for what is there
-# for it counts that as lost.
-echoes()
-{
-	l2_value "awk '/^Icmp:/ { for (i = 2; i <= NF; i++) {" \
-		"if (name[i] == \"OutEchos\") out = \$i; if (name[i] == \"InEchoReps\") back = \$i;" \
-		"name[i] = \$i } } END { print out, back }' /proc/net/snmp"
-}
 phase()
 {
 	echoes
