@@ -142,7 +142,7 @@ static void too_many_descriptors(void **state)
 
 	for (unsigned i = 0; i < 9; i++)
 		fds[i] = memory_file(4096);
-	before = open_fds();
+	before = settled_fds(1);
 	for (unsigned n = 1; n <= 9; n += 4) {
 		vhost_send(&client.c, VHOST_GET_FEATURES, 0, NULL, 0, fds, n);
 		assert_true(is_closed(&client.c));

@@ -61,7 +61,7 @@ static void refuses(void **state)
 static void all_slots(void **state)
 {
 	int small = memory_file(0x2000);
-	unsigned before = open_fds();
+	unsigned before = settled_fds(1);
 	uint64_t slots;
 
 	assert_int_equal(vhost_get_u64(&client.c, VHOST_GET_MAX_MEM_SLOTS, &slots), 0);

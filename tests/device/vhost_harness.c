@@ -359,6 +359,47 @@ void wait_open_fds(unsigned n)
 		usleep(1000);
 }
 
+struct look {
+	unsigned clients;
+	bool others;
+};
+
+static void look_for_clients(void *arg)
+{
+	struct look *look = arg;
+
+	look->others = false;
+	for (unsigned i = 0; i < ARRAY_SIZE(vhost_server); i++) {
+		struct vhost_user_stats stats;
+
+		vhost_user_server_stats(vhost_server[i], &stats);
+		look->others |= stats.closing || (stats.connected && !(look->clients >> i & 1));
+	}
+}
+
+unsigned settled_fds(unsigned clients)
+{
+	uint64_t until = time_now_ns() + WAIT_S * NS_PER_S, features;
+	struct look look = { clients, true };
+
+	/* those who connected and went are accepted before this one */
+	for (unsigned i = 0; i < ARRAY_SIZE(vhost_server); i++) {
+		struct vhost_client c;
+
+		if (clients >> i & 1)
+			continue;
+		assert_int_equal(vhost_connect(&c, vhost_path[i]), 0);
+		assert_int_equal(vhost_get_u64(&c, VHOST_GET_FEATURES, &features), 0);
+		vhost_close(&c);
+	}
+	while (look.others && time_now_ns() < until) {
+		on_loop(look_for_clients, &look);
+		usleep(1000);
+	}
+	assert_false(look.others);
+	return open_fds();
+}
+
 /* ---- one message ------------------------------------------------------------------------- */
 
 static int open_client(unsigned device)

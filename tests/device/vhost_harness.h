@@ -89,6 +89,9 @@ bool is_closed(struct vhost_client *c);
 /* Waits, a minute at most, until no more than @n descriptors are open: the back end closes what it
  * has soon. */
 void wait_open_fds(unsigned n);
+/* How many are open once the back end has closed all it had of others than @clients, which are
+ * connected: bit i for device i. */
+unsigned settled_fds(unsigned clients);
 
 /* ---- one message ------------------------------------------------------------------------- */
 
