@@ -29,6 +29,7 @@
 #include "lapic.h"
 
 #define TIMER_MODE (3u << 17) /* of the LVT */
+#define TAKEN_NS   5000000ull /* from a tick taken to the next deadline programmed, at most */
 
 static u32 lvtt_of(struct ex_vcpu *d)
 {
@@ -122,32 +123,39 @@ static u64 left_of_deadline(struct ex_vcpu *d)
 	return deadline > now ? ex_cycles_ns(deadline - now, tsc_khz) + 1 : 1;
 }
 
-static u64 left_of_count(struct ex_vcpu *d)
+/* *@zero: it has run out. */
+static u64 left_of_count(struct ex_vcpu *d, bool *zero)
 {
 	u32 initial = ex_lapic_read(APIC_TMICT), count = ex_lapic_read(APIC_TMCCT);
 
 	if (!initial)
 		return 0;
-	/* Its tick was taken; or it is on its way, and an emulated one may be late. */
-	if (!count)
-		d->tick_pending = true;
 	*(u32 *)(ex_lapic_regs(d) + APIC_TMICT) = initial;
 	*(u64 *)kvm_has(d, ex_off.timer_period) = initial * count_ns(d);
-	return count * count_ns(d);
+	*zero = !count;
+	return count ? count * count_ns(d) : TAKEN_NS;
 }
 
-/* The timer is KVM's, as it would be if the guest had programmed it there. */
+/*
+ * The timer is KVM's, as it would be if the guest had programmed it there.
+ *
+ * Of a count that has run out the tick is here still, or the guest has taken it; or the LAPIC is an
+ * emulated one, and late. A guest that has taken it is about to program the next, most likely, so
+ * it gets one from KVM only if it has not in TAKEN_NS.
+ */
 static void timer_give(struct ex_vcpu *d)
 {
+	bool zero = false, came;
 	u64 left = 0;
 
 	d->timer_own = false;
 	if (READ_ONCE(d->vcpu->cpu) == d->cpu && !d->timer_written)
-		left = d->deadline ? left_of_deadline(d) : left_of_count(d);
+		left = d->deadline ? left_of_deadline(d) : left_of_count(d, &zero);
 	else if (armed(d))
 		d->tick_pending = true;
 	disarm(d);
-	if (left) {
+	came = d->tick_pending || ex_lapic_pending(EX_TIMER_VECTOR);
+	if (left && !(zero && came)) {
 		ktime_t target = ktime_add_ns(ktime_get(), left);
 
 		*(s64 *)kvm_has(d, ex_off.timer_target) = target;
@@ -157,9 +165,9 @@ static void timer_give(struct ex_vcpu *d)
 		 * that was overwritten. Both sides write first. */
 		smp_mb();
 		if (READ_ONCE(d->vcpu->cpu) != d->cpu)
-			d->tick_pending = true;
+			came = true;
 	}
-	if (d->tick_pending || ex_lapic_pending(EX_TIMER_VECTOR))
+	if (came)
 		ex_tick_inject(d);
 }
 

@@ -5,6 +5,8 @@
 #	lost     a deadline went by, the timer was programmed anew, and the interrupt that came was
 #	         the new deadline's. Stock KVM does that when the two meet.
 #	doubled  an interrupt long before the deadline, or without one
+#	late     the interrupt after that was early for its own deadline: it is the one that had been
+#		 counted as lost, and neither is
 #	row      the most of either without a good interrupt in between
 #	around   the events before and at the first such pair: us since the one before, "a" and the
 #	         time asked for, or "i"; L and D where one was counted
@@ -52,7 +54,11 @@ $2 !~ /^\[/ { strange++; next }
 	ticks++
 	keep("i")
 	if ($2 in armed && (!armed[$2] || at < due[$2] - slack[$2])) {
-		if (!overdue[$2]) {
+		if (!overdue[$2] && missing[$2]) {
+			lost--
+			late++
+			bads[$2] = missing[$2] = 0
+		} else if (!overdue[$2]) {
 			doubled++
 			bad("D")
 		}
@@ -62,6 +68,7 @@ $2 !~ /^\[/ { strange++; next }
 			bad("L")
 		} else
 			bads[$2] = 0
+		missing[$2] = overdue[$2]
 		if (at - due[$2] > worst)
 			worst = at - due[$2]
 	}
@@ -71,6 +78,6 @@ END {
 	for (cpu in armed)
 		if (armed[cpu] && at > due[cpu] + 5000000)
 			stuck++
-	printf "arms=%d ticks=%d lost=%d doubled=%d row=%d stuck=%d worst=%d strange=%d%s\n",
-		arms, ticks, lost, doubled, row, stuck, worst, strange, around ? " around:" around : ""
+	printf "arms=%d ticks=%d lost=%d doubled=%d late=%d row=%d stuck=%d worst=%d strange=%d%s\n",
+		arms, ticks, lost, doubled, late, row, stuck, worst, strange, around ? " around:" around : ""
 }
