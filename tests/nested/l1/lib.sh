@@ -248,10 +248,21 @@ l2_value()
 	VALUE=$(grep '^VALUE' /tmp/l2.out | tail -n 1 | tr -d '\r' | sed 's/^VALUE //')
 }
 
+# net_back: until L2's network answers, for half a minute at least
+net_back()
+{
+	i=0
+	until l2 "ping -q -c 1 -W 1 10.0.2.2 | grep ' 0%'"; do
+		i=$((i + 1))
+		[ $i -lt 60 ] || return 1
+		sleep 0.5
+	done
+}
+
 l2_net()
 {
-	l2 "mods $L2_NIC; ip link set eth0 up; ip addr add 10.0.2.50/24 dev eth0; sleep 3;" \
-		"ping -q -c 3 -i 0.2 10.0.2.2"
+	l2 "mods $L2_NIC; ip link set eth0 up; ip addr add 10.0.2.50/24 dev eth0; sleep 3"
+	net_back && l2 "ping -q -c 3 -i 0.2 10.0.2.2"
 }
 
 # echoes: into $VALUE the echo requests that L2 has sent and the answers that came, by its kernel: a
