@@ -6,7 +6,7 @@
 #	         the new deadline's. Stock KVM does that when the two meet.
 #	doubled  an interrupt long before the deadline, or without one
 #	late     the interrupt after that was early for its own deadline: it is the one that had been
-#		 counted as lost, and neither is
+#	         counted as lost, and neither is
 #	row      the most of either without a good interrupt in between
 #	around   the events before and at the first such pair: us since the one before, "a" and the
 #	         time asked for, or "i"; L and D where one was counted
