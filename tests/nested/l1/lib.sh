@@ -224,7 +224,8 @@ l2_async()
 l2_wait()
 {
 	i=0
-	while [ "$(grep -c 'L2 DONE' /tmp/l2.out)" -lt $N_DONE ]; do
+	# with the character behind the number, which may still be on its way
+	while [ "$(grep -c 'L2 DONE [0-9][0-9]*[^0-9]' /tmp/l2.out)" -lt $N_DONE ]; do
 		i=$((i + 1))
 		if [ $i -gt $((${1:-60} * 5)) ] || ! kill -0 $QEMU 2>/dev/null; then
 			tail -n 30 /tmp/l2.out
@@ -272,6 +273,24 @@ echoes()
 	l2_value "awk '/^Icmp:/ { for (i = 2; i <= NF; i++) {" \
 		"if (name[i] == \"OutEchos\") out = \$i; if (name[i] == \"InEchoReps\") back = \$i;" \
 		"name[i] = \$i } } END { print out, back }' /proc/net/snmp"
+}
+# pings_begin; pings_end NAME NUMBER: so many at least have left since, and each was answered
+pings_begin()
+{
+	echoes
+	PINGED=$VALUE
+}
+pings_answered()
+{
+	echoes
+	SENT=$((${VALUE% *} - ${PINGED% *}))
+	[ $((${VALUE#* } - ${PINGED#* })) -ge $SENT ]
+}
+pings_end()
+{
+	patiently pings_answered
+	check "$1: $2 pings have left ($SENT)" [ $SENT -ge "$2" ]
+	check "$1: no ping is lost" [ $((${VALUE#* } - ${PINGED#* })) = $SENT ]
 }
 
 # ticks_begin; ticks_end NAME: each programming of the guest's timer and each interrupt of it is

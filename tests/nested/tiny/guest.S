@@ -278,8 +278,11 @@ do_drop:
 1:	rdmsr
 	testl	%eax, %eax
 	jnz	1b
-	movl	$1000000, %edi		/* an emulated one may be late */
-2:	decl	%edi
+	incq	TINY_ARMED(%r15)
+2:	cmpl	$TINY_DROP, TINY_MODE(%r15)
+	jne	4f
+	movq	TINY_GO(%r15), %rax	/* an emulated one may be late */
+	cmpq	TINY_ARMED(%r15), %rax
 	jne	2b
 	xorl	%edx, %edx
 	movl	$0x832, %ecx
@@ -297,6 +300,7 @@ do_drop:
 	jb	do_drop
 	incq	TINY_LATE(%r15)
 	jmp	do_drop
+4:	sti
 5:	xorl	%edx, %edx
 	movl	$0x832, %ecx
 	movl	$(1 << 16 | TINY_TICK_VECTOR), %eax

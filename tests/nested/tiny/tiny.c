@@ -17,6 +17,9 @@
  *	show [VCPU]       counters: name=value...; vN=count for vectors
  *	regs [VCPU]       where it is in the guest, which it leaves for a moment
  *	timer [VCPU]      the VMM has it for a while, and reads the LAPIC's timer from KVM
+ *	out [VCPU]        the VMM has it until it is asked for the timer
+ *	drop N [VCPU]     N times: a tick that waits as the guest changes the timer's mode, by mode
+ *	                  "drop", and is awaited
  *	tsc N [VCPU]      the guest's time-stamp counter is the host's plus N
  *	ones [VCPU]       its table for IPIs is overwritten with ones
  *	table [VCPU]      ones=1: so it still is; logged=1: it is in KVM's log of what is written
@@ -89,7 +92,7 @@ static struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	/* Answered by the thread. */
-	volatile int regs_wanted, timer_wanted, tsc_wanted, away_wanted;
+	volatile int regs_wanted, timer_wanted, tsc_wanted, away_wanted, out_wanted;
 	uint64_t tsc_offset;
 } vcpus[TINY_VCPUS];
 
@@ -337,6 +340,12 @@ static void *vcpu_run(void *arg)
 			regs_show(v);
 			v->regs_wanted = 0;
 		}
+		if (v->out_wanted) {
+			printf("out\n");
+			v->out_wanted = 0;
+			while (!v->timer_wanted)
+				usleep(1000);
+		}
 		if (v->timer_wanted) {
 			timer_show(v);
 			v->timer_wanted = 0;
@@ -446,10 +455,19 @@ static void move(unsigned long n)
 	printf("%s %lu idt=%lu\n", taken ? "taken" : "late after", i, idt);
 }
 
-static void mode_set(const struct vcpu *v, const char *name)
+static bool mode_await(const struct vcpu *v, uint32_t mode)
 {
 	volatile uint32_t *seen = word(TINY_MODE_SEEN + v->apart);
 	uint64_t begin = now_ns();
+
+	*word(TINY_MODE + v->apart) = mode;
+	while (*seen != mode && now_ns() - begin < LATE_NS)
+		sched_yield();
+	return *seen == mode;
+}
+
+static void mode_set(const struct vcpu *v, const char *name)
+{
 	uint32_t i;
 
 	for (i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
@@ -459,10 +477,40 @@ static void mode_set(const struct vcpu *v, const char *name)
 		printf("no such mode\n");
 		return;
 	}
-	*word(TINY_MODE + v->apart) = i;
-	while (*seen != i && now_ns() - begin < LATE_NS)
+	printf("%s %s\n", mode_await(v, i) ? "mode" : "late", name);
+}
+
+static bool counted(volatile uint64_t *count, uint64_t to)
+{
+	uint64_t begin = now_ns();
+
+	while (*count < to && now_ns() - begin < LATE_NS)
 		sched_yield();
-	printf("%s %s\n", *seen == i ? "mode" : "late", name);
+	return *count >= to;
+}
+
+/* The guest's timer has expired by the clock as it says so. All timers of an emulated machine are
+ * run by one thread, in their order, and by two of this CPU's it has come to those of before. */
+static void drop(const struct vcpu *v, unsigned long n)
+{
+	volatile uint64_t *armed = counter(TINY_ARMED + v->apart);
+	volatile uint64_t *go = counter(TINY_GO + v->apart);
+	volatile uint64_t *done = counter(TINY_DONE + v->apart);
+	bool ok = mode_await(v, TINY_DROP);
+	unsigned long i;
+
+	for (i = 0; i < n && ok; i += ok) {
+		uint64_t before = *done;
+
+		ok = counted(armed, *go + 1);
+		usleep(1000);
+		usleep(1000);
+		*go = *armed;
+		ok = ok && counted(done, before + 1);
+	}
+	mode_await(v, TINY_SPIN);
+	*go = *armed;
+	printf("%s %lu\n", ok ? "dropped" : "late after", i);
 }
 
 static void show(const struct vcpu *v)
@@ -568,7 +616,7 @@ static bool obey(char *line)
 {
 	char *verb = strtok(line, " "), *word[2] = { strtok(NULL, " "), strtok(NULL, " ") };
 	bool two = verb && (!strcmp(verb, "mode") || !strcmp(verb, "kick") ||
-			    !strcmp(verb, "tsc") || !strcmp(verb, "log"));
+			    !strcmp(verb, "tsc") || !strcmp(verb, "log") || !strcmp(verb, "drop"));
 	const char *which = two ? word[1] : word[0];
 	int i = which && strcmp(verb, "move") != 0 ? atoi(which) : 0;
 
@@ -582,6 +630,8 @@ static bool obey(char *line)
 		kick(&vcpus[i], strtoul(word[0], NULL, 0));
 	else if (word[0] && !strcmp(verb, "move"))
 		move(strtoul(word[0], NULL, 0));
+	else if (!strcmp(verb, "drop"))
+		drop(&vcpus[i], strtoul(word[0], NULL, 0));
 	else if (!strcmp(verb, "poke"))
 		poke(&vcpus[i]);
 	else if (!strcmp(verb, "show"))
@@ -590,6 +640,8 @@ static bool obey(char *line)
 		have_done(&vcpus[i], &vcpus[i].regs_wanted);
 	else if (!strcmp(verb, "timer"))
 		have_done(&vcpus[i], &vcpus[i].timer_wanted);
+	else if (!strcmp(verb, "out"))
+		have_done(&vcpus[i], &vcpus[i].out_wanted);
 	else if (!strcmp(verb, "away"))
 		have_done(&vcpus[i], &vcpus[i].away_wanted);
 	else if (!strcmp(verb, "table"))

@@ -29,6 +29,8 @@
 #define TINY_TWICE 0x7018
 /* Of what DROP does: ticks that came only after LATE_LOOPS times around a loop. */
 #define TINY_LATE  0x7080
+#define TINY_ARMED 0x7088 /* ticks it has waiting */
+#define TINY_GO	   0x7090 /* of these it may take so many */
 #define TINY_CODE  0x8000
 #define TINY_STUBS 0xa000
 #define TINY_STUB  16	   /* bytes */
