@@ -292,6 +292,26 @@ pings_end()
 	check "$1: $2 pings have left ($SENT)" [ $SENT -ge "$2" ]
 	check "$1: no ping is lost" [ $((${VALUE#* } - ${PINGED#* })) = $SENT ]
 }
+# pinged NUMBER COMMAND: so many at least leave as L2 does that, and each is answered
+pinged()
+{
+	n=$1
+	shift
+	pings_begin
+	l2 "$@"
+	patiently pings_answered
+	[ $SENT -ge "$n" ] && [ $((${VALUE#* } - ${PINGED#* })) = $SENT ]
+}
+
+# stock_again: the scenario's phase, once more; where the machine gets busy its pings are fewer
+stock_again()
+{
+	for i in 1 2 3; do
+		phase again
+		[ $(($(exits again) * 2)) -lt "$(exits stock)" ] || break
+	done
+	check "stock again as before" [ $(($(exits again) * 2)) -ge "$(exits stock)" ]
+}
 
 # ticks_begin; ticks_end NAME: each programming of the guest's timer and each interrupt of it is
 # traced in the guest meanwhile, and looked at by ticks.awk: $TICKS, $LOST, $DOUBLED, $ROW,

@@ -65,15 +65,20 @@ found stock
 once stock
 
 # Programmed in KVM, taken, given back, up to 20 times; not when it is due.
-begin "to and fro"
-i=0 MOVES=0
-while [ $i -lt 20 ] && [ $(($(now) - BEGIN)) -lt 200 ]; do
-	timer_on
-	early "to and fro, on"
-	MOVES=$((MOVES + $(stat deadlines_taken)))
-	off
-	early "to and fro, off"
-	i=$((i + 1))
+# Again where the machine was away for so long that it may have been.
+for try in 1 2 3; do
+	begin "to and fro"
+	i=0 MOVES=0
+	while [ $i -lt 20 ] && [ $(($(now) - BEGIN)) -lt 200 ]; do
+		timer_on
+		early "to and fro, on"
+		MOVES=$((MOVES + $(stat deadlines_taken)))
+		off
+		early "to and fro, off"
+		i=$((i + 1))
+	done
+	[ $(($(now) - BEGIN)) -ge 350 ] || break
+	check "to and fro, $try, too late: it comes" patiently came
 done
 check "to and fro: it went ($MOVES times)" [ $MOVES -gt 0 ]
 once "to and fro"
