@@ -138,7 +138,16 @@ static void add(struct io_core *core, void *arg)
 	queue->bulk = false;
 	queue->held_turn = 0; /* another core counts others */
 	list_init(&queue->node);
-	queue->look = (struct io_look){ .rang_ns = core->now_ns() };
+	queue->look.quiet = false;
+	queue->look.at = 0;
+	queue->look.next_ns = 0;
+	queue->look.looked_ns = 0;
+	queue->look.rang_ns = core->now_ns();
+	/* another core may still be in io_queue_expect() of the queue's last one */
+	WRITE_ONCE(queue->look.expect_ns, 0);
+	queue->look.gap_ns = 0;
+	queue->look.steady_ns = 0;
+	queue->look.steady = 0;
 	__atomic_store_n(&queue->kicked, 0, __ATOMIC_SEQ_CST);
 	queue->last_work_ns = core->now_ns();
 	if (queue->ops->notify)
