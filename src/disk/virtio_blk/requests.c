@@ -330,7 +330,7 @@ static void forget_parts(struct blk_queue *q)
 	while (q->parts) {
 		free_request(q, first_of_parts(q));
 		if (q->vq.started)
-			q->vq.in_flight--;
+			COUNT(q->vq.in_flight, 0u - 1);
 	}
 }
 
@@ -386,7 +386,7 @@ static void poll(struct io_queue *queue, struct io_turn *turn, struct io_work *w
 								     io);
 
 				free_request(q, r);
-				q->vq.in_flight--;
+				COUNT(q->vq.in_flight, 0u - 1);
 			}
 		}
 		pthread_mutex_unlock(&q->vq.lock);
