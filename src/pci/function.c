@@ -172,9 +172,16 @@ void pci_function_reset(struct pci_function *f, enum pci_reset kind)
 
 void pci_function_stats(const struct pci_function *f, struct pci_function_stats *stats)
 {
-	*stats = f->stats;
-	stats->interrupts = READ_ONCE(f->stats.interrupts);
-	stats->interrupts_lost = READ_ONCE(f->stats.interrupts_lost);
+	*stats = (struct pci_function_stats){
+		.bar_reads = f->stats.bar_reads,
+		.bar_writes = f->stats.bar_writes,
+		.config_reads = f->stats.config_reads,
+		.config_writes = f->stats.config_writes,
+		.interrupts = READ_ONCE(f->stats.interrupts),
+		.interrupts_lost = READ_ONCE(f->stats.interrupts_lost),
+		.resamples = f->stats.resamples,
+		.resets = f->stats.resets,
+	};
 }
 
 void pci_memory_changed(struct pci_function *f)

@@ -103,7 +103,7 @@ void pci_irq_message(struct pci_function *f, unsigned vector)
 static void intx_trigger(struct pci_function *f)
 {
 	if (!f->intx_high || f->intx_sent || f->intx_masked || READ_ONCE(f->intx_off) ||
-	    !f->irqs[PCI_IRQ_INTX].enabled || f->irqs[PCI_IRQ_INTX].fds[0] < 0)
+	    !READ_ONCE(f->irqs[PCI_IRQ_INTX].enabled) || f->irqs[PCI_IRQ_INTX].fds[0] < 0)
 		return;
 	f->intx_sent = true;
 	signal_fd(f, f->irqs[PCI_IRQ_INTX].fds[0]);
@@ -115,7 +115,7 @@ void pci_intx_set(struct pci_function *f, bool high)
 		return;
 	pthread_mutex_lock(&f->intx_lock);
 	if (f->intx_high != high) {
-		f->intx_high = high;
+		WRITE_ONCE(f->intx_high, high);
 		intx_trigger(f);
 	}
 	pthread_mutex_unlock(&f->intx_lock);
@@ -150,7 +150,7 @@ void irq_intx_reconsider(struct pci_function *f)
 void irq_reset(struct pci_function *f)
 {
 	pthread_mutex_lock(&f->intx_lock);
-	f->intx_high = false;
+	WRITE_ONCE(f->intx_high, false);
 	f->intx_sent = false;
 	pthread_mutex_unlock(&f->intx_lock);
 }
