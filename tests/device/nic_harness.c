@@ -130,6 +130,27 @@ void on_servers(void (*fn)(void *arg), void *arg)
 	loop_call(loop, fn, arg);
 }
 
+struct server_stats {
+	const struct vfio_user_server *server;
+	struct vfio_user_stats stats;
+};
+
+static void get_server_stats(void *arg)
+{
+	struct server_stats *stats = arg;
+
+	vfio_user_server_stats(stats->server, &stats->stats);
+}
+
+void wait_disconnected(const struct machine *m)
+{
+	struct server_stats stats = { .server = m->server };
+
+	do {
+		on_servers(get_server_stats, &stats);
+	} while (stats.stats.connected || stats.stats.closing);
+}
+
 uint32_t make_frame(uint8_t *frame, const struct machine *from, const struct machine *to,
 		    uint32_t number, uint32_t len)
 {

@@ -50,6 +50,8 @@ void on_servers(void (*fn)(void *arg), void *arg);
 void machine_connect(struct machine *m);
 /* Goes without a word. */
 void machine_disconnect(struct machine *m);
+/* Until its server has noticed, too. */
+void wait_disconnected(const struct machine *m);
 
 uint32_t make_frame(uint8_t *frame, const struct machine *from, const struct machine *to,
 		    uint32_t number, uint32_t len);

@@ -479,7 +479,7 @@ static void test_never_answered(void **state)
 
 	a->client.dma = hold;
 	queue_some(a, 200);
-	while (sent < 20000) {
+	while (sent < 20000 || !n_held) {
 		serve_both();
 		if (!e1000_driver_queue(&b->driver, frame, make_frame(frame, b, a, 1, 1400)))
 			sent++;
