@@ -562,7 +562,8 @@ static void forwards_ports(void **state)
 	const char *forwards[] = { forward, NULL };
 	struct host_port_config config = user;
 
-	close(probe);
+	/* it is kept, so that nobody else gets it */
+	assert_int_equal(setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)), 0);
 	snprintf(forward, sizeof(forward), "tcp:127.0.0.1:%u-10.0.2.15:22", port);
 	config.forwards = forwards;
 	world_make(&w, &config);
@@ -571,6 +572,7 @@ static void forwards_ports(void **state)
 	assert_int_equal(errno, EINPROGRESS);
 	world_until(&w, got_syn);
 	close(fd);
+	close(probe);
 	world_done(&w);
 }
 
