@@ -283,7 +283,7 @@ static int file_without_pages(uint64_t *size)
 		unsigned kib = 1u << (shifts[i] - 10);
 		int fd;
 
-		if (number_in("/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib) ||
+		if (number_in("/sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages", kib) ||
 		    number_in("/sys/kernel/mm/hugepages/hugepages-%ukB/nr_overcommit_hugepages",
 			      kib))
 			continue;
