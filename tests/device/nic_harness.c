@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/device/nic_harness.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "net/offload.h"
@@ -172,7 +173,9 @@ void serve_both(void)
 
 uint32_t wait_frame(struct machine *to, uint8_t *frame)
 {
-	for (unsigned i = 0; i < 400000; i++) {
+	uint64_t until = time_now_ns() + 60 * NS_PER_S;
+
+	while (time_now_ns() < until) {
 		int len = e1000_driver_receive(&to->driver, frame, NULL);
 
 		assert_true(len >= 0);
@@ -188,9 +191,10 @@ uint32_t wait_frame(struct machine *to, uint8_t *frame)
 void skip_frames(struct machine *from, struct machine *to)
 {
 	static uint32_t number;
+	uint64_t until = time_now_ns() + 60 * NS_PER_S;
 	uint8_t marker[64], frame[2048];
 
-	for (unsigned i = 0; i < 100; i++) {
+	while (time_now_ns() < until) {
 		make_frame(marker, from, to, ++number, sizeof(marker));
 		store_be16(marker + 12, 0x88b6);
 		e1000_driver_clean(&from->driver);
@@ -293,12 +297,13 @@ void transfer_one_by_one(struct machine *from, struct machine *to, unsigned n)
 		uint64_t buffer = d->rx_buffers + d->rx_next * (uint64_t)E1000_DRIVER_BUFFER;
 		uint32_t *status = (uint32_t *)(void *)(desc + (d->extended ? 8 : 12));
 		uint32_t len = make_frame(frame, from, to, i, 60 + i);
+		uint64_t until = time_now_ns() + 60 * NS_PER_S;
 
 		assert_false(LOAD_ACQUIRE(*status) & 1);
 		d->rx_next = (d->rx_next + 1) % RING_N;
 		tail_write(to, d->rx_next);
-		for (unsigned turns = 0; !(LOAD_ACQUIRE(*status) & 1); turns++) {
-			assert_true(turns < 400000);
+		while (!(LOAD_ACQUIRE(*status) & 1)) {
+			assert_true(time_now_ns() < until);
 			serve_both();
 			usleep(100);
 		}

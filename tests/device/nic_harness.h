@@ -57,7 +57,7 @@ uint32_t make_frame(uint8_t *frame, const struct machine *from, const struct mac
 		    uint32_t number, uint32_t len);
 /* Serves what the devices of both want of memory without a file. */
 void serve_both(void);
-/* The next frame of @to within 10 s. */
+/* The next frame of @to within 60 s. */
 uint32_t wait_frame(struct machine *to, uint8_t *frame);
 /* Forgets what is on its way. Both have fresh rings, or such as go on. */
 void skip_frames(struct machine *from, struct machine *to);

@@ -163,10 +163,10 @@ static inline uint64_t world_stat(struct world *w, const char *name)
 	return query.value;
 }
 
-/* Turns until @done says so; fails after 20 s. */
+/* Turns until @done says so; fails after 60 s. */
 static inline void world_until(struct world *w, bool (*done)(struct world *w))
 {
-	uint64_t end = time_now_ns() + 20 * NS_PER_S;
+	uint64_t end = time_now_ns() + 60 * NS_PER_S;
 
 	while (!done(w)) {
 		if (time_now_ns() > end)
