@@ -71,7 +71,7 @@ static void vector_flow(struct irq_desc *desc)
 
 	wrong(v, raw_smp_processor_id() != v->cpu, "it came to another CPU");
 	wrong(v, !ex_lapic_in_service(v->vector), "it came, and is not in service");
-	switch (atomic_inc_return(&v->calls)) {
+	switch (atomic_read(&v->calls) + 1) {
 	case 1:
 		wrong(v, ex_retire(direct, v->vector, &others) || others, "handed back as another");
 		wrong(v, ex_lapic_in_service(v->vector), "handed back, and still in service");
@@ -96,6 +96,8 @@ static void vector_flow(struct irq_desc *desc)
 		desc->irq_data.chip->irq_ack(&desc->irq_data);
 		wrong(v, ex_lapic_in_service(v->vector), "acknowledged, and still in service");
 	}
+	/* Only now: who waits for it may send the next. */
+	atomic_inc_return(&v->calls);
 }
 
 static irqreturn_t vector_none(int irq, void *data)
