@@ -30,27 +30,18 @@ fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
-
-# run WHAT COMMAND...: show the command's output only if it fails
-run()
-{
-	what=$1
-	shift
-	say "$what"
-	if ! "$@" >"$log" 2>&1; then
-		tail -n 20 "$log" >&2
-		say "failed: $*"
-		exit 1
-	fi
-}
-
 apt="apt-get -qy -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o APT::Update::Error-Mode=any"
 # shellcheck disable=SC2086 # lists of words
 for tries in 1 2 3 last; do
-	# A network that is away for a moment is not the end.
+	# A network that is away for a moment is not the end, nor is a package that has been replaced
+	# since the lists were read.
 	say "reading the package lists"
-	! $apt update >"$log" 2>&1 || break
+	if $apt update >"$log" 2>&1 || [ $tries = last ]; then
+		say "installing$missing"
+		! $apt install --no-install-recommends $missing >"$log" 2>&1 || exit 0
+	fi
 	[ $tries = last ] || sleep $((tries * 10))
 done
-# shellcheck disable=SC2086 # lists of words
-run "installing$missing" $apt install --no-install-recommends $missing
+tail -n 20 "$log" >&2
+say "failed: $apt install --no-install-recommends$missing"
+exit 1
