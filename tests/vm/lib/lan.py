@@ -56,27 +56,48 @@ def wait_carrier(vm, up, interface="eth0"):
 
 
 def ping(vm, to, count=5, interval=0.2, size=56, more="", timeout=60):
-    """Ping and return (lost packets, average round trip in ms); late answers are not lost."""
-    status, out = vm.run("ping -n -q -c %d -i %g -s %d -W 10 %s %s" %
-                         (count, interval, size, more, to), timeout=timeout, check=False)
-    return ping_result(out)
+    """Ping and return how many ping calls lost, for who expects a loss; see expect_replies()."""
+    m = re.search(r"(\d+) packets transmitted, (\d+) received",
+                  _ping(vm, to, count, interval, size, more, timeout))
+    return int(m.group(1)) - int(m.group(2))
 
 
-def ping_result(out):
-    m = re.search(r"(\d+) packets transmitted, (\d+) received", out)
-    if not m:
+def _ping(vm, to, count=5, interval=0.2, size=56, more="", timeout=60):
+    out = vm.run("ping -n -q -c %d -i %g -s %d -W 10 %s %s" %
+                 (count, interval, size, more, to), timeout=timeout, check=False)[1]
+    if "packets transmitted" not in out:
         raise Failure("ping: " + out)
-    times = re.search(r"= [\d.]+/([\d.]+)/", out)
-    return int(m.group(1)) - int(m.group(2)), float(times.group(1)) if times else None
+    return out
+
+
+def echo_replies(vm):
+    """The answers to pings over IPv4 that the guest's kernel has received so far."""
+    names, values = vm.run("grep ^Icmp: /proc/net/snmp").splitlines()
+    return int(values.split()[names.split().index("InEchoReps")])
+
+
+def expect_replies(vm, before, out):
+    """Fail unless each request of ping, which printed out, was answered once.
+
+    before: echo_replies() when it began, and no other ping ran since. After its last request ping
+    waits for two round trips at most, whatever -W says, and calls lost what comes later.
+    """
+    sent = sum(int(n) for n in re.findall(r"(\d+) packets transmitted", out))
+    if not sent:
+        raise Failure("%s: ping: %s" % (vm.name, out))
+    wait_for("%s has all answers to %d pings, after %d earlier ones\n%s" %
+             (vm.name, sent, before, out), lambda: echo_replies(vm) >= before + sent, 30)
+    if echo_replies(vm) != before + sent or "duplicates" in out:
+        raise Failure("%s: pings came back twice\n%s" % (vm.name, out))
 
 
 def expect_ping(vm, to, **options):
-    """Ping and fail if a packet is lost."""
-    lost, time_ms = ping(vm, to, **options)
-    if lost:
-        raise Failure("%s: of the pings to %s %d were lost" % (vm.name, to, lost)
-                      if lost > 0 else "%s: pings to %s came back twice" % (vm.name, to))
-    return time_ms
+    """Ping, fail if a packet is lost, and return the average round trip in ms."""
+    before = echo_replies(vm)
+    out = _ping(vm, to, **options)
+    expect_replies(vm, before, out)
+    times = re.search(r"= [\d.]+/([\d.]+)/", out)
+    return float(times.group(1)) if times else None
 
 
 def wait_ping(vm, to, seconds=30):
