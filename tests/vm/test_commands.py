@@ -96,14 +96,14 @@ def with_kernel(t, version):
     assert status, out
     lan.expect_ping(guest, lan.address(2), count=5, size=8900, more="-M do")
     guest.run("dd if=/dev/urandom of=/tmp/data bs=1M count=4 2>/dev/null; ip netns exec other "
-              "sh -c 'for i in 1 2; do nc.openbsd -N -l 7000 </tmp/data >/tmp/back; done' "
+              "sh -c 'for p in 7000 7001; do nc.openbsd -N -l $p </tmp/data >/tmp/back.$p & done' "
               ">/dev/null 2>&1 &")
-    there = "ip netns exec other netstat -ltn | grep -q :7000"
-    for command in ("nc.openbsd -d %s 7000 | cmp - /tmp/data",
-                    "nc.openbsd -N %s 7000 </tmp/data >/dev/null; for i in $(seq 50); do "
-                    "cmp -s /tmp/back /tmp/data && exit 0; sleep 0.2; done; exit 1"):
-        wait_for("nc listens", lambda: guest.run(there, check=False)[0] == 0, 30, 0.2)
-        guest.run(command % lan.address(2), timeout=60)
+    there = "ip netns exec other netstat -ltn | grep -c :700[01]"
+    wait_for("both listen", lambda: guest.run(there, check=False)[1].strip() == "2", 30, 0.2)
+    guest.run("nc.openbsd -d %s 7000 | cmp - /tmp/data" % lan.address(2), timeout=60)
+    guest.run("nc.openbsd -N %s 7001 </tmp/data >/dev/null; for i in $(seq 50); do "
+              "cmp -s /tmp/back.7001 /tmp/data && exit 0; sleep 0.2; done; exit 1" %
+              lan.address(2), timeout=60)
 
     for name in disks.values():
         assert guest.run("ls /sys/block/%s/mq | wc -l" % name).strip() == "2"
