@@ -4,6 +4,7 @@
 import json
 import re
 import socket
+import time
 
 from .process import Failure, spawn, wait_for
 
@@ -115,11 +116,15 @@ def free_port():
 
 def host_iperf_server(t, log):
     """An iperf3 server on the host's loopback; guests reach it at the gateway's address."""
-    port = free_port()
-    server = spawn(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)], log)
-    t.later(server.kill)
-    wait_for("iperf3 listens", lambda: _listens(port), 10)
-    return port
+    for _ in range(5):
+        port = free_port()
+        server = spawn(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)], log)
+        t.later(server.kill)
+        # somebody may have taken the port meanwhile: then it ends at once
+        wait_for("iperf3 listens", lambda: server.poll() is not None or _listens(port), 10)
+        if server.poll() is None:
+            return port
+    raise Failure("iperf3 does not listen: see " + log)
 
 
 def _listens(port):
@@ -132,14 +137,23 @@ def guest_iperf_server(vm):
            "netstat -ltn | grep -q :5201 && exit 0; sleep 0.2; done; exit 1")
 
 
+# A server that has not done with the last client says the first, and listens anew after that.
+NOT_READY = ("server is busy", "Connection refused", "Connection reset",
+             "control socket has closed unexpectedly")
+
+
 def iperf(vm, to, seconds=4, more="", port=5201):
     """Run an iperf3 client in the guest and return (Mbit/s received, the whole report)."""
-    status, out = vm.run("iperf3 -J -c %s -p %d -t %d %s" % (to, port, seconds, more),
-                         timeout=seconds + 40, check=False)
-    try:
-        report = json.loads(out)
-    except ValueError:
-        raise Failure("%s: iperf3: %s" % (vm.name, out)) from None
+    for _ in range(20):
+        status, out = vm.run("iperf3 -J -c %s -p %d -t %d %s" % (to, port, seconds, more),
+                             timeout=seconds + 40, check=False)
+        try:
+            report = json.loads(out)
+        except ValueError:
+            raise Failure("%s: iperf3: %s" % (vm.name, out)) from None
+        if report.get("intervals") or not any(s in report.get("error", "") for s in NOT_READY):
+            break
+        time.sleep(0.5)
     if "error" in report:
         raise Failure("%s: iperf3: %s" % (vm.name, report["error"]))
     end = report["end"]
