@@ -192,12 +192,10 @@ void io_timer_remove(struct io_timer *timer)
 
 /* ---- sleep ------------------------------------------------------------------------------- */
 
-/* Takes what epoll has, waiting up to @timeout_ns (UINT64_MAX: for ever). */
-static void take_events(struct io_core *core, uint64_t timeout_ns)
+/* What epoll has, waiting up to @timeout_ns (UINT64_MAX: for ever); their number. */
+static int wait_events(struct io_core *core, struct epoll_event events[EVENTS], uint64_t timeout_ns)
 {
-	struct epoll_event events[EVENTS];
 	struct timespec ts = { (time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S) };
-	uint64_t count;
 	int n;
 
 	n = epoll_pwait2(core->epoll_fd, events, EVENTS, timeout_ns == UINT64_MAX ? NULL : &ts,
@@ -209,6 +207,14 @@ static void take_events(struct io_core *core, uint64_t timeout_ns)
 				       : (int)MIN((timeout_ns + NS_PER_MS - 1) / NS_PER_MS,
 						  (uint64_t)INT_MAX));
 	core->last_epoll_ns = core->now_ns();
+	return n;
+}
+
+/* Online: queues that are woken read what is under RCU, and write to their guests' memory by it. */
+static void take_events(struct io_core *core, const struct epoll_event *events, int n)
+{
+	uint64_t count;
+
 	for (int i = 0; i < n; i++) {
 		struct io_queue *queue = events[i].data.ptr;
 
@@ -221,6 +227,13 @@ static void take_events(struct io_core *core, uint64_t timeout_ns)
 			continue;
 		}
 	}
+}
+
+static void look_at_events(struct io_core *core)
+{
+	struct epoll_event events[EVENTS];
+
+	take_events(core, events, wait_events(core, events, 0));
 }
 
 /* How long the core may sleep: until its next timer, rate or look. */
@@ -238,7 +251,9 @@ static uint64_t nap_ns(const struct io_core *core, uint64_t now)
 
 static void nap(struct io_core *core)
 {
+	struct epoll_event events[EVENTS];
 	uint64_t now = core->now_ns(), ns;
+	int n;
 
 	__atomic_store_n(&core->sleeping, 1, __ATOMIC_SEQ_CST);
 	ns = nap_ns(core, now);
@@ -247,8 +262,9 @@ static void nap(struct io_core *core)
 	    !__atomic_load_n(&core->stop, __ATOMIC_SEQ_CST)) {
 		COUNT(core->stats.sleeps, 1);
 		rcu_reader_offline();
-		take_events(core, ns);
+		n = wait_events(core, events, ns);
 		rcu_reader_online();
+		take_events(core, events, n);
 	}
 	__atomic_store_n(&core->sleeping, 0, __ATOMIC_SEQ_CST);
 	now = core->now_ns();
@@ -283,7 +299,7 @@ void io_core_turn(struct io_core *core, bool may_sleep)
 	if (unlikely(__atomic_load_n(&core->kicked, __ATOMIC_RELAXED)))
 		io_core_handle_kicks(core, now);
 	if (core->n_waited && now - core->last_epoll_ns >= EPOLL_EVERY_NS)
-		take_events(core, 0);
+		look_at_events(core);
 	if (core->n_looked && now - core->last_look_ns >= core->params.park_look_ns)
 		io_look_awake(core, now);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <urcu-qsbr.h>
 
 #include <cmocka.h>
 
@@ -36,7 +37,7 @@ static int teardown(void **state)
 struct counter {
 	struct io_queue q;
 	pthread_mutex_t lock;
-	uint64_t wanted, done;
+	uint64_t wanted, done, unsafe;
 	bool announced;
 };
 
@@ -65,8 +66,11 @@ static bool counter_announced(struct io_queue *queue)
 	return READ_ONCE(container_of(queue, struct counter, q)->announced);
 }
 
+/* As queues do that look at their guest's memory for this: what is under RCU has to stay. */
 static bool counter_notify(struct io_queue *queue, bool on)
 {
+	if (!urcu_qsbr_read_ongoing())
+		COUNT(container_of(queue, struct counter, q)->unsafe, 1);
 	return on && counter_pending(queue);
 }
 
@@ -195,6 +199,7 @@ static void wakes_for_an_eventfd(void **state)
 		assert_int_equal(READ_ONCE(c.q.stats.kicks), kicks + 1);
 	}
 	io_queue_remove(&c.q);
+	assert_int_equal(c.unsafe, 0);
 	close(c.q.wake_fd);
 }
 
