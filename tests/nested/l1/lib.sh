@@ -303,16 +303,6 @@ pinged()
 	[ $SENT -ge "$n" ] && [ $((${VALUE#* } - ${PINGED#* })) = $SENT ]
 }
 
-# stock_again: the scenario's phase, once more; where the machine gets busy its pings are fewer
-stock_again()
-{
-	for i in 1 2 3; do
-		phase again
-		[ $(($(exits again) * 2)) -lt "$(exits stock)" ] || break
-	done
-	check "stock again as before" [ $(($(exits again) * 2)) -ge "$(exits stock)" ]
-}
-
 # ticks_begin; ticks_end NAME: each programming of the guest's timer and each interrupt of it is
 # traced in the guest meanwhile, and looked at by ticks.awk: $TICKS, $LOST, $DOUBLED, $ROW,
 # $STUCK, $LATE

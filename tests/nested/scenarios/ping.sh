@@ -31,9 +31,10 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	sed 's/^/NOTE: /' $CTL
 	check "the guest's timer ticked" [ $((VALUE - before)) -ge 150 ]
 	echo "off pid=$QEMU" >$CTL || fail "off"
-	stock_again
+	phase again
 	check "stock takes exits, and they are counted" [ "$(exits stock)" -gt 200 ]
 	check "at most 2 % of stock's exits" [ $(($(exits direct) * 50)) -le "$(exits stock)" ]
+	check "stock again as before" [ $(($(exits again) * 2)) -ge "$(exits stock)" ]
 	l2_stop
 }
 check "the module unloads" rmmod exitless_kvm

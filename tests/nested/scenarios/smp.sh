@@ -30,13 +30,14 @@ l2_start -device "vfio-pci,host=$DEVICE" && {
 	l2_value "cd /sys/kernel/exitless; grep -H . cpu*/*"
 	note "in the guest: $VALUE"
 	direct_off
-	stock_again
+	phase again
 	check "stock takes exits, and they are counted" [ "$(exits stock)" -gt 200 ]
 	check "at most 2 % of stock's exits" [ $(($(exits direct) * 50)) -le "$(exits stock)" ]
 	# Writes of the interrupt command register: all that exits but some looks of the guest module.
 	SENT=$(awk '$1 == "msr1-2096" { n += $2 } END { print n + 0 }' /tmp/stock)
 	MSRS=$(awk '$1 == 124 { n += $2 } END { print n + 0 }' /tmp/direct)
 	[ -z "$IPI" ] || check "IPIs do not exit ($SENT sent, $MSRS)" [ $((MSRS * 4)) -le "$SENT" ]
+	check "stock again as before" [ $(($(exits again) * 2)) -ge "$(exits stock)" ]
 	l2_stop
 }
 check "the module unloads" rmmod exitless_kvm
